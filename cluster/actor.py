@@ -1,0 +1,123 @@
+"""The process that makes units, one after the other, and the answers that come back from it."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import ray
+import ray.cloudpickle
+from ray.exceptions import RayError, RayTaskError
+
+from cluster.runtime import Resources
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Made(Generic[T]):
+    """What a unit came to, and the seconds that it took in its actor."""
+
+    result: T
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception as text, since many do not survive pickling."""
+
+    reason: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """The builder has come back: the actor takes units from now on."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The process, its machine or its result is gone, as Ray tells it."""
+
+    reason: str
+    details: str
+
+
+Answer = Built | Made[Any] | Raised | Lost
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an actor is to build.
+
+    The builder travels as bytes, so that nothing of it is imported before the process is prepared for it.
+    `paths` are the driver's import paths: Ray hands on no more than those of its script and working directory.
+    """
+
+    builder: bytes
+    paths: tuple[str, ...]
+    resources: Resources
+
+    @classmethod
+    def of(cls, builder: Callable[[], Callable[[int], object]], resources: Resources) -> "Order":
+        return cls(ray.cloudpickle.dumps(builder), tuple(path for path in sys.path if path), resources)
+
+
+class Actor:
+    """One worker of the pool; an exception in its work becomes a `Raised`, and it stays alive."""
+
+    _make: Callable[[int], object]
+
+    @ray.method
+    def build(self, order: Order) -> Built | Raised:
+        """Prepare the process and call the builder; the call's return is the actor's sign of life."""
+        _prepare(order)
+        return _attempt(lambda: self._build(order.builder))
+
+    @ray.method
+    def make(self, unit: int) -> Made[object] | Raised:
+        """Make one unit."""
+        return _attempt(lambda: self._timed(unit))
+
+    def _build(self, builder: bytes) -> Built:
+        self._make = ray.cloudpickle.loads(builder)()
+        return Built()
+
+    def _timed(self, unit: int) -> Made[object]:
+        begin = time.perf_counter()
+        result = self._make(unit)
+        return Made(result, time.perf_counter() - begin)
+
+
+def _attempt(step: Callable[[], T]) -> T | Raised:
+    try:
+        return step()
+    except Exception as error:  # the one place where an exception of the work becomes a failure of its unit
+        return Raised(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _prepare(order: Order) -> None:
+    """Set what libraries read once, at their import: as many threads as cores, and no GPU that was not asked for.
+
+    Ray leaves an OMP_NUM_THREADS inherited from the driver's shell as it is, and shows every GPU to an actor
+    that reserved none. Plain `os.environ` is early enough, since the builder is still bytes; the `env_vars` of a
+    Ray runtime environment do the same for half a second more at every start.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(max(1, int(order.resources.cpus)))
+    if order.resources.gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    sys.path.extend(path for path in order.paths if path not in sys.path)
+
+
+def answer_of(call: ray.ObjectRef) -> Answer:
+    """What an actor said to a call that is over."""
+    try:
+        return ray.get(call)
+    except RayTaskError as error:  # not the work, which answers with Raised, but a result that does not pickle
+        return Raised(f"{type(error.cause).__name__}: {error.cause}", str(error))
+    except RayError as error:
+        last_line = str(error).strip().splitlines()[-1]
+        return Lost(f"its process was lost: {last_line.partition(' Some common causes')[0]}", str(error))

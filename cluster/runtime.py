@@ -1,0 +1,114 @@
+"""The connection to Ray, and what an actor asks of it."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+_OBJECT_STORE_BYTES = 300 * 2**20  # units hand back reports; their samples go to storage, not through Ray
+_ANSWER_SECONDS = 5.0
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot do the work; the message says why, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one actor reserves: cores, GPUs (a fraction shares one), bytes of memory.
+
+    A fixed number of cores is also the number of threads that the actor's numerical libraries use.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.cpus, self.gpus) < 0 or self.cpus == self.gpus == 0:
+            raise ValueError(f"An actor needs a core or a GPU, or a part of one: {self} reserves neither.")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster as it was when the connection was made."""
+
+    address: str
+    cpus: float
+    gpus: float
+
+
+@contextmanager
+def connect(address: str = "local", *, cpus: int | None = None, gpus: int | None = None) -> Iterator[Cluster]:
+    """Start a Ray cluster on this machine ("local"), or join the one at `address`.
+
+    "auto" is the address in RAY_ADDRESS, which a submitted job has, or that of the last `ray start` here.
+    The end of the block ends what its beginning made: a local cluster is shut down, a joined one only left.
+    A process has one connection, so a `connect` inside another shares it and leaves it as it was.
+    `cpus` and `gpus` are those of a local cluster; without them they are what Ray detects.
+    """
+    if address != "local" and (cpus is not None or gpus is not None):
+        raise ValueError(f"cpus and gpus describe a local cluster, the one at {address!r} has its own: leave them out.")
+    if ray.is_initialized():
+        yield _describe()
+        return
+    if address == "local":
+        _start(cpus, gpus)
+    else:
+        _join(address)
+    try:
+        yield _describe()
+    finally:
+        ray.shutdown()
+
+
+def room_for(resources: Resources) -> int:
+    """How many such actors the machines of the connected cluster hold, whether or not they are busy now."""
+    return sum(_room_on(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+
+
+def _room_on(node: dict[str, float], resources: Resources) -> int:
+    asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory or 0}
+    rooms = [int(node.get(name, 0) / amount + 1e-9) for name, amount in asked.items() if amount > 0]
+    return min(rooms)
+
+
+def _start(cpus: int | None, gpus: int | None) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+
+
+def _join(address: str) -> None:
+    known = _look_up() if address == "auto" else address
+    host, _, port = (known or "").removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdigit():  # Ray itself would try for minutes, deaf to signals
+            socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+        ray.init(address=known or address, logging_level=logging.ERROR, log_to_driver=False)
+    except OSError as error:
+        raise ClusterError(f'No Ray cluster answers at {known or address!r}: start one, or use "local".') from error
+
+
+def _look_up() -> str | None:
+    """The address that Ray takes for "auto": of the environment, or of the file that `ray start` leaves behind."""
+    file = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    return os.environ.get("RAY_ADDRESS") or (file.read_text().strip() if file.exists() else None)
+
+
+def _describe() -> Cluster:
+    total = ray.cluster_resources()
+    address = ray.get_runtime_context().gcs_address
+    return Cluster(address, cpus=total.get("CPU", 0), gpus=total.get("GPU", 0))

@@ -1,0 +1,39 @@
+"""A flag that signals raise, for work that ends between two units and not in the middle of one."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+
+@dataclass
+class Stop:
+    """Whether somebody has asked for the end.
+
+    Not a `threading.Event`: its lock could be held by the very thread that the signal handler interrupts.
+    """
+
+    requested: bool = False
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Turn SIGTERM and SIGINT into a flag for the length of the block.
+
+    The first signal only raises the flag; a SIGINT after it raises KeyboardInterrupt at once.
+    Enter it in the main thread and inside `connect`, since Ray installs a SIGTERM handler of its own.
+    """
+    stop = Stop()
+
+    def request(number: int, frame: FrameType | None) -> None:
+        if stop.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,113 @@
+"""How well predicted masks agree with the truth.
+
+Two ways of counting. "skip": pixels without truth do not count, and a class that is in neither masks is left out of
+the mean. "zero", the published way: a prediction on a pixel without truth is a false positive of its class, and a
+class that is nowhere counts as 0. Under both, a class that is itself the ignored one has no IoU.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from deeplab.model import as_tensor, predict
+from deeplab.trainer import Batch
+
+Absent = Literal["skip", "zero"]
+IntegerMasks = Integer[np.ndarray, "n h w"] | Integer[Tensor, "n h w"]
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth of equality
+class Scores:
+    """What a network reaches on a set of images."""
+
+    mean_iou: float  # 0 to 1; nan if no class counts
+    iou: tuple[float | None, ...]  # of each class; None if it does not count
+    pixel_accuracy: float  # portion of the labelled pixels that are right; nan if there are none
+    confusion: Int[np.ndarray, "truth predicted"]  # labelled pixels
+
+
+def mean_iou(
+    predictions: IntegerMasks, targets: IntegerMasks, *, classes: int, ignore_index: int, absent: Absent = "skip"
+) -> float:
+    """Mean over the classes of intersection / union, each summed over all images: 0 to 1, nan if no class counts.
+
+    Predictions hold 0 to classes - 1, targets ignore_index besides; anything else is a ValueError.
+    """
+    confusion = _confusion(as_tensor(predictions), as_tensor(targets), classes, ignore_index)
+    return _mean(_ious(confusion, ignore_index, absent))
+
+
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], *, classes: int, ignore_index: int, absent: Absent = "skip"
+) -> Scores:
+    """Predict every image and count, as mean_iou does; leaves the model in eval mode. No batch is a ValueError."""
+    confusion = None
+    for images, masks in batches:
+        counted = _confusion(as_tensor(predict(model, images)), as_tensor(masks), classes, ignore_index)
+        confusion = counted if confusion is None else confusion + counted
+    if confusion is None:
+        raise ValueError("there is no batch to evaluate on; one image with its mask is the least")
+    return _scores(confusion, ignore_index, absent)
+
+
+def score(
+    predictions: IntegerMasks, targets: IntegerMasks, *, classes: int, ignore_index: int, absent: Absent = "skip"
+) -> Scores:
+    """As evaluate, of masks that are in hand."""
+    return _scores(_confusion(as_tensor(predictions), as_tensor(targets), classes, ignore_index), ignore_index, absent)
+
+
+def _scores(confusion: Int[Tensor, "rows classes"], ignore_index: int, absent: Absent) -> Scores:
+    ious = _ious(confusion, ignore_index, absent)
+    labelled = confusion[:-1]
+    return Scores(
+        mean_iou=_mean(ious),
+        iou=tuple(None if math.isnan(value) else value for value in ious.tolist()),
+        pixel_accuracy=float(labelled.diag().sum().double() / labelled.sum()),
+        confusion=labelled.numpy(),
+    )
+
+
+def _confusion(predictions: Tensor, targets: Tensor, classes: int, ignore_index: int) -> Int[Tensor, "rows classes"]:
+    """Pixels by truth (rows) and prediction; the last row, one more than classes, holds the pixels without truth."""
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"predictions are {list(predictions.shape)} and targets {list(targets.shape)}; they must agree"
+        )
+    predictions, targets = predictions.cpu().long(), targets.cpu().long()
+    ignored = targets == ignore_index
+    _check_ids("prediction", predictions, classes)
+    _check_ids("target", targets[~ignored], classes)
+    targets = targets.masked_fill(ignored, classes)
+    return multiclass_confusion_matrix(predictions, targets, classes + 1, validate_args=False)[:, :classes]
+
+
+def _check_ids(what: str, ids: Tensor, classes: int) -> None:
+    wrong = ids[(ids < 0) | (ids >= classes)]
+    if len(wrong):
+        raise ValueError(f"a {what} holds class {int(wrong[0])}; there are 0 to {classes - 1}")
+
+
+def _ious(confusion: Int[Tensor, "rows classes"], ignore_index: int, absent: Absent) -> Float[Tensor, "classes"]:
+    """Intersection / union of each class, nan where it does not count."""
+    if absent not in ("skip", "zero"):
+        raise ValueError(f'absent is {absent!r}; it is "skip" or "zero"')
+    labelled, unlabelled = confusion[:-1], confusion[-1]
+    hits = labelled.diag()
+    union = labelled.sum(0) + labelled.sum(1) - hits
+    if absent == "zero":
+        union = (union + unlabelled).clamp_min(1)
+    ious = hits.double() / union  # 0 / 0 is nan
+    is_ignored = torch.arange(len(ious)) == ignore_index
+    return ious.masked_fill(is_ignored, math.nan)
+
+
+def _mean(ious: Float[Tensor, "classes"]) -> float:
+    return float(ious.nanmean())

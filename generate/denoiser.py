@@ -1,0 +1,137 @@
+"""A trained diffusion model: its forward pass, its noising, and the activations of its decoder."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers import DDPMPipeline, UNet2DModel
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from generate.schedule import Schedule
+
+Where = Literal["output", "input"]
+
+
+class _LastBlockReached(Exception):
+    """Ends a forward pass at the last activation that is wanted."""
+
+
+def _take_output(take: Callable[[int, Tensor], None], block: int, _module: nn.Module, _inputs: object, output: Tensor):
+    take(block, output)
+
+
+def _take_input(take: Callable[[int, Tensor], None], block: int, _module: nn.Module, inputs: tuple[Tensor, ...]):
+    take(block, inputs[0])
+
+
+@dataclass(frozen=True)
+class DecoderBlock:
+    """One residual block of the decoder with what follows it up to the next: attention, and the level's upsampler."""
+
+    first: nn.Module  # its input is the block's: the map from below joined with the skip connection
+    last: nn.Module  # its output is the block's
+
+
+class Denoiser(nn.Module):
+    """A UNet with the schedule it was trained on and a digest that names the two.
+
+    Decoder blocks are counted from 0 at the lowest resolution, as the publication counts them (arXiv 2112.03126).
+    """
+
+    def __init__(self, unet: UNet2DModel, schedule: Schedule, digest: str) -> None:
+        super().__init__()
+        self.unet = unet.requires_grad_(False).eval()
+        self.schedule = schedule
+        self.digest = digest
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    ) -> "Denoiser":
+        """Open a diffusers folder; dtype None means float32. Raises CheckpointError in one sentence."""
+        from generate.checkpoint import open_diffusers
+
+        return cls(*open_diffusers(Path(source), torch.device(device), dtype or torch.float32))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder that from_pretrained and diffusers' DDPMPipeline open."""
+        DDPMPipeline(self.unet, self.schedule.to_diffusers()).save_pretrained(folder)  # type: ignore[arg-type]
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of its images."""
+        size = self.unet.config["sample_size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        return self.unet.config["in_channels"], height, width
+
+    @torch.no_grad()
+    def forward(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"]) -> Float[Tensor, "b out h w"]:
+        """The raw output in float32; with a learned variance, `out` is twice `c`."""
+        return self.unet(x_t.to(self.unet.dtype), t).sample.float()
+
+    def add_noise(self, x_0: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], noise: Tensor) -> Float[Tensor, "b c h w"]:
+        """The image at noise level t; `noise` may be one image's, shared by all."""
+        return self.schedule.add_noise(x_0, t, noise)
+
+    @property
+    def blocks(self) -> list[DecoderBlock]:
+        found: list[DecoderBlock] = []
+        for level in self.unet.up_blocks:
+            resnets, attentions, upsamplers = (
+                list(getattr(level, part, None) or ()) for part in ("resnets", "attentions", "upsamplers")
+            )
+            ends = attentions or resnets
+            found += [DecoderBlock(first, last) for first, last in zip(resnets, ends, strict=True)]
+            if upsamplers:
+                found[-1] = DecoderBlock(resnets[-1], upsamplers[-1])
+        return found
+
+    def check_blocks(self, blocks: Sequence[int]) -> None:
+        """Raise ValueError when a block is not one of the decoder's."""
+        known = range(len(self.blocks))
+        unknown = [b for b in blocks if b not in known]
+        if unknown or not blocks:
+            raise ValueError(
+                f"blocks {list(blocks)} were asked for, but this UNet's decoder has blocks 0 to {known[-1]}"
+                + (f": {unknown} are not among them" if unknown else " and at least one is needed")
+            )
+
+    @torch.no_grad()
+    def activations(
+        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], blocks: Sequence[int], where: Where = "output"
+    ) -> list[Float[Tensor, "b _ _ _"]]:
+        """The maps of decoder blocks at their own resolution, in the order of `blocks`.
+
+        Nothing behind the last wanted block is computed. Raises ValueError for a block that does not exist.
+        """
+        self.check_blocks(blocks)
+        maps: dict[int, Tensor] = {}
+
+        def take(block: int, found: Tensor) -> None:
+            maps[block] = found
+            if len(maps) == len(set(blocks)):
+                raise _LastBlockReached
+
+        handles = []
+        for number in set(blocks):
+            block = self.blocks[number]
+            if where == "output":
+                handles.append(block.last.register_forward_hook(partial(_take_output, take, number)))
+            else:
+                handles.append(block.first.register_forward_pre_hook(partial(_take_input, take, number)))
+        try:
+            self.unet(x_t.to(self.unet.dtype), t)
+        except _LastBlockReached:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [maps[b] for b in blocks]

@@ -1,0 +1,155 @@
+"""Train a DDPM on a folder of images without labels (arXiv 2006.11239, algorithm 1; v prediction: arXiv 2202.00512).
+
+The batch, noise and steps of an update are functions of (seed, update), so a run that was killed and started again
+ends with the same weights as one that was not.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import UNet2DModel
+from diffusers.training_utils import EMAModel
+from PIL import Image, ImageOps
+
+from generate.pixels import to_model
+from generate.schedule import Schedule
+from generate.seeds import generator
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of a run. One update sees batch_size images."""
+
+    updates: int
+    batch_size: int = 16
+    learning_rate: float = 6e-4  # AdamW's highest, after the warm-up; cosine decay to 0
+    warmup: int = 200
+    ema_decay: float = 0.999
+    mirror: bool = True  # flip half of the images left to right
+    seed: int = 0
+    checkpoint_every: int = 250
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one optimiser step reports."""
+
+    number: int  # counted from 1
+    loss: float
+    learning_rate: float
+
+
+@dataclass
+class Trainee:
+    """A network in training with all that a restart needs."""
+
+    unet: UNet2DModel
+    ema: EMAModel
+    optimizer: torch.optim.Optimizer
+    done: int = 0  # updates
+
+    def save(self, path: Path) -> None:
+        state = {
+            "unet": self.unet.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "done": self.done,
+        }
+        temporary = path.with_suffix(".tmp")
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.unet.load_state_dict(state["unet"])
+        self.ema.load_state_dict(state["ema"])
+        self.ema.to(self.unet.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done = state["done"]
+
+
+def trainee(unet: UNet2DModel, settings: Training) -> Trainee:
+    """A fresh one, its weights drawn from the run's seed."""
+    ema = EMAModel(unet.parameters(), decay=settings.ema_decay)
+    optimizer = torch.optim.AdamW(unet.parameters(), settings.learning_rate, weight_decay=1e-4, fused=True)
+    return Trainee(unet, ema, optimizer)
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """All images below a folder, sorted by path. Raises ValueError when there are none."""
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise ValueError(f"{folder} holds no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return paths
+
+
+def read_square(path: Path, size: int) -> np.ndarray:
+    """The image's central square as uint8 [size,size,3]."""
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+        if upright.size != (size, size):
+            upright = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+        return np.asarray(upright)
+
+
+def batch_of(paths: list[Path], size: int, settings: Training, update: int) -> np.ndarray:
+    """The images of one update, uint8 [batch,size,size,3]: epoch after epoch, each in an order of its own."""
+    images = []
+    for place in range(update * settings.batch_size, (update + 1) * settings.batch_size):
+        epoch, index = divmod(place, len(paths))
+        order = np.random.default_rng([settings.seed, epoch]).permutation(len(paths))
+        flip = settings.mirror and np.random.default_rng([settings.seed, 1, place]).random() < 0.5
+        image = read_square(paths[order[index]], size)
+        images.append(image[:, ::-1] if flip else image)
+    return np.stack(images)
+
+
+def learning_rate(update: int, settings: Training) -> float:
+    """Linear warm-up, then half a cosine to 0."""
+    if update < settings.warmup:
+        return settings.learning_rate * (update + 1) / settings.warmup
+    progress = (update - settings.warmup) / max(1, settings.updates - settings.warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def train(
+    state: Trainee, schedule: Schedule, paths: list[Path], settings: Training, checkpoint: Path
+) -> Iterator[Update]:
+    """Go on from state.done to settings.updates, saving to `checkpoint` every so often and at the end."""
+    device, size = state.unet.device, int(state.unet.config["sample_size"])
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(batch_of, paths, size, settings, state.done)
+        while state.done < settings.updates:
+            images = ahead.result()
+            ahead = reader.submit(batch_of, paths, size, settings, state.done + 1)
+            x_0 = to_model(images)
+            rng = generator(settings.seed, state.done)
+            t = torch.randint(len(schedule), (len(x_0),), generator=rng)
+            noise = torch.randn(x_0.shape, generator=rng)
+            x_0, t, noise = x_0.to(device), t.to(device), noise.to(device)
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(state.done, settings)
+            with autocast:
+                prediction = state.unet(schedule.add_noise(x_0, t, noise), t).sample
+            loss = (prediction.float() - schedule.training_target(x_0, t, noise)).square().mean()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(state.unet.parameters(), 1.0)
+            state.optimizer.step()
+            state.optimizer.zero_grad()
+            state.ema.step(state.unet.parameters())
+            state.done += 1
+            if state.done % settings.checkpoint_every == 0 or state.done == settings.updates:
+                state.save(checkpoint)
+            yield Update(state.done, loss.item(), learning_rate(state.done - 1, settings))

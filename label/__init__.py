@@ -1,0 +1,26 @@
+"""Image to mask and doubt: a few annotated images make an ensemble that labels every pixel from its features."""
+
+from label.annotations import AnnotationError, Annotations, load_annotations
+from label.features import DenoiserFeatures, FeatureSource
+from label.fitting import Fitting
+from label.interpreter import Interpreter, InterpreterError, Labels
+from label.schemes import IGNORE, Scheme, SchemeError
+from label.uncertainty import image_uncertainty, jensen_shannon, keep_most_certain
+
+__all__ = [
+    "IGNORE",
+    "AnnotationError",
+    "Annotations",
+    "DenoiserFeatures",
+    "FeatureSource",
+    "Fitting",
+    "Interpreter",
+    "InterpreterError",
+    "Labels",
+    "Scheme",
+    "SchemeError",
+    "image_uncertainty",
+    "jensen_shannon",
+    "keep_most_certain",
+    "load_annotations",
+]

@@ -1,0 +1,154 @@
+"""Feature sources: images to maps at native resolution, and the features of single pixels gathered from them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from generate import Denoiser
+from generate.denoiser import Where
+from generate.pixels import to_model
+from generate.seeds import draw, generator
+
+
+class FeatureSource(Protocol):
+    """What an interpreter reads images through."""
+
+    @property
+    def digest(self) -> str:
+        """Names the source: two with the same digest give the same maps."""
+        ...
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images it takes."""
+        ...
+
+    def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Maps at their own resolutions, always in the same order and of the same channels."""
+        ...
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write what is needed, weights aside, to make the same maps again."""
+        ...
+
+
+class DenoiserFeatures:
+    """Decoder activations of a denoiser at a few noise levels (arXiv 2112.03126, section 4).
+
+    Every image is noised with the same `noise` [1, c, h, w], at every step and in every phase. Maps are ordered by
+    step first, then by block. Raises ValueError for a step or block that the denoiser does not have.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        *,
+        steps: Sequence[int] = (50, 150, 250),
+        blocks: Sequence[int] = (5, 6, 7, 8, 12),
+        where: Where = "output",
+        noise: Float[Tensor, "1 c h w"] | None = None,
+    ) -> None:
+        denoiser.check_blocks(blocks)
+        unknown = [t for t in steps if not 0 <= t < len(denoiser.schedule)]
+        if unknown or not steps:
+            raise ValueError(
+                f"steps {list(steps)}: 0 to {len(denoiser.schedule) - 1} are possible, at least one is needed"
+            )
+        shape = denoiser.image_shape
+        noise = draw([generator(0, 0)], shape) if noise is None else noise.float().cpu()
+        if noise.shape != (1, *shape):
+            raise ValueError(f"noise is {list(noise.shape)}; one image of the denoiser's is {[1, *shape]}")
+        self.denoiser, self.steps, self.blocks = denoiser, tuple(steps), tuple(blocks)
+        self.where: Where = where
+        self.noise = noise
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.denoiser.image_shape[1:]
+
+    @property
+    def digest(self) -> str:
+        settings = json.dumps([self.denoiser.digest, self.steps, self.blocks, self.where])
+        return hashlib.sha256(settings.encode() + self.noise.numpy().tobytes()).hexdigest()
+
+    def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """All steps run as one batch of the decoder, which ends at the last wanted block."""
+        device = self.denoiser.device
+        x_0 = to_model(images).to(device).repeat(len(self.steps), 1, 1, 1)
+        t = torch.tensor(self.steps, device=device).repeat_interleave(len(images))
+        x_t = self.denoiser.add_noise(x_0, t, self.noise.to(device))
+        by_block = self.denoiser.activations(x_t, t, self.blocks, self.where)
+        by_step = zip(*(block_maps.chunk(len(self.steps)) for block_maps in by_block), strict=True)
+        return [found for step_maps in by_step for found in step_maps]
+
+    def save_pretrained(self, folder: Path) -> None:
+        record = {"denoiser": self.denoiser.digest, "steps": self.steps, "blocks": self.blocks, "where": self.where}
+        (folder / "features.json").write_text(json.dumps(record, indent=2) + "\n")
+        save_file({"noise": self.noise}, folder / "features.safetensors")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, denoiser: Denoiser) -> "DenoiserFeatures":
+        """The features that were saved in `folder`. Raises ValueError when they were taken from another denoiser."""
+        folder = Path(folder)
+        record = json.loads((folder / "features.json").read_text())
+        if record["denoiser"] != denoiser.digest:
+            raise ValueError(
+                f"the interpreter in {folder} was fitted on denoiser {record['denoiser'][:12]}, this one is "
+                f"{denoiser.digest[:12]}; fit it again, or open the denoiser that it was fitted on"
+            )
+        noise = load_file(folder / "features.safetensors")["noise"]
+        where = cast(Where, record["where"])
+        return cls(denoiser, steps=record["steps"], blocks=record["blocks"], where=where, noise=noise)
+
+
+@dataclass(frozen=True)
+class PixelSource:
+    """Maps of many images, from which the features of single pixels are gathered without upsampling the rest."""
+
+    maps: list[Float[Tensor, "n _ _ c"]]  # channels last, so that a tap is one row
+    size: tuple[int, int]  # height and width of the images
+
+    @classmethod
+    def of(cls, source: FeatureSource, images: UInt8[np.ndarray, "n h w 3"], batch_size: int = 8) -> "PixelSource":
+        """Maps of all images, kept in host memory in half precision."""
+        batches = []
+        for start in range(0, len(images), batch_size):
+            found = source.maps(images[start : start + batch_size])
+            batches.append([m.permute(0, 2, 3, 1).half().cpu() for m in found])
+        return cls([torch.cat(parts) for parts in zip(*batches, strict=True)], source.image_size)
+
+    @property
+    def channels(self) -> int:
+        return sum(m.shape[-1] for m in self.maps)
+
+    def gather(
+        self, image: Int[Tensor, "*p"], row: Int[Tensor, "*p"], column: Int[Tensor, "*p"]
+    ) -> Float[Tensor, "*p channels"]:
+        """What bilinear upsampling (align_corners=False) of all maps gives at these pixels, in float32."""
+        return torch.cat([self._gather_one(m, image, row, column) for m in self.maps], dim=-1)
+
+    def _gather_one(self, native: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        _, height, width, _ = native.shape
+        if (height, width) == self.size:
+            return native[image, row, column].float()
+        top, bottom, down = _taps(row, height, self.size[0])
+        left, right, across = _taps(column, width, self.size[1])
+        upper = torch.lerp(native[image, top, left].float(), native[image, top, right].float(), across)
+        lower = torch.lerp(native[image, bottom, left].float(), native[image, bottom, right].float(), across)
+        return torch.lerp(upper, lower, down)
+
+
+def _taps(position: Tensor, native: int, full: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two native rows that a row of the full image lies between, and how far it is towards the second."""
+    exact = ((position + 0.5) * (native / full) - 0.5).clamp(0, native - 1)
+    first = exact.floor().long()
+    return first, (first + 1).clamp_max(native - 1), (exact - first).unsqueeze(-1).float()

@@ -1,0 +1,141 @@
+"""Train all members at once, each on its own order of the pixels and each until its own end.
+
+Batches, rate and stopping follow arXiv 2112.03126 (appendix) and its public implementation: Adam, cross entropy;
+from the fifth epoch on a member stops after `patience` batches in a row without a new lowest batch loss.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from generate.seeds import generator
+from label.features import PixelSource
+from label.pixel_classifiers import PixelClassifiers
+from label.schemes import IGNORE
+
+_EPOCHS_BEFORE_STOPPING = 4
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Settings; the defaults are the published ones."""
+
+    members: int = 10
+    batch_size: int = 64  # pixels a member
+    learning_rate: float = 1e-3
+    max_epochs: int = 100
+    patience: int = 50  # batches
+    min_class_pixels: int = 20  # a class with fewer in an image is ignored there
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FitStep:
+    """One batch of every member that is still training."""
+
+    number: int  # counted from 1
+    most: int  # batches if no member stops early
+    training: int  # members that have not stopped
+    loss: float  # mean over them
+
+
+@dataclass(frozen=True)
+class LabelledPixels:
+    """Where the annotated pixels are, and their classes."""
+
+    image: Int[Tensor, "p"]
+    row: Int[Tensor, "p"]
+    column: Int[Tensor, "p"]
+    label: Int[Tensor, "p"]
+
+
+def labelled_pixels(masks: UInt8[np.ndarray, "n h w"], min_class_pixels: int) -> LabelledPixels:
+    """All pixels with a class, but for classes that are too small in their image.
+
+    Raises ValueError when none are left.
+    """
+    kept = masks.copy()
+    for mask in kept:
+        classes, counts = np.unique(mask, return_counts=True)
+        mask[np.isin(mask, classes[counts < min_class_pixels])] = IGNORE
+    image, row, column = np.nonzero(kept != IGNORE)
+    if len(image) == 0:
+        raise ValueError(f"no annotated pixels are left: no class has {min_class_pixels} pixels in any image")
+    label = kept[image, row, column].astype(np.int64)
+    as_tensor = torch.from_numpy
+    return LabelledPixels(as_tensor(image), as_tensor(row), as_tensor(column), as_tensor(label))
+
+
+def fit_members(
+    classifiers: PixelClassifiers, source: PixelSource, pixels: LabelledPixels, settings: Fitting
+) -> Iterator[FitStep]:
+    """Train in place, a step at a time. Member m is a function of (settings.seed, m) and the pixels."""
+    device = next(classifiers.parameters()).device
+    generators = [generator(settings.seed, member) for member in range(settings.members)]
+    classifiers.initialise(generators)
+    classifiers.train()
+    optimizer = torch.optim.Adam(classifiers.parameters(), settings.learning_rate, fused=True)
+    total, batch_size = len(pixels.label), min(settings.batch_size, len(pixels.label))
+    batches = total // batch_size
+    stopping = _EarlyStopping(classifiers, settings.patience)
+    for epoch in range(settings.max_epochs):
+        orders = torch.stack([torch.randperm(total, generator=g) for g in generators])
+        for batch in range(batches):
+            chosen = orders[:, batch * batch_size : (batch + 1) * batch_size]
+            places = (pixels.image[chosen], pixels.row[chosen], pixels.column[chosen])
+            logits = classifiers(source.gather(*places).to(device))
+            labels = pixels.label[chosen].to(device)
+            losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
+            optimizer.zero_grad()
+            losses.sum().backward()
+            optimizer.step()
+            if epoch >= _EPOCHS_BEFORE_STOPPING:
+                stopping.see(losses.detach())
+            running = stopping.running
+            mean = losses.detach().cpu()[running].mean().item() if running.any() else losses.detach().mean().item()
+            number = epoch * batches + batch + 1
+            yield FitStep(number, settings.max_epochs * batches, int(running.sum()), mean)
+            if not running.any():
+                break
+        if not stopping.running.any():
+            break
+    stopping.restore()
+    classifiers.eval()
+
+
+class _EarlyStopping:
+    """Remembers the weights that a member had when it stopped, while the others go on."""
+
+    def __init__(self, classifiers: PixelClassifiers, patience: int) -> None:
+        self._classifiers, self._patience = classifiers, patience
+        members = classifiers.members
+        self._lowest = torch.full((members,), torch.inf)
+        self._waited = torch.zeros(members, dtype=torch.long)
+        self._kept: dict[int, dict[str, Tensor]] = {}
+
+    @property
+    def running(self) -> Tensor:
+        """Which members have not stopped, bool [members]."""
+        mask = torch.ones(len(self._lowest), dtype=torch.bool)
+        mask[list(self._kept)] = False
+        return mask
+
+    def see(self, losses: Tensor) -> None:
+        losses = losses.cpu()
+        lower = losses < self._lowest
+        self._lowest = torch.where(lower, losses, self._lowest)
+        self._waited = torch.where(lower, 0, self._waited + 1)
+        for member in torch.nonzero((self._waited > self._patience) & self.running).flatten().tolist():
+            state = self._classifiers.state_dict()
+            self._kept[member] = {name: tensor[member].clone() for name, tensor in state.items()}
+
+    def restore(self) -> None:
+        state = self._classifiers.state_dict()
+        for member, kept in self._kept.items():
+            for name, tensor in kept.items():
+                state[name][member] = tensor

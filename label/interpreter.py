@@ -1,0 +1,137 @@
+"""The interpreter: pixel classifiers with all that they need to label an image again."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from label.features import FeatureSource, PixelSource
+from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
+from label.pixel_classifiers import PixelClassifiers
+from label.schemes import Scheme
+from label.uncertainty import image_uncertainty, jensen_shannon
+
+_RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"
+
+
+class InterpreterError(ValueError):
+    """An interpreter folder that is incomplete, or that belongs to other features."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What an interpreter says of a batch of images."""
+
+    masks: UInt8[np.ndarray, "b h w"]  # class ids, the majority of the members' votes
+    uncertainty: Float[np.ndarray, "b"]  # of the image, nats: mean of its highest tenth
+    pixel_uncertainty: Float[np.ndarray, "b h w"]  # nats, 0 to ln(classes)
+
+
+class Interpreter:
+    """An ensemble that labels every pixel of an image from its features (arXiv 2112.03126, section 4)."""
+
+    def __init__(self, features: FeatureSource, classifiers: PixelClassifiers, scheme: Scheme) -> None:
+        self.features, self.classifiers, self.scheme = features, classifiers.eval(), scheme
+
+    @classmethod
+    def fit(
+        cls,
+        features: FeatureSource,
+        images: UInt8[np.ndarray, "n h w 3"],
+        masks: UInt8[np.ndarray, "n h w"],
+        *,
+        classes: Scheme,
+        settings: Fitting | None = None,
+        device: str | torch.device = "cpu",
+    ) -> "Interpreter":
+        """Train on annotated images; masks hold class ids, 255 where there is none."""
+        interpreter, steps = cls.fitting(features, images, masks, classes=classes, settings=settings, device=device)
+        for _ in steps:
+            pass
+        return interpreter
+
+    @classmethod
+    def fitting(
+        cls,
+        features: FeatureSource,
+        images: UInt8[np.ndarray, "n h w 3"],
+        masks: UInt8[np.ndarray, "n h w"],
+        *,
+        classes: Scheme,
+        settings: Fitting | None = None,
+        device: str | torch.device = "cpu",
+    ) -> tuple["Interpreter", Iterator[FitStep]]:
+        """As fit, for a caller that wants to watch: the interpreter is trained once the steps are exhausted."""
+        settings = settings or Fitting()
+        pixels = labelled_pixels(masks, settings.min_class_pixels)
+        source = PixelSource.of(features, images)
+        classifiers = PixelClassifiers(settings.members, source.channels, len(classes)).to(device)
+        return cls(features, classifiers, classes), fit_members(classifiers, source, pixels, settings)
+
+    @property
+    def digest(self) -> str:
+        """Names features, classes and weights: two interpreters with the same digest label alike."""
+        whole = hashlib.sha256(json.dumps([self.features.digest, asdict(self.scheme)]).encode())
+        for name, tensor in sorted(self.classifiers.state_dict().items()):
+            whole.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
+        return whole.hexdigest()
+
+    @torch.no_grad()
+    def predict(self, images: UInt8[np.ndarray, "b h w 3"]) -> Labels:
+        """Label images of the feature source's size."""
+        if images.shape[1:3] != self.features.image_size:
+            raise ValueError(f"images are {images.shape[1:3]}; the interpreter labels {self.features.image_size}")
+        labelled = [
+            self._label([m[i] for m in maps]) for maps in [self.features.maps(images)] for i in range(len(images))
+        ]
+        masks, doubts = zip(*labelled, strict=True)
+        pixel_uncertainty = torch.stack(doubts)
+        return Labels(
+            torch.stack(masks).to(torch.uint8).cpu().numpy(),
+            image_uncertainty(pixel_uncertainty).cpu().numpy(),
+            pixel_uncertainty.cpu().numpy(),
+        )
+
+    def _label(self, maps: list[Float[Tensor, "c _ _"]]) -> tuple[Tensor, Tensor]:
+        """Mask and per-pixel uncertainty of one image; of equally many votes the lowest class wins."""
+        size = self.features.image_size
+        logits = self.classifiers.classify(maps, size)
+        votes = logits.argmax(-1).mode(dim=0).values
+        return votes.view(size), jensen_shannon(logits).view(size)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write interpreter.json and .safetensors beside the feature source's own files."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.features.save_pretrained(folder)
+        save_file({k: v.contiguous().cpu() for k, v in self.classifiers.state_dict().items()}, folder / _WEIGHTS)
+        record = {
+            **asdict(self.scheme),
+            "members": self.classifiers.members,
+            "channels": self.classifiers.channels,
+            "features": self.features.digest,
+        }
+        (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, features: FeatureSource, *, device: str | torch.device = "cpu"
+    ) -> "Interpreter":
+        """Open what save_pretrained wrote. Raises InterpreterError when it was fitted on other features."""
+        folder = Path(folder)
+        if not (folder / _RECORD).is_file():
+            raise InterpreterError(f"{folder} holds no {_RECORD}; fit an interpreter first")
+        record = json.loads((folder / _RECORD).read_text())
+        if record["features"] != features.digest:
+            raise InterpreterError(f"the interpreter in {folder} was fitted on other features; fit it again")
+        scheme = Scheme(tuple(record["names"]), tuple(tuple(c) for c in record["colors"]))
+        classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
+        classifiers.load_state_dict(load_file(folder / _WEIGHTS))
+        return cls(features, classifiers.to(device), scheme)

@@ -1,0 +1,35 @@
+"""How sure an ensemble is, and what to keep of what it labelled."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Tensor, "pixels"]:
+    """H(mean of the members' softmax) - mean of H(softmax), in nats; 0 to ln(classes).
+
+    Beluch et al., CVPR 2018, as used by DatasetGAN (arXiv 2104.06490, section 3.2).
+    """
+    log_p = logits.float().log_softmax(-1)
+    p = log_p.exp()
+    mean = p.mean(0)
+    entropy_of_mean = -torch.special.xlogy(mean, mean).sum(-1)
+    mean_entropy = -(p * log_p).sum(-1).mean(0)
+    return (entropy_of_mean - mean_entropy).clamp_min(0)
+
+
+def image_uncertainty(pixel_uncertainty: Float[Tensor, "... h w"]) -> Float[Tensor, "..."]:
+    """Mean of the highest tenth of an image's pixels (of at least one), in nats."""
+    pixels = pixel_uncertainty.flatten(-2)
+    return pixels.topk(max(1, pixels.shape[-1] // 10)).values.mean(-1)
+
+
+def keep_most_certain(scores: Float[Tensor, "n"], portion: float) -> Int[Tensor, "kept"]:
+    """Sorted indices of the n - int(n * portion) lowest scores; of equal ones the earlier stay.
+
+    Raises ValueError unless 0 <= portion < 1.
+    """
+    if not 0 <= portion < 1:
+        raise ValueError(f"portion is {portion}; the share to drop is at least 0 and less than 1")
+    kept = len(scores) - int(len(scores) * portion)
+    return torch.argsort(scores, stable=True)[:kept].sort().values

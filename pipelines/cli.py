@@ -1,0 +1,151 @@
+"""The command `datasetddpm`."""
+
+import logging
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cluster import ClusterError
+from generate import CheckpointError
+from label import AnnotationError, InterpreterError, SchemeError
+from pipelines import shards
+from pipelines.evaluate import evaluate, mean_and_deviation, scores_folder
+from pipelines.fit_interpreter import fit
+from pipelines.generate_dataset import dataset_folder, generate
+from pipelines.progress import console
+from pipelines.recipe import Recipe, RecipeError
+from pipelines.report import write_report
+from pipelines.sample_images import sample_images
+from pipelines.shards import DatasetError
+from pipelines.stage import Outcome, Record
+from pipelines.train_ddpm import train_ddpm
+from pipelines.train_deeplab import train
+
+app = typer.Typer(
+    help="Annotate a few dozen images; get tens of thousands of labelled ones and a network trained on them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, InterpreterError, SchemeError)
+STAGES: dict[str, Callable[[Recipe], Outcome]] = {
+    "train-ddpm": train_ddpm,
+    "sample": sample_images,
+    "fit": fit,
+    "generate": generate,
+    "train": train,
+    "evaluate": evaluate,
+    "report": write_report,
+}
+NEXT = {
+    "train-ddpm": "sample",
+    "sample": "fit",
+    "fit": "generate",
+    "generate": "train",
+    "train": "evaluate",
+    "evaluate": "report",
+}
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The run's recipe, a TOML file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key, as generate.steps=50; repeatable.")]
+
+
+def run_stage(name: str, recipe: Recipe) -> None:
+    """Run one stage and say what it made; a unit that failed ends in exit code 1."""
+    outcome = STAGES[name](recipe)
+    verb = "made" if outcome.fresh else "found"
+    console.print(f"[bold]{name}[/bold]: {verb} {outcome.what} in {outcome.where} ({outcome.seconds:.0f} s)")
+    for failure in outcome.failures:
+        console.print(f"[red]{name}: {failure}[/red]")
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def _command(name: str) -> Callable[..., None]:
+    def command(recipe: RecipePath, overrides: Overrides = None) -> None:
+        run_stage(name, Recipe.load(recipe, tuple(overrides or ())))
+        if name in NEXT:
+            console.print(f"next: datasetddpm {NEXT[name]} {recipe}")
+
+    command.__doc__ = STAGES[name].__doc__
+    return command
+
+
+for _name in STAGES:
+    app.command(_name)(_command(_name))
+
+
+@app.command("run")
+def run(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Run all stages of a recipe, from fit on, that are not done."""
+    run_all(Recipe.load(recipe, tuple(overrides or ())))
+
+
+@app.command("demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything is put.")] = Path("runs/demo"),
+    overrides: Overrides = None,
+) -> None:
+    """The whole pipeline on the shipped domain: cartoon faces, 20 of them annotated."""
+    path = Path(str(files("pipelines").joinpath("recipes/demo.toml")))
+    run_all(Recipe.load(path, (f'paths.out="{out}"', *(overrides or ()))))
+
+
+@app.command("verify")
+def verify(folder: Annotated[Path, typer.Argument(help="A dataset's folder.")]) -> None:
+    """Read every byte of a dataset and compare it with the reports; exit code 1 when something is wrong."""
+    shards.open_dataset(folder)
+    mistakes = shards.verify(folder)
+    for mistake in mistakes:
+        console.print(f"[red]{mistake}[/red]")
+    if mistakes:
+        raise typer.Exit(1)
+    console.print(f"{folder}: {len(shards.reports(folder))} shards, all as written")
+
+
+def run_all(recipe: Recipe) -> None:
+    """All stages from fit on, and the table of scores."""
+    stages = ["fit", "generate", "train", "evaluate", "report"]
+    for stage in stages if recipe.paths.held_out else stages[:3]:
+        run_stage(stage, recipe)
+    if recipe.paths.held_out:
+        console.print(score_table(recipe))
+        console.print(f"Report: {(recipe.paths.out / 'report.html').resolve()}")
+
+
+def score_table(recipe: Recipe) -> Table:
+    """mIoU of the interpreter and of the networks on the held-out images."""
+    folder = scores_folder(recipe)
+    results = Record.read(folder).results
+    kept = sum(report.counts["kept"] for report in shards.reports(dataset_folder(recipe)))
+    said = {
+        "interpreter": "interpreter (DDPM-Seg), on the images themselves",
+        "synthetic": f"DeepLabV3 trained on {kept} synthetic images",
+        "annotated": "DeepLabV3 trained as long on the annotated images alone",
+    }
+    table = Table("", "mIoU", title="On the held-out images")
+    for name, runs in results.items():
+        table.add_row(said[name], mean_and_deviation([scores["mean_iou"] for scores in runs]))
+    return table
+
+
+def main() -> None:
+    """Entry point: mistakes of the user's end in one sentence and exit code 2, a cluster's in exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        app()
+    except USER_ERRORS as error:
+        sys.exit(_say(error, code=2))
+    except ClusterError as error:
+        sys.exit(_say(error, code=1))
+
+
+def _say(error: Exception, *, code: int) -> int:
+    typer.echo(f"datasetddpm: {error}", err=True)
+    return code

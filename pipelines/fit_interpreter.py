@@ -1,0 +1,69 @@
+"""Stage fit: a few annotated images to an interpreter."""
+
+import hashlib
+from pathlib import Path
+
+from generate import CheckpointError, Denoiser
+from label import Annotations, DenoiserFeatures, Interpreter, load_annotations
+from pipelines.progress import follow
+from pipelines.recipe import Recipe, RecipeError
+from pipelines.stage import Outcome, Record, device
+
+
+def interpreter_folder(recipe: Recipe) -> Path:
+    return recipe.paths.out / "interpreter"
+
+
+def open_features(recipe: Recipe) -> DenoiserFeatures:
+    """The denoiser's features as the recipe wants them; a step or block that it lacks is the recipe's mistake."""
+    denoiser = Denoiser.from_pretrained(recipe.paths.denoiser, device=device())
+    settings = recipe.interpreter
+    try:
+        return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"interpreter: {error}") from error
+
+
+def annotations_digest(annotations: Annotations) -> str:
+    whole = hashlib.sha256(repr(annotations.scheme).encode())
+    whole.update(annotations.images.tobytes() + annotations.masks.tobytes())
+    return whole.hexdigest()
+
+
+def fit(recipe: Recipe) -> Outcome:
+    """Fit all members on paths.annotated and write the interpreter's folder."""
+    features = open_features(recipe)
+    annotations = load_annotations(recipe.paths.annotated, features.image_size)
+    settings = recipe.interpreter.fitting
+    inputs = {
+        "features": features.digest,
+        "annotations": annotations_digest(annotations),
+        "settings": recipe.interpreter.model_dump(mode="json"),
+    }
+    record = Record.of(interpreter_folder(recipe), inputs)
+    what = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
+    if record.found():
+        return record.outcome(what, fresh=False)
+    with record.making():
+        interpreter, steps = Interpreter.fitting(
+            features,
+            annotations.images,
+            annotations.masks,
+            classes=annotations.scheme,
+            settings=settings,
+            device=device(),
+        )
+        batches = 0
+        for step in follow(
+            steps,
+            settings.max_epochs * annotations.masks.size // settings.batch_size,
+            "fit",
+            "batches",
+            note=lambda s: f"loss {s.loss:.3f}, {s.training} of {settings.members} members training",
+        ):
+            batches = step.number
+        interpreter.save_pretrained(record.folder)
+        record.results = {"batches": batches}
+    return record.outcome(what, fresh=True)

@@ -1,0 +1,209 @@
+"""The recipe: one validated configuration of a run, read from a TOML file.
+
+Relative paths start at the working directory; `{recipe}` in a path stands for the folder that the recipe lies in.
+"""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from generate import Solver
+from generate.train import Training
+from label import Fitting
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class RecipeError(ValueError):
+    """A recipe with mistakes; the message lists all of them by key."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PathsSection(Section):
+    """Where things come from and go to."""
+
+    out: Path  # everything that the run makes
+    denoiser: Path  # a diffusers folder; made by train-ddpm where it does not exist
+    annotated: Path  # the few annotated images
+    held_out: Path | None = None  # annotated images for evaluation only
+    unlabelled: Path | None = None  # images to train a diffusion model on
+
+
+class TrainDDPMSection(Section):
+    """`datasetddpm train-ddpm`: the network's shape and its training."""
+
+    size: Annotated[int, Field(ge=8)] = 64
+    channels: Annotated[list[Count], Field(min_length=2)] = [32, 64, 96, 128]  # one level each, halving resolution
+    layers: Count = 1  # residual blocks a level
+    attention: list[Count] = [8]  # at these resolutions
+    head_channels: Count = 32
+    norm_groups: Count = 8
+    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    noise_schedule: Literal["linear", "cosine"] = "cosine"
+    updates: Count = 12_500
+    batch_size: Count = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 6e-4
+    warmup: Count = 200
+    ema_decay: Share = 0.999
+    mirror: bool = True
+    seed: int = 0
+    checkpoint_every: Count = 250
+    sheet_every: Count = 1000  # updates between sheets of samples
+
+    @property
+    def training(self) -> Training:
+        return Training(**self.model_dump(include=set(Training.__dataclass_fields__)))
+
+    @model_validator(mode="after")
+    def _groups_divide_channels(self) -> "TrainDDPMSection":
+        if any(c % self.norm_groups for c in self.channels):
+            raise ValueError(f"norm_groups {self.norm_groups} must divide each of channels {self.channels}")
+        if self.size % 2 ** (len(self.channels) - 1):
+            raise ValueError(f"size {self.size} cannot be halved {len(self.channels) - 1} times")
+        return self
+
+
+class InterpreterSection(Section):
+    """`datasetddpm fit`: features and the ensemble on them; the defaults are the published ones."""
+
+    steps: Annotated[list[int], Field(min_length=1)] = [50, 150, 250]
+    blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
+    where: Literal["output", "input"] = "output"
+    members: Annotated[int, Field(ge=2)] = 10
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    max_epochs: Count = 100
+    patience: Count = 50
+    min_class_pixels: Annotated[int, Field(ge=0)] = 20
+    seed: int = 0
+
+    @property
+    def fitting(self) -> Fitting:
+        return Fitting(**self.model_dump(include=set(Fitting.__dataclass_fields__)))
+
+
+class GenerateSection(Section):
+    """`datasetddpm generate`: what is sampled, and what of it is kept."""
+
+    samples: Count  # candidates, before the filter
+    unit_size: Count = 100  # candidates a unit, so a shard
+    batch_size: Count = 25  # part of the recipe, since an image's last bits depend on it
+    run_seed: Annotated[int, Field(ge=0)] = 0
+    solver: Solver = "dpmsolver++"
+    steps: Annotated[int, Field(ge=1, le=1000)] = 20
+    portion: Share = 0.1  # the most uncertain share of a unit, which is dropped
+    uncertainty_maps: bool = False  # store <key>.uncertainty.png
+
+    @property
+    def units(self) -> range:
+        return range(-(-self.samples // self.unit_size))
+
+    def seeds(self, unit: int) -> range:
+        """The unit's fixed range of seeds; the last unit may be shorter."""
+        return range(unit * self.unit_size, min((unit + 1) * self.unit_size, self.samples))
+
+
+class ClusterSection(Section):
+    """Where units are made."""
+
+    actors: Count = 1
+    cpus: Annotated[float, Field(gt=0)] = 1  # an actor
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # an actor; auto: 1 where the machine has one
+    retries: Annotated[int, Field(ge=0)] = 2
+
+
+class TrainSection(Section):
+    """`datasetddpm train`: DeepLabV3 on the shards; the defaults are the published network and settings."""
+
+    variant: Literal["v3", "v3+"] = "v3"
+    encoder: str = "resnet101"
+    encoder_weights: str | None = None
+    encoder_depth: Literal[3, 4, 5] = 5
+    output_stride: Literal[8, 16] = 8
+    decoder_channels: Count = 256
+    atrous_rates: Annotated[list[Count], Field(min_length=3, max_length=3)] = [12, 24, 36]
+    aspp_dropout: Share = 0.5
+    steps: Count = 20_000
+    batch_size: Annotated[int, Field(ge=2)] = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["cosine", "constant"] = "constant"
+    class_weights: Literal["equal", "inverse_sqrt"] = "equal"  # inverse_sqrt: (share of the pixels) ** -0.5
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]  # one training each
+    baseline: bool = False  # train the same network on the annotated images alone as well
+
+
+class Recipe(Section):
+    """All of a run."""
+
+    name: str
+    paths: PathsSection
+    train_ddpm: TrainDDPMSection = TrainDDPMSection()
+    interpreter: InterpreterSection = InterpreterSection()
+    generate: GenerateSection
+    cluster: ClusterSection = ClusterSection()
+    train: TrainSection = TrainSection()
+
+    @classmethod
+    def load(cls, path: Path, overrides: tuple[str, ...] = ()) -> "Recipe":
+        """Read a TOML file and apply `section.key=value` overrides. Raises RecipeError with every mistake."""
+        if not path.is_file():
+            raise RecipeError(f"{path} is no file; a recipe in TOML is needed")
+        try:
+            tree = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path} is not TOML: {error}") from error
+        for override in overrides:
+            _apply(tree, override)
+        if isinstance(tree.get("paths"), dict):
+            home = str(path.resolve().parent)
+            tree["paths"] = {
+                key: Path(value.replace("{recipe}", home)) if isinstance(value, str) else value
+                for key, value in tree["paths"].items()
+            }
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            raise RecipeError(f"{path}: {'; '.join(_mistake(e, cls) for e in error.errors())}") from error
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    keys, equals, value = override.partition("=")
+    if not equals or not keys.strip():
+        raise RecipeError(f"override {override!r} is not of the form section.key=value")
+    *sections, last = keys.strip().split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise RecipeError(f"override {override!r}: {section} is a value, not a section")
+    try:
+        tree[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        tree[last] = value  # a bare word is a string
+
+
+def _mistake(error: Any, recipe: type[Recipe]) -> str:
+    """One mistake as `key: what is wrong`; an unknown key is answered with the known ones."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        fields = recipe.model_fields
+        if len(error["loc"]) > 1:
+            section = fields[str(error["loc"][0])].annotation
+            assert isinstance(section, type)
+            assert issubclass(section, Section)
+            fields = section.model_fields
+        return f"{key}: unknown key; known are {', '.join(fields)}"
+    message = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
+    return f"{key}: {message}" + ("" if error["type"] == "missing" else f", not {error['input']!r}")
+
+
+def digest_of(record: dict[str, Any]) -> str:
+    """sha256 of a JSON record, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,119 @@
+"""What an actor does: build the models once, then make units. It needs no Ray: `build(...)(0)` makes unit 0 here."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from generate import Denoiser, sample
+from label import DenoiserFeatures, Interpreter, Labels, keep_most_certain
+from pipelines.recipe import GenerateSection, digest_of
+from pipelines.shards import Candidate, Dataset, Report, Sample, class_pixels, pack, write_shard
+
+
+@dataclass(frozen=True)
+class Models:
+    """The two that every sample comes from."""
+
+    denoiser: Denoiser
+    interpreter: Interpreter
+
+    @classmethod
+    def open(cls, denoiser: Path, interpreter: Path, device: str) -> "Models":
+        opened = Denoiser.from_pretrained(denoiser, device=device)
+        features = DenoiserFeatures.from_pretrained(interpreter, opened)
+        return cls(opened, Interpreter.from_pretrained(interpreter, features, device=device))
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Picklable; called on an actor, it opens the models and returns make(unit)."""
+
+    folder: Path  # of the dataset
+    denoiser: Path
+    interpreter: Path
+    settings: GenerateSection
+    dataset: Dataset
+
+    def __call__(self) -> Callable[[int], Report]:
+        models = Models.open(self.denoiser, self.interpreter, "cuda" if torch.cuda.is_available() else "cpu")
+        return lambda unit: make_unit(unit, models, self.settings, self.dataset, self.folder)
+
+
+def describe(models: Models, settings: GenerateSection) -> Dataset:
+    """The dataset that these models and settings make; its digest covers all that a sample's bytes depend on."""
+    scheme = models.interpreter.scheme
+    what = {
+        "recipe": settings.model_dump(mode="json"),
+        "denoiser": models.denoiser.digest,
+        "interpreter": models.interpreter.digest,
+        "names": list(scheme.names),
+        "colors": [list(color) for color in scheme.colors],
+    }
+    versions = {package: version(package) for package in ("torch", "diffusers", "datasetddpm")}
+    return Dataset(**what, versions=versions, digest=digest_of(what))
+
+
+def make_unit(unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Path) -> Report:
+    """Sample, label, filter and commit one unit."""
+    clock = _Clock()
+    images, labels = [], []
+    for batch in sample(
+        models.denoiser,
+        settings.seeds(unit),
+        run_seed=settings.run_seed,
+        solver=settings.solver,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+    ):
+        clock.lap("sample")
+        images.append(batch)
+        labels.append(models.interpreter.predict(batch))  # of the 8-bit image, so that it can be computed again
+        clock.lap("label")
+    made = _samples(settings, unit, dataset, np.concatenate(images), _joined(labels))
+    kept = set(keep_most_certain(torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
+    candidates = [
+        Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, dataset.scheme)) for i, s in enumerate(made)
+    ]
+    tar = pack([s for i, s in enumerate(made) if i in kept], dataset.scheme)
+    clock.lap("encode")
+    return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds)
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+
+def _joined(labels: list[Labels]) -> Labels:
+    return Labels(
+        np.concatenate([batch.masks for batch in labels]),
+        np.concatenate([batch.uncertainty for batch in labels]),
+        np.concatenate([batch.pixel_uncertainty for batch in labels]),
+    )
+
+
+def _samples(
+    settings: GenerateSection, unit: int, dataset: Dataset, images: np.ndarray, labels: Labels
+) -> list[Sample]:
+    provenance: dict[str, Any] = {"solver": settings.solver, "steps": settings.steps, "dataset": dataset.digest}
+    doubts = labels.pixel_uncertainty if settings.uncertainty_maps else [None] * len(images)
+    return [
+        Sample(seed, image, mask, float(uncertainty), provenance, doubt)
+        for seed, image, mask, uncertainty, doubt in zip(
+            settings.seeds(unit), images, labels.masks, labels.uncertainty, doubts, strict=True
+        )
+    ]

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from label import AnnotationError, SchemeError, load_annotations
+from label.schemes import Scheme
+
+SCHEME = 'classes = [{ name = "ground", color = [0, 0, 0] }, { name = "thing", color = [250, 10, 10] }]'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two annotated images, one mask an index PNG and the other an array."""
+    (tmp_path / "scheme.toml").write_text(SCHEME)
+    for name in ("a", "b"):
+        Image.new("RGB", (16, 12), (9, 8, 7)).save(tmp_path / f"{name}.png")
+    Image.fromarray(np.ones((12, 16), dtype=np.uint8)).save(tmp_path / "a.mask.png")
+    np.save(tmp_path / "b.npy", np.full((12, 16), 255, dtype=np.int64))
+    return tmp_path
+
+
+def test_png_and_npy_masks_are_both_read(folder):
+    found = load_annotations(folder, (12, 16))
+    assert found.names == ["a", "b"]
+    assert [np.unique(mask).tolist() for mask in found.masks] == [[1], [255]]
+    assert found.images.shape == (2, 12, 16, 3)
+    assert found.scheme.names == ("ground", "thing")
+
+
+def refused(folder, match):
+    with pytest.raises(AnnotationError, match=match):
+        load_annotations(folder, (12, 16))
+
+
+def test_a_missing_mask_is_named(folder):
+    (folder / "a.mask.png").unlink()
+    refused(folder, r"a\.png has no mask; expected a\.mask\.png or a\.npy")
+
+
+def test_a_mask_of_another_size_is_named(folder):
+    np.save(folder / "b.npy", np.zeros((6, 8), dtype=np.uint8))
+    refused(folder, r"the mask of b\.png is 8x6, its image 16x12")
+
+
+def test_a_class_outside_the_scheme_is_named(folder):
+    np.save(folder / "b.npy", np.full((12, 16), 2))
+    refused(folder, r"the mask of b\.png has class 2; scheme\.toml has 0 to 1")
+
+
+def test_a_negative_class_is_outside_the_scheme(folder):
+    np.save(folder / "b.npy", np.full((12, 16), -1))
+    refused(folder, "has class -1")
+
+
+def test_all_mistakes_are_told_at_once(folder):
+    (folder / "a.mask.png").unlink()
+    (folder / "b.npy").unlink()
+    refused(folder, r"a\.png has no mask.*b\.png has no mask")
+
+
+def test_an_image_of_another_size_than_the_models_is_named(folder):
+    with pytest.raises(AnnotationError, match=r"a\.png is 16x12, the model's images are 64x64"):
+        load_annotations(folder, (64, 64))
+
+
+def test_a_colour_mask_is_refused(folder):
+    Image.new("RGB", (16, 12)).save(folder / "a.mask.png")
+    refused(folder, "a mask holds class ids")
+
+
+def test_a_mask_of_fractions_is_refused(folder):
+    np.save(folder / "b.npy", np.zeros((12, 16)))
+    refused(folder, "a mask is integers")
+
+
+def test_a_broken_image_is_named(folder):
+    (folder / "a.png").write_bytes(b"not an image")
+    refused(folder, r"a\.png is no image that can be read")
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "scheme.toml").write_text(SCHEME)
+    refused(tmp_path, "holds no images")
+
+
+def test_a_folder_without_a_scheme_is_refused(tmp_path):
+    with pytest.raises(SchemeError, match=r"scheme\.toml is missing"):
+        load_annotations(tmp_path, (12, 16))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("classes = [", "does not list classes"),
+        ("names = 3", "does not list classes"),
+        ('classes = [{ name = "a" }]', "1 classes are given"),
+        ('classes = [{ name = "a" }, { name = "a" }]', "given twice"),
+        ('classes = [{ name = "a", color = [1, 2, 3] }, { name = "b" }]', "2 classes have 1 colours"),
+    ],
+)
+def test_a_scheme_that_is_wrong_is_refused(tmp_path, text, match):
+    (tmp_path / "scheme.toml").write_text(text)
+    with pytest.raises(SchemeError, match=match):
+        Scheme.load(tmp_path / "scheme.toml")
+
+
+def test_classes_without_colours_are_given_distinct_ones():
+    colors = Scheme(tuple(f"class {i}" for i in range(20))).colors
+    assert len(set(colors)) == 20

@@ -1,0 +1,236 @@
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from cluster import ClusterError, Done, Failed, Resources, Stop, run_units
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+ONE_CORE = Resources(cpus=1)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Makes the square of a unit; each tuple names the units to which something happens on their way."""
+
+    notes: Path
+    raises: tuple[int, ...] = ()
+    raises_once: tuple[int, ...] = ()
+    kills: tuple[int, ...] = ()
+    kills_once: tuple[int, ...] = ()
+    waits: tuple[int, ...] = ()
+    unpicklable: tuple[int, ...] = ()
+
+    def __call__(self) -> Callable[[int], Any]:
+        self.note("built")
+        return self.make
+
+    def make(self, unit: int) -> Any:
+        first = not self.noted(f"made-{unit}")
+        self.note(f"made-{unit}")
+        if unit in self.raises or (unit in self.raises_once and first):
+            raise ArithmeticError(f"{unit} has no square today")
+        if unit in self.kills or (unit in self.kills_once and first):
+            os.kill(os.getpid(), signal.SIGKILL)
+        while unit in self.waits and not (self.notes / "go").exists():
+            time.sleep(0.02)
+        return threading.Lock() if unit in self.unpicklable else unit * unit
+
+    def note(self, event: str) -> None:
+        with (self.notes / event).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    def noted(self, event: str) -> list[int]:
+        """The processes in which it happened."""
+        file = self.notes / event
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+@dataclass(frozen=True)
+class Environment:
+    names: tuple[str, ...]
+
+    def __call__(self) -> Callable[[int], list[str | None]]:
+        return lambda unit: [os.environ.get(name) for name in self.names]
+
+
+def raise_while_building() -> Callable[[int], int]:
+    raise FileNotFoundError("no weights at /nowhere.pt")
+
+
+def die_while_building() -> Callable[[int], int]:
+    os._exit(3)
+
+
+@pytest.fixture(autouse=True)
+def short_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.pool._BACK_OFF", 0.01)
+
+
+@pytest.fixture
+def squares(tmp_path: Path) -> Squares:
+    return Squares(tmp_path)
+
+
+def done(outcomes: list[Done[Any] | Failed]) -> dict[int, Any]:
+    return {outcome.unit: outcome.result for outcome in outcomes if isinstance(outcome, Done)}
+
+
+def failed(outcomes: list[Done[Any] | Failed]) -> list[Failed]:
+    return [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited for 20 s in vain"
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_every_unit_comes_back_once_with_its_result_and_each_actor_builds_once(squares: Squares) -> None:
+    outcomes = list(run_units(squares, range(100, 140), actors=2, resources=ONE_CORE))
+    assert sorted(outcome.unit for outcome in outcomes) == list(range(100, 140))
+    assert done(outcomes) == {unit: unit * unit for unit in range(100, 140)}
+    assert {outcome.attempts for outcome in outcomes} == {1}
+    assert len(squares.noted("built")) == len(set(squares.noted("built"))) <= 2
+
+
+def test_no_units_need_no_actor(squares: Squares) -> None:
+    assert list(run_units(squares, [], actors=2, resources=ONE_CORE)) == []
+    assert not squares.noted("built")
+
+
+def test_units_are_read_only_as_actors_become_free(squares: Squares) -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[int]:
+        for unit in count():
+            read.append(unit)
+            yield unit
+
+    outcomes = run_units(squares, endless(), actors=2, resources=ONE_CORE)
+    assert len([next(outcomes) for _ in range(6)]) == 6
+    outcomes.close()
+    assert len(read) <= 6 + 2 * 2
+
+
+def test_results_do_not_wait_for_the_slowest(squares: Squares) -> None:
+    outcomes = run_units(replace(squares, waits=(0,)), range(8), actors=2, resources=ONE_CORE)
+    assert 0 not in {next(outcomes).unit for _ in range(7)}
+    squares.note("go")
+    assert [outcome.unit for outcome in outcomes] == [0]
+
+
+def test_a_unit_whose_code_raises_is_tried_again_then_failed_while_the_others_finish(squares: Squares) -> None:
+    builder = replace(squares, raises=(3,), raises_once=(4,))
+    outcomes = list(run_units(builder, range(8), actors=2, resources=ONE_CORE, retries=1))
+    assert sorted(done(outcomes)) == [0, 1, 2, 4, 5, 6, 7]
+    assert {outcome.unit: outcome.attempts for outcome in outcomes if outcome.attempts > 1} == {3: 2, 4: 2}
+    (failure,) = failed(outcomes)
+    assert failure.reason == "ArithmeticError: 3 has no square today"
+    assert 'raise ArithmeticError(f"{unit} has no square today")' in failure.traceback
+    assert len(squares.noted("built")) <= 2, "an actor outlives an exception"
+
+
+def test_a_result_that_cannot_travel_fails_its_unit(squares: Squares) -> None:
+    outcomes = list(run_units(replace(squares, unpicklable=(1,)), range(3), actors=1, resources=ONE_CORE, retries=0))
+    assert sorted(done(outcomes)) == [0, 2]
+    (failure,) = failed(outcomes)
+    assert "cannot pickle '_thread.lock' object" in failure.reason
+
+
+def test_an_actor_killed_in_the_middle_of_a_unit_is_replaced_and_the_unit_made(squares: Squares) -> None:
+    outcomes = list(run_units(replace(squares, kills_once=(2,)), range(5), actors=1, resources=ONE_CORE))
+    assert done(outcomes) == {unit: unit * unit for unit in range(5)}
+    first, second = squares.noted("made-2")
+    assert first != second
+    assert len(squares.noted("built")) == 2
+
+
+def test_a_unit_that_always_kills_its_process_is_failed_and_the_rest_finishes(squares: Squares) -> None:
+    outcomes = list(run_units(replace(squares, kills=(2,)), range(6), actors=2, resources=ONE_CORE, retries=1))
+    assert sorted(done(outcomes)) == [0, 1, 3, 4, 5]
+    (failure,) = failed(outcomes)
+    assert (failure.unit, failure.attempts, len(squares.noted("made-2"))) == (2, 2, 2)
+    assert "its process was lost" in failure.reason
+
+
+def test_a_builder_that_raises_stops_the_run_with_its_reason() -> None:
+    with pytest.raises(ClusterError, match=r"builder raised FileNotFoundError: no weights at /nowhere\.pt") as caught:
+        list(run_units(raise_while_building, range(4), actors=1, resources=ONE_CORE))
+    assert "in raise_while_building" in "".join(caught.value.__notes__)
+
+
+def test_a_builder_that_keeps_dying_stops_the_run() -> None:
+    with pytest.raises(ClusterError, match="3 actors in a row died while they were built"):
+        list(run_units(die_while_building, range(4), actors=1, resources=ONE_CORE))
+
+
+def test_actors_that_no_machine_can_hold_stop_the_run_after_some_patience(squares: Squares) -> None:
+    outcomes = run_units(squares, range(4), actors=1, resources=Resources(gpus=3), patience=0.1)
+    with pytest.raises(ClusterError, match=r"No machine of the cluster can hold one actor.*gpus=3"):
+        list(outcomes)
+
+
+def test_after_a_stop_no_further_unit_is_handed_out_and_the_current_ones_are_finished(squares: Squares) -> None:
+    stop = Stop()
+    outcomes = run_units(replace(squares, waits=(1, 2)), range(9), actors=2, resources=ONE_CORE, stop=stop)
+    assert next(outcomes).unit == 0
+    wait_for(lambda: squares.noted("made-1"))
+    stop.requested = True
+    squares.note("go")
+    made = {outcome.unit for outcome in outcomes}
+    assert made == {unit for unit in range(1, 9) if squares.noted(f"made-{unit}")}
+    assert 1 in made
+    assert made <= {1, 2}
+
+
+def test_closing_the_iterator_leaves_no_actor_behind(squares: Squares) -> None:
+    outcomes = run_units(replace(squares, waits=(1,)), range(3), actors=2, resources=ONE_CORE)
+    next(outcomes)
+    wait_for(lambda: squares.noted("made-1"))
+    pids = squares.noted("built")
+    assert any(is_running(pid) for pid in pids)
+    outcomes.close()
+    wait_for(lambda: not any(is_running(pid) for pid in pids))
+
+
+@pytest.mark.parametrize(
+    ("resources", "threads", "gpus"),
+    [(Resources(cpus=2.5), "2", {""}), (Resources(cpus=0.5, gpus=1), "1", {"0", "1"})],
+)
+def test_an_actor_has_as_many_threads_as_cores_and_sees_its_own_gpus(
+    resources: Resources, threads: str, gpus: set[str]
+) -> None:
+    (outcome,) = run_units(Environment(("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")), [0], actors=1, resources=resources)
+    assert isinstance(outcome, Done)
+    assert outcome.result[0] == threads
+    assert outcome.result[1] in gpus
+
+
+def test_without_a_connection_the_remedy_is_named(squares: Squares, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ClusterError, match="inside `with connect"):
+        run_units(squares, range(4), actors=1, resources=ONE_CORE)
+
+
+def test_a_pool_without_actors_is_refused(squares: Squares) -> None:
+    with pytest.raises(ValueError, match="At least 1 actor"):
+        run_units(squares, range(4), actors=0, resources=ONE_CORE)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from generate.pixels import to_model
+from label import DenoiserFeatures
+from label.features import PixelSource
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+
+
+def test_maps_are_the_activations_at_each_step_in_turn(tiny_denoiser):
+    features = DenoiserFeatures(tiny_denoiser, steps=[50, 200], blocks=[3, 1])
+    expected = []
+    for step in (50, 200):
+        t = torch.full((3,), step)
+        x_t = tiny_denoiser.add_noise(to_model(IMAGES), t, features.noise)
+        expected += tiny_denoiser.activations(x_t, t, [3, 1])
+    for found, wanted in zip(features.maps(IMAGES), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_every_image_is_given_the_same_noise(tiny_denoiser):
+    features = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[3])
+    together, alone = features.maps(IMAGES[[0, 0]])[0], features.maps(IMAGES[:1])[0]
+    torch.testing.assert_close(together[0], together[1])
+    torch.testing.assert_close(together[:1], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_gathered_pixels_are_those_of_the_upsampled_maps(tiny_denoiser):
+    features = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[0, 1, 2])
+    source = PixelSource.of(features, IMAGES, batch_size=2)
+    dense = torch.cat(
+        [F.interpolate(m, (16, 16), mode="bilinear", align_corners=False) for m in features.maps(IMAGES)], dim=1
+    )
+    places = torch.cartesian_prod(torch.arange(3), torch.arange(16), torch.arange(16)).unbind(1)
+    expected = dense.permute(0, 2, 3, 1).flatten(0, 2)
+    torch.testing.assert_close(source.gather(*places), expected, atol=5e-3, rtol=5e-3)  # kept in half precision
+    assert source.channels == expected.shape[1]
+
+
+def test_the_digest_changes_with_whatever_changes_the_maps(tiny_denoiser):
+    variants = [
+        DenoiserFeatures(tiny_denoiser, blocks=[1]),
+        DenoiserFeatures(tiny_denoiser, blocks=[2]),
+        DenoiserFeatures(tiny_denoiser, blocks=[1], steps=[50]),
+        DenoiserFeatures(tiny_denoiser, blocks=[1], where="input"),
+        DenoiserFeatures(tiny_denoiser, blocks=[1], noise=torch.zeros(1, 3, 16, 16)),
+    ]
+    assert len({features.digest for features in variants}) == len(variants)
+    assert DenoiserFeatures(tiny_denoiser, blocks=[1]).digest == variants[0].digest
+
+
+def test_saved_features_are_the_same_again(tiny_denoiser, tmp_path):
+    features = DenoiserFeatures(tiny_denoiser, steps=[10], blocks=[2], noise=torch.randn(1, 3, 16, 16))
+    features.save_pretrained(tmp_path)
+    assert DenoiserFeatures.from_pretrained(tmp_path, tiny_denoiser).digest == features.digest
+
+
+def test_features_of_another_denoiser_are_refused(tiny_denoiser, tmp_path):
+    DenoiserFeatures(tiny_denoiser, blocks=[1]).save_pretrained(tmp_path)
+    tiny_denoiser.digest = "another"
+    with pytest.raises(ValueError, match="was fitted on denoiser tiny, this one is another"):
+        DenoiserFeatures.from_pretrained(tmp_path, tiny_denoiser)
+
+
+@pytest.mark.parametrize("steps", [[], [1000], [-1]])
+def test_a_step_that_the_denoiser_does_not_have_is_refused(tiny_denoiser, steps):
+    with pytest.raises(ValueError, match="0 to 999 are possible"):
+        DenoiserFeatures(tiny_denoiser, steps=steps, blocks=[1])
+
+
+def test_noise_of_another_size_is_refused(tiny_denoiser):
+    with pytest.raises(ValueError, match=r"noise is \[1, 3, 8, 8\]"):
+        DenoiserFeatures(tiny_denoiser, blocks=[1], noise=torch.zeros(1, 3, 8, 8))

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+
+from label.features import PixelSource
+from label.fitting import Fitting, fit_members, labelled_pixels
+from label.pixel_classifiers import PixelClassifiers
+
+MASKS = np.zeros((2, 8, 8), dtype=np.uint8)
+MASKS[:, 4:] = 1
+MASKS[:, 6:, 6:] = 2
+
+
+def source() -> PixelSource:
+    """Features that tell the classes apart, and some that do not."""
+    told = torch.nn.functional.one_hot(torch.from_numpy(MASKS).long(), 3).half()
+    return PixelSource([told, torch.randn(2, 8, 8, 2, generator=torch.Generator().manual_seed(0)).half()], (8, 8))
+
+
+def fitted(members: int, **settings) -> PixelClassifiers:
+    classifiers = PixelClassifiers(members, 5, 3)
+    how = Fitting(members=members, batch_size=16, min_class_pixels=1, **({"max_epochs": 3} | settings))
+    for _ in fit_members(classifiers, source(), labelled_pixels(MASKS, 1), how):
+        pass
+    return classifiers
+
+
+def test_fitting_learns_classes_that_can_be_told_apart():
+    classifiers = fitted(2, max_epochs=30)
+    maps = [m[0].permute(2, 0, 1).float() for m in source().maps]
+    assert (classifiers.classify(maps, (8, 8)).argmax(-1).view(2, 8, 8) == torch.from_numpy(MASKS[0])).all()
+
+
+def test_a_member_is_the_same_whoever_is_trained_beside_it():
+    alone, together = fitted(1).state_dict(), fitted(3).state_dict()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name][:1], tensor, atol=1e-3, rtol=1e-3)
+
+
+def test_members_differ_from_each_other():
+    weight = fitted(3).linear_1.weight
+    assert not torch.allclose(weight[0], weight[1], atol=1e-2)
+    assert not torch.allclose(weight[1], weight[2], atol=1e-2)
+
+
+def test_another_seed_gives_other_members():
+    assert not torch.allclose(fitted(1).linear_1.weight, fitted(1, seed=1).linear_1.weight, atol=1e-2)
+
+
+def test_a_member_that_has_stopped_keeps_the_weights_it_stopped_with():
+    classifiers = PixelClassifiers(2, 5, 3)
+    settings = Fitting(members=2, batch_size=16, min_class_pixels=1, max_epochs=300, patience=3)
+    after_step, stopped_at = [], {}
+    for step in fit_members(classifiers, source(), labelled_pixels(MASKS, 1), settings):
+        after_step.append(classifiers.linear_1.weight.detach().clone())
+        stopped_at.setdefault(step.training, step.number - 1)
+    assert step.training == 0, "both members stopped before the epochs ran out"
+    assert 1 in stopped_at, "they stopped at different batches"
+    kept = classifiers.linear_1.weight.detach()
+    first_to_stop = [m for m in range(2) if torch.equal(kept[m], after_step[stopped_at[1]][m])]
+    assert len(first_to_stop) == 1
+    assert not torch.equal(kept[first_to_stop[0]], after_step[-1][first_to_stop[0]])
+
+
+def test_no_member_stops_before_the_fifth_epoch():
+    settings = Fitting(members=1, batch_size=16, min_class_pixels=1, max_epochs=300, patience=1)
+    steps = list(fit_members(PixelClassifiers(1, 5, 3), source(), labelled_pixels(MASKS, 1), settings))
+    batches_an_epoch = MASKS.size // 16
+    assert len(steps) > 4 * batches_an_epoch
+    assert len(steps) < 300 * batches_an_epoch
+
+
+def test_a_class_that_is_too_small_in_an_image_is_left_out_there():
+    labels = labelled_pixels(MASKS, min_class_pixels=5).label
+    assert labels.unique().tolist() == [0, 1]
+    assert labelled_pixels(MASKS, min_class_pixels=4).label.unique().tolist() == [0, 1, 2]
+
+
+def test_ignored_pixels_are_left_out():
+    masks = MASKS.copy()
+    masks[0] = 255
+    assert labelled_pixels(masks, 1).image.unique().tolist() == [1]
+
+
+def test_annotations_without_any_pixel_left_are_refused():
+    with pytest.raises(ValueError, match="no class has 100 pixels in any image"):
+        labelled_pixels(MASKS, 100)
