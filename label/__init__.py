@@ -1,9 +1,9 @@
 """Image to mask and doubt: a few annotated images make an ensemble that labels every pixel from its features."""
 
 from label.annotations import AnnotationError, Annotations, load_annotations
-from label.features import DenoiserFeatures, FeatureSource
+from label.features import DenoiserFeatures, FeatureSource, InterpreterError
 from label.fitting import Fitting
-from label.interpreter import Interpreter, InterpreterError, Labels
+from label.interpreter import Interpreter, Labels
 from label.schemes import IGNORE, Scheme, SchemeError
 from label.uncertainty import image_uncertainty, jensen_shannon, keep_most_certain
 

@@ -19,6 +19,10 @@ from generate.pixels import to_model
 from generate.seeds import draw, generator
 
 
+class InterpreterError(ValueError):
+    """An interpreter's folder that is incomplete, or that belongs to another denoiser or other features."""
+
+
 class FeatureSource(Protocol):
     """What an interpreter reads images through."""
 
@@ -97,11 +101,13 @@ class DenoiserFeatures:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, denoiser: Denoiser) -> "DenoiserFeatures":
-        """The features that were saved in `folder`. Raises ValueError when they were taken from another denoiser."""
+        """The features that were saved in `folder`. Raises InterpreterError for those of another denoiser."""
         folder = Path(folder)
+        if not (folder / "features.json").is_file():
+            raise InterpreterError(f"{folder} holds no interpreter; fit one first")
         record = json.loads((folder / "features.json").read_text())
         if record["denoiser"] != denoiser.digest:
-            raise ValueError(
+            raise InterpreterError(
                 f"the interpreter in {folder} was fitted on denoiser {record['denoiser'][:12]}, this one is "
                 f"{denoiser.digest[:12]}; fit it again, or open the denoiser that it was fitted on"
             )

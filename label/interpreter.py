@@ -12,17 +12,13 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from label.features import FeatureSource, PixelSource
+from label.features import FeatureSource, InterpreterError, PixelSource
 from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
 from label.pixel_classifiers import PixelClassifiers
 from label.schemes import Scheme
 from label.uncertainty import image_uncertainty, jensen_shannon
 
 _RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"
-
-
-class InterpreterError(ValueError):
-    """An interpreter folder that is incomplete, or that belongs to other features."""
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,16 @@ from label import AnnotationError, InterpreterError, SchemeError
 from pipelines import shards
 from pipelines.evaluate import evaluate, mean_and_deviation, scores_folder
 from pipelines.fit_interpreter import fit
-from pipelines.generate_dataset import dataset_folder, generate
+from pipelines.generate_dataset import generate
 from pipelines.progress import console
 from pipelines.recipe import Recipe, RecipeError
-from pipelines.report import write_report
+from pipelines.report import report_page, write_report
 from pipelines.sample_images import sample_images
 from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
 from pipelines.train_ddpm import train_ddpm
 from pipelines.train_deeplab import train
+from pipelines.worker import dataset_folder
 
 app = typer.Typer(
     help="Annotate a few dozen images; get tens of thousands of labelled ones and a network trained on them.",
@@ -116,7 +117,7 @@ def run_all(recipe: Recipe) -> None:
         run_stage(stage, recipe)
     if recipe.paths.held_out:
         console.print(score_table(recipe))
-        console.print(f"Report: {(recipe.paths.out / 'report.html').resolve()}")
+        console.print(f"Report: {report_page(recipe).resolve()}")
 
 
 def score_table(recipe: Recipe) -> Table:

@@ -9,12 +9,12 @@ import numpy as np
 
 import deeplab
 from label import IGNORE, Annotations, Interpreter, load_annotations
-from pipelines.fit_interpreter import annotations_digest, interpreter_folder
+from pipelines.fit_interpreter import annotations_digest
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.stage import Outcome, Record, device
 from pipelines.train_deeplab import network_folder, sources
-from pipelines.worker import Models
+from pipelines.worker import Models, interpreter_folder
 
 _BATCH = 10
 

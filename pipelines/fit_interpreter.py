@@ -1,17 +1,13 @@
 """Stage fit: a few annotated images to an interpreter."""
 
 import hashlib
-from pathlib import Path
 
 from generate import CheckpointError, Denoiser
 from label import Annotations, DenoiserFeatures, Interpreter, load_annotations
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.stage import Outcome, Record, device
-
-
-def interpreter_folder(recipe: Recipe) -> Path:
-    return recipe.paths.out / "interpreter"
+from pipelines.worker import interpreter_folder
 
 
 def open_features(recipe: Recipe) -> DenoiserFeatures:

@@ -1,43 +1,27 @@
 """Stage generate: units over actors until every shard of the dataset is there."""
 
 import time
-from pathlib import Path
 
 from cluster import Failed, Resources, connect, run_units, stop_on_signals
-from generate import spaced_timesteps
-from pipelines.fit_interpreter import interpreter_folder
 from pipelines.progress import console, follow
-from pipelines.recipe import Recipe, RecipeError
-from pipelines.shards import claim, committed_units, reports, write_index
+from pipelines.recipe import Recipe
+from pipelines.shards import committed_units, reports, write_index
 from pipelines.stage import Outcome, device
-from pipelines.worker import Builder, Models, describe
-
-
-def dataset_folder(recipe: Recipe) -> Path:
-    return recipe.paths.out / "dataset"
+from pipelines.worker import Builder
 
 
 def generate(recipe: Recipe) -> Outcome:
     """Make the units that are not committed yet; those that fail are named, and the others finished."""
-    start, folder, settings = time.perf_counter(), dataset_folder(recipe), recipe.generate
-    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu")
-    try:
-        spaced_timesteps(settings.steps, models.denoiser.schedule, settings.solver)
-    except ValueError as error:
-        raise RecipeError(f"generate.steps: {error}") from error
-    dataset = describe(models, settings)
-    claim(folder, dataset)
-    missing = sorted(set(settings.units) - committed_units(folder))
-    builder = Builder(
-        folder.resolve(), recipe.paths.denoiser.resolve(), interpreter_folder(recipe).resolve(), settings, dataset
-    )
+    start = time.perf_counter()
+    builder = Builder.of(recipe)
+    missing = sorted(set(recipe.generate.units) - committed_units(builder.folder))
     failures = _make(recipe, builder, missing) if missing else []
     if missing:
-        write_index(folder)
-    made = reports(folder)
+        write_index(builder.folder)
+    made = reports(builder.folder)
     kept, dropped = (sum(r.counts[reason] for r in made) for reason in ("kept", "uncertain"))
     what = f"{kept} labelled images in {len(made)} shards, {dropped} dropped as too uncertain"
-    return Outcome(what, folder, time.perf_counter() - start, bool(missing), failures)
+    return Outcome(what, builder.folder, time.perf_counter() - start, bool(missing), failures)
 
 
 def _make(recipe: Recipe, builder: Builder, missing: list[int]) -> list[str]:

@@ -4,11 +4,11 @@ import base64
 import html
 import io
 import math
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
+from pathlib import Path
 from string import Template
 
 import numpy as np
@@ -17,13 +17,11 @@ from PIL import Image
 from generate import sample
 from label import Scheme, load_annotations
 from pipelines.evaluate import mean_and_deviation, scores_folder
-from pipelines.fit_interpreter import interpreter_folder
-from pipelines.generate_dataset import dataset_folder
 from pipelines.recipe import Recipe
 from pipelines.shards import Candidate, Report, class_pixels, open_dataset, read_shards, reports
 from pipelines.stage import Outcome, Record, device
 from pipelines.train_deeplab import network_folder, sources
-from pipelines.worker import Models
+from pipelines.worker import Models, dataset_folder, interpreter_folder
 
 SHOWN, REJECTED_SHOWN, BINS = 24, 9, 40
 NAMES = {
@@ -44,43 +42,55 @@ class Shown:
     uncertainty: float
 
 
+def report_page(recipe: Recipe) -> Path:
+    return recipe.paths.out / "report" / "report.html"
+
+
 def write_report(recipe: Recipe) -> Outcome:
-    """Write report.html: scores, samples, rejected samples, class shares, uncertainties, times."""
-    start, folder = time.perf_counter(), dataset_folder(recipe)
+    """Write report.html: scores, samples, rejected samples, class shares, uncertainties, times; and strip.png."""
+    template = files("pipelines").joinpath("report.html").read_text("utf-8")
+    inputs = {
+        "name": recipe.name,
+        "template": template,
+        "shards": [report.sha256 for report in reports(dataset_folder(recipe))],
+        "scores": Record.read(scores_folder(recipe)).digest if recipe.paths.held_out else None,
+    }
+    record = Record.of(report_page(recipe).parent, inputs)
+    if record.found():
+        return record.outcome("a report", fresh=False)
+    with record.making():
+        page, strip = _page(recipe, Template(template))
+        report_page(recipe).write_text(page, "utf-8")
+        strip.save(record.folder / "strip.png")
+    return record.outcome("a report", fresh=True)
+
+
+def _page(recipe: Recipe, template: Template) -> tuple[str, Image.Image]:
+    folder = dataset_folder(recipe)
     dataset, made = open_dataset(folder), reports(folder)
     scheme = dataset.scheme
     models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), device())
     candidates = [c for report in made for c in report.candidates]
     kept = sum(c.kept for c in candidates)
-    certain = _labelled(models, np.stack([s.image for s in islice(read_shards(folder), SHOWN)]), candidates)
+    certain, rejected = _certain(recipe, models), _rejected(recipe, models, candidates)
     sections = [
         _section("Scores on the held-out images", _scores(recipe)),
         _section("Samples", _key(scheme) + _gallery(certain, scheme)),
-        _section("Rejected: the most uncertain", _gallery(_rejected(recipe, models, candidates), scheme)),
+        _section("Rejected: the most uncertain", _gallery(rejected, scheme)),
         _section("Class shares", _class_shares(recipe, candidates, scheme)),
         _section("Uncertainty of the candidates", _histogram(candidates)),
         _section("Where the time went", _times(recipe, made)),
     ]
     lead = f"{kept} labelled images; {len(candidates) - kept} of {len(candidates)} candidates were dropped. "
     lead += f"{dataset.recipe['solver']}, {dataset.recipe['steps']} steps; dataset {dataset.digest[:12]}."
-    page = Template(files("pipelines").joinpath("report.html").read_text("utf-8"))
-    path = recipe.paths.out / "report.html"
-    path.write_text(
-        page.substitute(title=html.escape(recipe.name), lead=html.escape(lead), sections="\n".join(sections)), "utf-8"
-    )
-    return Outcome("a report", path, time.perf_counter() - start, fresh=True)
+    page = template.substitute(title=html.escape(recipe.name), lead=html.escape(lead), sections="\n".join(sections))
+    return page, _strip(certain[:9], rejected[:1], scheme)
 
 
-def _labelled(models: Models, images: np.ndarray, candidates: list[Candidate]) -> list[Shown]:
-    """Label stored images again, for the uncertainty of their pixels; the masks are those of the shards."""
-    labels = models.interpreter.predict(images)
-    seeds = [c.seed for c in candidates if c.kept]
-    return [
-        Shown(*shown)
-        for shown in zip(
-            seeds[: len(images)], images, labels.masks, labels.pixel_uncertainty, labels.uncertainty, strict=True
-        )
-    ]
+def _certain(recipe: Recipe, models: Models) -> list[Shown]:
+    """The first samples of the dataset, labelled again for the uncertainty of their pixels."""
+    samples = list(islice(read_shards(dataset_folder(recipe)), SHOWN))
+    return _shown(models, [s.seed for s in samples], np.stack([s.image for s in samples]))
 
 
 def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> list[Shown]:
@@ -89,7 +99,7 @@ def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> li
     if not dropped:
         return []
     settings, seeds = recipe.generate, [c.seed for c in dropped]
-    batches = sample(
+    (images,) = sample(
         models.denoiser,
         seeds,
         run_seed=settings.run_seed,
@@ -97,10 +107,13 @@ def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> li
         steps=settings.steps,
         batch_size=len(seeds),
     )
-    images = next(batches)
+    return _shown(models, seeds, images)
+
+
+def _shown(models: Models, seeds: list[int], images: np.ndarray) -> list[Shown]:
     labels = models.interpreter.predict(images)
-    shown = zip(seeds, images, labels.masks, labels.pixel_uncertainty, labels.uncertainty, strict=True)
-    return [Shown(*each) for each in shown]
+    each = zip(seeds, images, labels.masks, labels.pixel_uncertainty, labels.uncertainty, strict=True)
+    return [Shown(*one) for one in each]
 
 
 def _section(title: str, body: str) -> str:
@@ -154,6 +167,20 @@ def _heat(pixel_uncertainty: np.ndarray, classes: int) -> Image.Image:
     level = (pixel_uncertainty / (math.log(classes) / 3)).clip(0, 1)[..., None]
     colors = np.concatenate([(2 * level).clip(0, 1), (2 * level - 1).clip(0, 1), 0 * level], axis=-1)
     return Image.fromarray((255 * colors).astype(np.uint8))
+
+
+def _strip(certain: list[Shown], rejected: list[Shown], scheme: Scheme, scale: int = 2, gap: int = 4) -> Image.Image:
+    """A column a sample: image, mask, uncertainty; rejected ones come last, behind a wider gap."""
+    shown = certain + rejected
+    height, width = (scale * side + gap for side in shown[0].mask.shape)
+    strip = Image.new("RGB", (len(shown) * width + 4 * gap, 3 * height), "white")
+    for column, each in enumerate(shown):
+        left = column * width + (4 * gap if column >= len(certain) else 0)
+        rows = Image.fromarray(each.image), _painted(each.mask, scheme), _heat(each.pixel_uncertainty, len(scheme))
+        for row, picture in enumerate(rows):
+            size = (width - gap, height - gap)
+            strip.paste(picture.convert("RGB").resize(size, Image.Resampling.NEAREST), (left, row * height))
+    return strip
 
 
 def _img(image: Image.Image) -> str:

@@ -170,11 +170,9 @@ def _members(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
         "class_pixels": class_pixels(sample.mask, scheme),
         **sample.provenance,
     }
-    mask = Image.fromarray(sample.mask)
-    mask.putpalette(scheme.palette)
     members = {
         "json": json.dumps(record, sort_keys=True).encode(),
-        "mask.png": _png(mask),
+        "mask.png": _png(Image.fromarray(sample.mask)),  # grey: many decoders turn a palette into its colours
         "png": _png(Image.fromarray(sample.image)),
     }
     if sample.pixel_uncertainty is not None:

@@ -9,11 +9,11 @@ import numpy as np
 import deeplab
 from label import IGNORE, Annotations, load_annotations
 from pipelines.fit_interpreter import annotations_digest
-from pipelines.generate_dataset import dataset_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError, TrainSection
 from pipelines.shards import class_pixels, open_dataset, read_shards, reports, stream
 from pipelines.stage import Outcome, Record, device
+from pipelines.worker import dataset_folder
 
 Source = Literal["synthetic", "annotated"]
 Pair = tuple[np.ndarray, np.ndarray]

@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from generate import Denoiser, sample
+from generate import Denoiser, sample, spaced_timesteps
 from label import DenoiserFeatures, Interpreter, Labels, keep_most_certain
-from pipelines.recipe import GenerateSection, digest_of
-from pipelines.shards import Candidate, Dataset, Report, Sample, class_pixels, pack, write_shard
+from pipelines.recipe import GenerateSection, Recipe, RecipeError, digest_of
+from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, pack, write_shard
+
+
+def interpreter_folder(recipe: Recipe) -> Path:
+    return recipe.paths.out / "interpreter"
+
+
+def dataset_folder(recipe: Recipe) -> Path:
+    return recipe.paths.out / "dataset"
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,22 @@ class Builder:
     interpreter: Path
     settings: GenerateSection
     dataset: Dataset
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Builder":
+        """Open the models once to know what they make, and claim the dataset's folder for it.
+
+        Raises DatasetError when the folder is another dataset's, RecipeError for solver steps that cannot be.
+        """
+        denoiser, interpreter = recipe.paths.denoiser.resolve(), interpreter_folder(recipe).resolve()
+        models, settings = Models.open(denoiser, interpreter, "cpu"), recipe.generate
+        try:
+            spaced_timesteps(settings.steps, models.denoiser.schedule, settings.solver)
+        except ValueError as error:
+            raise RecipeError(f"generate.steps: {error}") from error
+        folder, dataset = dataset_folder(recipe).resolve(), describe(models, settings)
+        claim(folder, dataset)
+        return cls(folder, denoiser, interpreter, settings, dataset)
 
     def __call__(self) -> Callable[[int], Report]:
         models = Models.open(self.denoiser, self.interpreter, "cuda" if torch.cuda.is_available() else "cpu")

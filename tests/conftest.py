@@ -1,9 +1,12 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DModel
+from PIL import Image
 
 from generate import Denoiser, Schedule
 
@@ -37,3 +40,68 @@ def ray_cluster() -> Iterator["Cluster"]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         with connect(cpus=4, gpus=2) as cluster:
             yield cluster
+
+
+RECIPE = """
+name = "Squares"
+[paths]
+out = "{folder}/out"
+denoiser = "{folder}/model"
+annotated = "{folder}/annotated"
+held_out = "{folder}/annotated"
+unlabelled = "{folder}/annotated"
+[interpreter]
+steps = [50, 150]
+blocks = [1, 2, 3]
+members = 3
+batch_size = 128
+max_epochs = 5
+min_class_pixels = 1
+[generate]
+samples = 22
+unit_size = 6
+batch_size = 3
+steps = 3
+portion = 0.2
+uncertainty_maps = true
+[cluster]
+actors = 2
+gpus = 0
+[train]
+variant = "v3+"
+encoder = "mobilenet_v2"
+encoder_depth = 3
+output_stride = 16
+decoder_channels = 16
+atrous_rates = [1, 2, 4]
+steps = 4
+batch_size = 4
+baseline = true
+class_weights = "inverse_sqrt"
+[train_ddpm]
+size = 16
+channels = [8, 16]
+head_channels = 8
+norm_groups = 4
+updates = 4
+batch_size = 2
+checkpoint_every = 2
+sheet_every = 2
+"""
+
+
+@pytest.fixture
+def project(tiny_denoiser: Denoiser, tmp_path: Path) -> Path:
+    """A folder with recipe.toml, a denoiser of random weights, and four images of squares with their masks."""
+    tiny_denoiser.save_pretrained(tmp_path / "model")
+    annotated = tmp_path / "annotated"
+    annotated.mkdir()
+    (annotated / "scheme.toml").write_text('classes = [{ name = "ground" }, { name = "square" }, { name = "dot" }]')
+    for i in range(4):
+        image, mask = np.full((16, 16, 3), 40 * i, dtype=np.uint8), np.zeros((16, 16), dtype=np.uint8)
+        image[i : i + 9, 2:11], mask[i : i + 9, 2:11] = (220, 40, 90), 1
+        image[12:14, 12:15], mask[12:14, 12:15] = (20, 240, 240), 2
+        Image.fromarray(image).save(annotated / f"{i}.png")
+        Image.fromarray(mask).save(annotated / f"{i}.mask.png")
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace("{folder}", str(tmp_path)))
+    return tmp_path

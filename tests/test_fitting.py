@@ -50,11 +50,12 @@ def test_another_seed_gives_other_members():
 def test_a_member_that_has_stopped_keeps_the_weights_it_stopped_with():
     classifiers = PixelClassifiers(2, 5, 3)
     settings = Fitting(members=2, batch_size=16, min_class_pixels=1, max_epochs=300, patience=3)
-    after_step, stopped_at = [], {}
+    after_step, stopped_at, training = [], {}, 2
     for step in fit_members(classifiers, source(), labelled_pixels(MASKS, 1), settings):
         after_step.append(classifiers.linear_1.weight.detach().clone())
-        stopped_at.setdefault(step.training, step.number - 1)
-    assert step.training == 0, "both members stopped before the epochs ran out"
+        training = step.training
+        stopped_at.setdefault(training, step.number - 1)
+    assert training == 0, "both members stopped before the epochs ran out"
     assert 1 in stopped_at, "they stopped at different batches"
     kept = classifiers.linear_1.weight.detach()
     first_to_stop = [m for m in range(2) if torch.equal(kept[m], after_step[stopped_at[1]][m])]

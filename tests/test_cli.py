@@ -1,0 +1,143 @@
+"""The command itself, in processes of its own, on a project of tiny size."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines import Recipe
+from pipelines.fit_interpreter import fit
+from pipelines.worker import Builder
+
+ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "120"}
+COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+
+
+def run(*arguments: str | Path, code: int = 0) -> str:
+    """Both streams of the command, which must end with this exit code."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def digests(project: Path, out: str = "out") -> list[str]:
+    """sha256 of all shards."""
+    return [json.loads(p.read_text())["sha256"] for p in sorted((project / out / "dataset").glob("shard-*.json"))]
+
+
+def settings(project: Path, out: str) -> list[str]:
+    return ["--set", f'paths.out="{project / out}"']
+
+
+@pytest.fixture
+def fitted(project):
+    fit(Recipe.load(project / "recipe.toml"))
+    return project
+
+
+def test_a_run_makes_everything_once_and_then_finds_it(project):
+    said = run("run", project / "recipe.toml")
+    assert [line.split(":")[1].split()[0] for line in said.splitlines() if ": made " in line] == ["made"] * 5
+    assert "mIoU" in said
+    page = project / "out" / "report" / "report.html"
+    assert str(page) in said
+    page = page.read_text()
+    assert page.count("<figure>") >= 5
+    assert "http" not in page, "the report needs nothing beside it"
+    before = {path: path.stat().st_mtime_ns for path in (project / "out").rglob("*") if path.is_file()}
+    again = run("run", project / "recipe.toml")
+    assert again.count("found") == 5
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_one_actor_and_two_make_the_same_dataset_and_a_kill_changes_nothing(fitted):
+    recipe = fitted / "recipe.toml"
+    run("generate", recipe)
+    expected = digests(fitted)
+    assert len(expected) == 4
+    killed = [*settings(fitted, "killed"), "--set", "cluster.actors=1"]
+    (fitted / "killed").mkdir()
+    (fitted / "killed" / "interpreter").symlink_to(fitted / "out" / "interpreter")
+    process = subprocess.Popen([*COMMAND, "generate", str(recipe), *killed], env=ENVIRONMENT, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not digests(fitted, "killed") and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    survived = digests(fitted, "killed")
+    assert survived, "a shard was committed before the kill"
+    assert survived == expected[: len(survived)]
+    run("generate", recipe, *killed)
+    assert digests(fitted, "killed") == expected
+
+
+def test_a_dataset_of_another_recipe_is_refused_before_any_work(fitted):
+    Builder.of(Recipe.load(fitted / "recipe.toml"))
+    said = run("generate", fitted / "recipe.toml", "--set", "generate.steps=4", code=2)
+    assert "holds a dataset of another recipe or model" in said
+    assert "Traceback" not in said
+
+
+def test_a_diffusion_model_is_trained_sampled_and_opened(project):
+    recipe = project / "recipe.toml"
+    other = ["--set", f'paths.denoiser="{project / "trained"}"']
+    said = run("train-ddpm", recipe, *other)
+    assert "made a diffusion model after 4 updates" in said
+    assert (project / "out" / "train-ddpm" / "sheet-0000004.png").is_file()
+    run("sample", recipe, *other)
+    assert len(list((project / "out" / "samples").glob("*.png"))) == 64
+    assert "found" in run("train-ddpm", recipe, *other)
+
+
+@pytest.mark.parametrize(
+    ("damage", "stage", "sentence"),
+    [
+        ("step", "fit", "interpreter.stepz: unknown key"),
+        ("block", "fit", "blocks 0 to 3: [9] are not among them"),
+        ("mask", "fit", "has no mask"),
+        ("weights", "fit", "cut short"),
+        ("steps", "generate", "generate.steps"),
+        ("unfitted", "generate", "interpreter"),
+        ("unmade", "train", "holds no dataset.json"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence_and_exit_code_2(project, damage, stage, sentence):
+    overrides = {
+        "step": ["--set", "interpreter.stepz=[1]"],
+        "block": ["--set", "interpreter.blocks=[9]"],
+        "steps": ["--set", "generate.steps=0"],
+    }
+    if damage == "mask":
+        (project / "annotated" / "2.mask.png").unlink()
+    if damage == "weights":
+        weights = project / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+    said = run(stage, project / "recipe.toml", *overrides.get(damage, []), code=2)
+    assert sentence in said
+    assert "Traceback" not in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (project / "out").exists()
+
+
+def test_a_unit_that_cannot_be_made_is_named_and_the_exit_code_is_1(fitted):
+    (fitted / "out" / "dataset" / "shard-000002.tar" / "in the way").mkdir(parents=True)
+    said = run("generate", fitted / "recipe.toml", code=1)
+    assert "unit 2 failed 3 times" in said
+    assert len(digests(fitted)) == 3
+
+
+def test_verify_names_a_damaged_shard(fitted):
+    make = Builder.of(Recipe.load(fitted / "recipe.toml"))()
+    path = fitted / "out" / "dataset" / f"shard-{make(1).unit:06d}.tar"
+    assert "1 shards, all as written" in run("verify", path.parent)
+    content = bytearray(path.read_bytes())
+    content[700] ^= 1
+    path.write_bytes(content)
+    assert "shard-000001.tar is not what was written" in run("verify", path.parent, code=1)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from label import DenoiserFeatures, Fitting, Interpreter, InterpreterError, load_annotations
+
+SETTINGS = Fitting(members=3, batch_size=64, max_epochs=6, min_class_pixels=1)
+
+
+@pytest.fixture
+def annotations(project):
+    return load_annotations(project / "annotated", (16, 16))
+
+
+@pytest.fixture
+def interpreter(tiny_denoiser, annotations):
+    features = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[1, 3])
+    return Interpreter.fit(
+        features, annotations.images, annotations.masks, classes=annotations.scheme, settings=SETTINGS
+    )
+
+
+def test_an_interpreter_labels_what_it_was_shown(interpreter, annotations):
+    labels = interpreter.predict(annotations.images)
+    assert labels.masks.dtype == np.uint8
+    assert (labels.masks == annotations.masks).mean() > 0.8
+
+
+def test_uncertainty_is_in_nats_and_an_images_is_that_of_its_highest_tenth(interpreter, annotations):
+    labels = interpreter.predict(annotations.images)
+    assert labels.pixel_uncertainty.min() >= 0
+    assert labels.pixel_uncertainty.max() <= np.log(3)
+    highest = np.sort(labels.pixel_uncertainty.reshape(4, -1), axis=1)[:, -25:]
+    assert np.allclose(labels.uncertainty, highest.mean(1), atol=1e-6)
+
+
+def test_an_image_is_labelled_alone_as_in_a_batch(interpreter, annotations):
+    together, alone = interpreter.predict(annotations.images), interpreter.predict(annotations.images[2:3])
+    assert np.array_equal(together.masks[2], alone.masks[0])
+    assert np.allclose(together.pixel_uncertainty[2], alone.pixel_uncertainty[0], atol=1e-4)
+
+
+def test_a_saved_interpreter_labels_the_same(interpreter, annotations, tiny_denoiser, tmp_path):
+    interpreter.save_pretrained(tmp_path / "saved")
+    features = DenoiserFeatures.from_pretrained(tmp_path / "saved", tiny_denoiser)
+    again = Interpreter.from_pretrained(tmp_path / "saved", features)
+    assert again.digest == interpreter.digest
+    assert again.scheme == interpreter.scheme
+    first, second = interpreter.predict(annotations.images), again.predict(annotations.images)
+    assert np.array_equal(first.masks, second.masks)
+    assert np.allclose(first.pixel_uncertainty, second.pixel_uncertainty, atol=1e-5)
+
+
+def test_other_features_are_refused(interpreter, tiny_denoiser, tmp_path):
+    interpreter.save_pretrained(tmp_path / "saved")
+    with pytest.raises(InterpreterError, match="was fitted on other features"):
+        Interpreter.from_pretrained(tmp_path / "saved", DenoiserFeatures(tiny_denoiser, steps=[60], blocks=[1, 3]))
+
+
+def test_a_folder_without_an_interpreter_is_refused(interpreter, tmp_path):
+    with pytest.raises(InterpreterError, match=r"holds no interpreter\.json"):
+        Interpreter.from_pretrained(tmp_path / "nowhere", interpreter.features)
+
+
+def test_images_of_another_size_are_refused(interpreter):
+    with pytest.raises(ValueError, match=r"images are \(8, 8\)"):
+        interpreter.predict(np.zeros((1, 8, 8, 3), dtype=np.uint8))

@@ -1,0 +1,96 @@
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from pipelines import Recipe, RecipeError
+
+MINIMAL = """
+name = "test"
+[paths]
+out = "out"
+denoiser = "{recipe}/model"
+annotated = "annotated"
+[generate]
+samples = 25
+unit_size = 10
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "recipe.toml").write_text(MINIMAL)
+    return tmp_path / "recipe.toml"
+
+
+def refused(path, match, *overrides):
+    with pytest.raises(RecipeError, match=match):
+        Recipe.load(path, overrides)
+
+
+def test_what_a_recipe_leaves_out_is_as_published(path):
+    recipe = Recipe.load(path)
+    assert recipe.interpreter.steps == [50, 150, 250]
+    assert recipe.interpreter.blocks == [5, 6, 7, 8, 12]
+    assert recipe.interpreter.fitting.min_class_pixels == 20
+    assert (recipe.train.encoder, recipe.train.output_stride, recipe.train.batch_size) == ("resnet101", 8, 8)
+
+
+def test_the_recipes_own_folder_stands_in_for_its_placeholder(path):
+    assert Recipe.load(path).paths.denoiser == path.parent / "model"
+    assert Recipe.load(path).paths.annotated == Path("annotated")
+
+
+def test_overrides_replace_values_of_any_type(path):
+    recipe = Recipe.load(
+        path, ("generate.steps=7", "generate.solver=ddim", "train.baseline=true", "train.seeds=[1, 2]")
+    )
+    assert (recipe.generate.steps, recipe.generate.solver) == (7, "ddim")
+    assert (recipe.train.baseline, recipe.train.seeds) == (True, [1, 2])
+
+
+def test_units_are_fixed_ranges_of_seeds(path):
+    settings = Recipe.load(path).generate
+    assert [settings.seeds(unit) for unit in settings.units] == [range(10), range(10, 20), range(20, 25)]
+
+
+def test_all_mistakes_are_told_at_once(path):
+    path.write_text(MINIMAL.replace("samples", "sample") + 'steps = "many"\nportion = 1.5\n')
+    refused(
+        path, r"generate\.samples.*generate\.steps.*not 'many'.*generate\.portion.*not 1\.5.*generate\.sample: unknown"
+    )
+
+
+def test_an_unknown_key_is_answered_with_the_known_ones(path):
+    refused(path, r"generate\.step: unknown key; known are samples, unit_size", "generate.step=3")
+
+
+def test_an_unknown_section_is_answered_with_the_known_ones(path):
+    refused(path, r"generation: unknown key; known are name, paths", "generation.steps=3")
+
+
+@pytest.mark.parametrize("override", ["generate.steps=0", "generate.steps=1001", "interpreter.members=1"])
+def test_a_value_out_of_range_is_refused(path, override):
+    refused(path, override.partition("=")[0], override)
+
+
+def test_an_override_without_a_value_is_refused(path):
+    refused(path, "not of the form", "generate.steps")
+
+
+def test_a_file_that_is_no_toml_is_refused(path):
+    path.write_text("name = ")
+    refused(path, "is not TOML")
+
+
+def test_a_recipe_that_is_not_there_is_refused(path):
+    refused(path.with_name("other.toml"), "is no file")
+
+
+def test_a_network_whose_groups_do_not_divide_its_channels_is_refused(path):
+    refused(path, "norm_groups 8 must divide", "train_ddpm.channels=[12, 24]")
+
+
+@pytest.mark.parametrize("shipped", [p.name for p in files("pipelines").joinpath("recipes").iterdir()])
+def test_every_shipped_recipe_is_valid(shipped):
+    Recipe.load(Path(str(files("pipelines").joinpath("recipes", shipped))))

@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from generate.train import Training, batch_of, image_paths, learning_rate, train, trainee
+
+SETTINGS = Training(updates=6, batch_size=4, warmup=2, checkpoint_every=3)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    return image_paths(tmp_path)
+
+
+def fresh(denoiser):
+    denoiser.unet.requires_grad_(True).train()
+    return trainee(denoiser.unet, SETTINGS)
+
+
+def weights_after(denoiser, paths, checkpoint, kill_after: int | None) -> list[torch.Tensor]:
+    """Train to the end; if killed, forget everything but the checkpoint and start again."""
+    start = {name: tensor.clone() for name, tensor in denoiser.unet.state_dict().items()}
+    state = fresh(denoiser)
+    for update in train(state, denoiser.schedule, paths, SETTINGS, checkpoint):
+        if update.number == kill_after:
+            denoiser.unet.load_state_dict(start)
+            state = fresh(denoiser)
+            state.load(checkpoint)
+            for _ in train(state, denoiser.schedule, paths, SETTINGS, checkpoint):
+                pass
+            break
+    state.ema.copy_to(denoiser.unet.parameters())
+    return [p.detach().clone() for p in denoiser.unet.parameters()]
+
+
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(tiny_denoiser, paths, tmp_path):
+    start = {name: tensor.clone() for name, tensor in tiny_denoiser.unet.state_dict().items()}
+    undisturbed = weights_after(tiny_denoiser, paths, tmp_path / "a.pt", None)
+    tiny_denoiser.unet.load_state_dict(start)
+    killed = weights_after(tiny_denoiser, paths, tmp_path / "b.pt", 5)
+    for first, second in zip(undisturbed, killed, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-5)
+
+
+def test_training_lowers_the_loss(tiny_denoiser, paths, tmp_path):
+    state = fresh(tiny_denoiser)
+    settings = replace(SETTINGS, updates=60, learning_rate=3e-3)
+    losses = [u.loss for u in train(state, tiny_denoiser.schedule, paths, settings, tmp_path / "c.pt")]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+def test_an_epoch_shows_every_image_once(paths):
+    whole = np.concatenate([batch_of(paths, 16, replace(SETTINGS, mirror=False, batch_size=5), u) for u in (0, 1)])
+    stored = np.stack([np.asarray(Image.open(path)) for path in paths])
+    assert {image.tobytes() for image in whole} == {image.tobytes() for image in stored}
+
+
+def test_a_larger_image_is_reduced_to_its_central_square(tmp_path):
+    image = np.zeros((32, 96, 3), dtype=np.uint8)
+    image[:, 32:64] = 200
+    Image.fromarray(image).save(tmp_path / "wide.png")
+    (found,) = batch_of([tmp_path / "wide.png"], 16, replace(SETTINGS, batch_size=1), 0)
+    assert found.shape == (16, 16, 3)
+    assert (found[4:-4, 4:-4] == 200).all()
+
+
+def test_the_rate_warms_up_and_falls_to_nothing():
+    settings = Training(updates=100, warmup=10, learning_rate=1.0)
+    rates = [learning_rate(update, settings) for update in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[100] == pytest.approx(0.0)
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no images"):
+        image_paths(tmp_path)

@@ -1,0 +1,80 @@
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines import Recipe, read_shards
+from pipelines.fit_interpreter import fit
+from pipelines.shards import Dataset, claim, reports, shard_path
+from pipelines.worker import Builder, Models, describe, interpreter_folder
+
+
+@pytest.fixture
+def recipe(project) -> Recipe:
+    recipe = Recipe.load(project / "recipe.toml")
+    fit(recipe)
+    return recipe
+
+
+def prepared(recipe: Recipe, folder) -> tuple[Builder, Dataset]:
+    dataset = describe(Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu"), recipe.generate)
+    claim(folder, dataset)
+    return Builder(folder, recipe.paths.denoiser, interpreter_folder(recipe), recipe.generate, dataset), dataset
+
+
+def test_a_unit_made_twice_has_the_same_bytes_and_needs_no_ray(recipe, tmp_path):
+    digests = []
+    for name in ("first", "second"):
+        builder, _ = prepared(recipe, tmp_path / name)
+        report = builder()(0)
+        assert report.sha256 == hashlib.sha256(shard_path(tmp_path / name, 0).read_bytes()).hexdigest()
+        digests.append(report.sha256)
+    assert digests[0] == digests[1]
+
+
+def test_a_unit_does_not_depend_on_those_made_before_it(recipe, tmp_path):
+    first, _ = prepared(recipe, tmp_path / "alone")
+    second, _ = prepared(recipe, tmp_path / "after")
+    make = second()
+    make(0)
+    assert first()(1).sha256 == make(1).sha256
+
+
+def test_masks_can_be_computed_again_from_the_stored_images(recipe, tmp_path):
+    builder, _ = prepared(recipe, tmp_path / "dataset")
+    builder()(0)
+    samples = list(read_shards(tmp_path / "dataset"))
+    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu")
+    labels = models.interpreter.predict(np.stack([sample.image for sample in samples]))
+    assert np.array_equal(labels.masks, np.stack([sample.mask for sample in samples]))
+    assert np.allclose(labels.uncertainty, [sample.uncertainty for sample in samples], atol=1e-4)
+
+
+def test_the_most_uncertain_are_dropped_and_remembered(recipe, tmp_path):
+    builder, dataset = prepared(recipe, tmp_path / "dataset")
+    builder()(0)
+    (report,) = reports(tmp_path / "dataset")
+    stored = [sample.seed for sample in read_shards(tmp_path / "dataset")]
+    assert stored == [c.seed for c in report.candidates if c.kept]
+    assert report.counts == {"kept": 5, "uncertain": 1}
+    assert [c.seed for c in report.candidates] == list(range(6))
+    (dropped,) = (c for c in report.candidates if not c.kept)
+    assert dropped.uncertainty == max(c.uncertainty for c in report.candidates)
+    assert report.digest == dataset.digest
+
+
+def test_the_last_unit_holds_the_rest(recipe, tmp_path):
+    builder, _ = prepared(recipe, tmp_path / "dataset")
+    assert [c.seed for c in builder()(3).candidates] == [18, 19, 20, 21]
+
+
+def test_whatever_changes_the_samples_changes_the_digest(recipe):
+    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu")
+    other_weights = replace(models)
+    changes = [{"steps": 4}, {"run_seed": 1}, {"portion": 0.3}, {"batch_size": 2}, {"solver": "ddim"}]
+    variants = [recipe.generate.model_copy(update=change) for change in changes]
+    digests = [describe(models, settings).digest for settings in (recipe.generate, *variants)]
+    assert len(set(digests)) == len(digests)
+    other_weights.denoiser.digest = "other"
+    assert describe(other_weights, recipe.generate).digest not in digests
