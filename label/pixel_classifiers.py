@@ -96,23 +96,32 @@ class PixelClassifiers(nn.Module):
         the Linear behind them.
         """
         assert not self.training, "the norms' running statistics are meant"
-        x = F.relu(self._projected(maps, size) + self.linear_1.bias.unsqueeze(-1))
-        x = F.relu(_folded(self.norm_1, self.linear_2, x))
+        x = self._projected(maps, size).add_(self.linear_1.bias.unsqueeze(-1)).relu_()
+        x = _folded(self.norm_1, self.linear_2, x).relu_()
         return _folded(self.norm_2, self.linear_3, x).transpose(1, 2)
 
     def _projected(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Float[Tensor, "members first n"]:
         """The first Linear, without its bias, of the upsampled and concatenated maps."""
         weights = self.linear_1.weight.flatten(0, 1).split([m.shape[0] for m in maps], dim=1)
-        sums: dict[tuple[int, int], Tensor] = {}
-        for weight, native in zip(weights, maps, strict=True):
-            resolution = (native.shape[1], native.shape[2])
-            projected = weight @ native.flatten(1).to(weight.dtype)
-            sums[resolution] = sums[resolution] + projected if resolution in sums else projected
-        upsampled = (
-            F.interpolate(total.view(1, -1, *resolution), size, mode="bilinear", align_corners=False)
-            for resolution, total in sums.items()
-        )
-        return torch.stack(list(upsampled)).sum(0).view(self.members, -1, size[0] * size[1])
+        alike: dict[tuple[int, int], list[int]] = {}
+        for i, native in enumerate(maps):
+            alike.setdefault((native.shape[1], native.shape[2]), []).append(i)
+        total = weights[0].new_zeros(weights[0].shape[0], *size)
+        for resolution, those in alike.items():
+            joined = torch.cat([maps[i].flatten(1) for i in those]).to(total.dtype)
+            projected = (torch.cat([weights[i] for i in those], dim=1) @ joined).view(-1, *resolution)
+            if resolution != size:
+                rows, columns = (_upsampling(n, f, total) for n, f in zip(resolution, size, strict=True))
+                projected = torch.matmul(torch.matmul(rows, projected), columns.T)
+            total += projected
+        return total.view(self.members, -1, size[0] * size[1])
+
+
+def _upsampling(native: int, full: int, like: Tensor) -> Float[Tensor, "full native"]:
+    """Bilinear upsampling (align_corners=False) of one axis as a matrix."""
+    exact = ((torch.arange(full, device=like.device) + 0.5) * (native / full) - 0.5).clamp(0, native - 1)
+    distance = (exact.unsqueeze(1) - torch.arange(native, device=like.device)).abs()
+    return (1 - distance).clamp_min(0).to(like.dtype)
 
 
 def _folded(norm: MemberNorm, linear: MemberLinear, x: Float[Tensor, "m inputs n"]) -> Float[Tensor, "m outputs n"]:

@@ -125,10 +125,11 @@ def score_table(recipe: Recipe) -> Table:
     folder = scores_folder(recipe)
     results = Record.read(folder).results
     kept = sum(report.counts["kept"] for report in shards.reports(dataset_folder(recipe)))
+    network = f"DeepLab{recipe.train.variant.upper()}"
     said = {
         "interpreter": "interpreter (DDPM-Seg), on the images themselves",
-        "synthetic": f"DeepLabV3 trained on {kept} synthetic images",
-        "annotated": "DeepLabV3 trained as long on the annotated images alone",
+        "synthetic": f"{network} trained on {kept} synthetic images",
+        "annotated": f"{network} trained as long on the annotated images alone",
     }
     table = Table("", "mIoU", title="On the held-out images")
     for name, runs in results.items():

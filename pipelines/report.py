@@ -26,8 +26,8 @@ from pipelines.worker import Models, dataset_folder, interpreter_folder
 SHOWN, REJECTED_SHOWN, BINS = 24, 9, 40
 NAMES = {
     "interpreter": "Interpreter (DDPM-Seg)",
-    "synthetic": "DeepLabV3 on the synthetic images",
-    "annotated": "DeepLabV3 on the annotated images alone",
+    "synthetic": "DeepLab on the synthetic images",
+    "annotated": "DeepLab on the annotated images alone",
 }
 
 
@@ -245,5 +245,5 @@ def _times(recipe: Recipe, made: list[Report]) -> str:
     for source in sources(recipe):
         for seed in recipe.train.seeds:
             seconds = Record.read(network_folder(recipe, source, seed)).seconds
-            rows.append((f"train DeepLabV3 on {source}, seed {seed}", f"{seconds:.0f} s"))
+            rows.append((f"train DeepLab on {source}, seed {seed}", f"{seconds:.0f} s"))
     return _table(("stage", "time"), rows)

@@ -56,7 +56,9 @@ def train(recipe: Recipe) -> Outcome:
                     deeplab.save(model, record.folder)
             seconds += record.seconds
     networks = len(recipe.train.seeds) * len(sources(recipe))
-    return Outcome(f"{networks} DeepLab{recipe.train.variant} networks", recipe.paths.out / "deeplab", seconds, fresh)
+    return Outcome(
+        f"{networks} DeepLab{recipe.train.variant.upper()} networks", recipe.paths.out / "deeplab", seconds, fresh
+    )
 
 
 def stored_size(folder: Path) -> tuple[int, int]:
