@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ class InterpreterError(ValueError):
     """An interpreter's folder that is incomplete, or that belongs to another denoiser or other features."""
 
 
+@runtime_checkable
 class FeatureSource(Protocol):
     """What an interpreter reads images through."""
 
@@ -120,7 +121,7 @@ class DenoiserFeatures:
 class PixelSource:
     """Maps of many images, from which the features of single pixels are gathered without upsampling the rest."""
 
-    maps: list[Float[Tensor, "n _ _ c"]]  # channels last, so that a tap is one row
+    maps: list[Float[Tensor, "n _ _ _"]]  # [n, h, w, c]: channels last, so that a tap is one row
     size: tuple[int, int]  # height and width of the images
 
     @classmethod

@@ -95,7 +95,7 @@ class Interpreter:
             pixel_uncertainty.cpu().numpy(),
         )
 
-    def _label(self, maps: list[Float[Tensor, "c _ _"]]) -> tuple[Tensor, Tensor]:
+    def _label(self, maps: list[Float[Tensor, "_ _ _"]]) -> tuple[Tensor, Tensor]:
         """Mask and per-pixel uncertainty of one image; of equally many votes the lowest class wins."""
         size = self.features.image_size
         logits = self.classifiers.classify(maps, size)

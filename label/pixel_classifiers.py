@@ -88,7 +88,7 @@ class PixelClassifiers(nn.Module):
         return self.linear_3(x)
 
     @torch.no_grad()
-    def classify(self, maps: Sequence[Float[Tensor, "c _ _"]], size: tuple[int, int]) -> Float[Tensor, "m n classes"]:
+    def classify(self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int]) -> Float[Tensor, "m n classes"]:
         """Class scores of all pixels of one image from its maps at their own resolution, rows first; eval mode only.
 
         Bilinear upsampling is linear over space and the first Linear is linear over channels, so they commute: maps

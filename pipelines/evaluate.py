@@ -29,6 +29,11 @@ def evaluate(recipe: Recipe) -> Outcome:
         raise RecipeError("paths.held_out is missing; it names the annotated images to evaluate on")
     models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), device())
     held_out = load_annotations(recipe.paths.held_out, models.interpreter.features.image_size)
+    if held_out.scheme.names != models.interpreter.scheme.names:
+        raise RecipeError(
+            f"paths.held_out has the classes {', '.join(held_out.scheme.names)}; "
+            f"the interpreter was fitted on {', '.join(models.interpreter.scheme.names)}"
+        )
     folders = {
         source: [network_folder(recipe, source, seed) for seed in recipe.train.seeds] for source in sources(recipe)
     }

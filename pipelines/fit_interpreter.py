@@ -4,6 +4,7 @@ import hashlib
 
 from generate import CheckpointError, Denoiser
 from label import Annotations, DenoiserFeatures, Interpreter, load_annotations
+from label.fitting import labelled_pixels
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.stage import Outcome, Record, device
@@ -42,6 +43,10 @@ def fit(recipe: Recipe) -> Outcome:
     what = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
     if record.found():
         return record.outcome(what, fresh=False)
+    try:
+        labelled_pixels(annotations.masks, settings.min_class_pixels)
+    except ValueError as error:
+        raise RecipeError(f"interpreter.min_class_pixels: {error}") from error
     with record.making():
         interpreter, steps = Interpreter.fitting(
             features,

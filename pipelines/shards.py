@@ -257,11 +257,7 @@ def verify(folder: Path) -> list[str]:
 
 def write_index(folder: Path) -> Path:
     """Write index.parquet: one row a candidate, dropped ones included."""
-    rows = [
-        {"seed": c.seed, "shard": shard_path(folder, r.unit).name, **asdict(c)}
-        for r in reports(folder)
-        for c in r.candidates
-    ]
+    rows = [{"shard": shard_path(folder, r.unit).name, **asdict(c)} for r in reports(folder) for c in r.candidates]
     path = folder / "index.parquet"
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), buffer)

@@ -19,7 +19,10 @@ def train_ddpm(recipe: Recipe) -> Outcome:
     if recipe.paths.unlabelled is None:
         raise RecipeError("paths.unlabelled is missing; it names the folder of images to train on")
     settings = recipe.train_ddpm
-    paths = image_paths(recipe.paths.unlabelled)
+    try:
+        paths = image_paths(recipe.paths.unlabelled)
+    except ValueError as error:
+        raise RecipeError(f"paths.unlabelled: {error}") from error
     inputs = {"settings": settings.model_dump(mode="json"), "images": [p.name for p in paths]}
     folder = recipe.paths.out / "train-ddpm"
     record = Record.of(folder, inputs)
@@ -37,7 +40,7 @@ def train_ddpm(recipe: Recipe) -> Outcome:
         updates = train(state, schedule, paths, settings.training, checkpoint)
         for update in follow(
             updates,
-            settings.updates - state.done,
+            (settings.updates - state.done) * settings.batch_size,
             "train-ddpm",
             "images",
             count=lambda _: settings.batch_size,

@@ -106,6 +106,8 @@ def test_a_diffusion_model_is_trained_sampled_and_opened(project):
         ("steps", "generate", "generate.steps"),
         ("unfitted", "generate", "interpreter"),
         ("unmade", "train", "holds no dataset.json"),
+        ("small", "fit", "no class has 999 pixels in any image"),
+        ("nothing", "train-ddpm", "holds no images"),
     ],
 )
 def test_bad_input_ends_in_one_sentence_and_exit_code_2(project, damage, stage, sentence):
@@ -113,6 +115,8 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(project, damage, stage, 
         "step": ["--set", "interpreter.stepz=[1]"],
         "block": ["--set", "interpreter.blocks=[9]"],
         "steps": ["--set", "generate.steps=0"],
+        "small": ["--set", "interpreter.min_class_pixels=999"],
+        "nothing": ["--set", f'paths.unlabelled="{project / "model"}"'],
     }
     if damage == "mask":
         (project / "annotated" / "2.mask.png").unlink()
