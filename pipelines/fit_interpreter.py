@@ -62,7 +62,9 @@ def fit(recipe: Recipe) -> Outcome:
             settings.max_epochs * annotations.masks.size // settings.batch_size,
             "fit",
             "batches",
-            note=lambda s: f"loss {s.loss:.3f}, {s.training} of {settings.members} members training",
+            note=lambda s: (
+                f"if no member stops early; loss {s.loss:.3f}, {s.training} of {settings.members} members training"
+            ),
         ):
             batches = step.number
         interpreter.save_pretrained(record.folder)

@@ -22,7 +22,10 @@ def follow(
     count: Callable[[T], int] = lambda _: 1,
     note: Callable[[T], str] = lambda _: "",
 ) -> Iterator[T]:
-    """Yield the items and show how far they are: `count` of an item says how many `noun`s of `total` it is."""
+    """Yield the items and show how far they are: `count` of an item says how many `noun`s of `total` it is.
+
+    Where the work may end early, `total` is the most that there can be, and the time left is the longest.
+    """
     shown = _in_terminal if console.is_terminal else _in_lines
     yield from shown(items, total, what, noun, count, note)
 
