@@ -9,7 +9,7 @@ help:
 	@echo "make demo   the whole pipeline on the shipped domain, at most 6 minutes on 2 cores"
 	@echo "make test   tests, lint and types"
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
