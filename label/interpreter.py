@@ -80,27 +80,25 @@ class Interpreter:
         return whole.hexdigest()
 
     @torch.no_grad()
+    def logits(self, images: UInt8[np.ndarray, "b h w 3"]) -> Iterator[Float[Tensor, "members h w classes"]]:
+        """Yield every member's class scores, an image at a time. Raises ValueError for images of another size."""
+        size = self.features.image_size
+        if images.shape[1:3] != size:
+            raise ValueError(f"images are {images.shape[1:3]}; the interpreter labels {size}")
+        maps = self.features.maps(images)
+        for i in range(len(images)):
+            yield self.classifiers.classify([m[i] for m in maps], size).unflatten(1, size)
+
+    @torch.no_grad()
     def predict(self, images: UInt8[np.ndarray, "b h w 3"]) -> Labels:
         """Label images of the feature source's size."""
-        if images.shape[1:3] != self.features.image_size:
-            raise ValueError(f"images are {images.shape[1:3]}; the interpreter labels {self.features.image_size}")
-        labelled = [
-            self._label([m[i] for m in maps]) for maps in [self.features.maps(images)] for i in range(len(images))
-        ]
-        masks, doubts = zip(*labelled, strict=True)
+        masks, doubts = zip(*(decide(logits) for logits in self.logits(images)), strict=True)
         pixel_uncertainty = torch.stack(doubts)
         return Labels(
-            torch.stack(masks).to(torch.uint8).cpu().numpy(),
+            torch.stack(masks).cpu().numpy(),
             image_uncertainty(pixel_uncertainty).cpu().numpy(),
             pixel_uncertainty.cpu().numpy(),
         )
-
-    def _label(self, maps: list[Float[Tensor, "_ _ _"]]) -> tuple[Tensor, Tensor]:
-        """Mask and per-pixel uncertainty of one image; of equally many votes the lowest class wins."""
-        size = self.features.image_size
-        logits = self.classifiers.classify(maps, size)
-        votes = logits.argmax(-1).mode(dim=0).values
-        return votes.view(size), jensen_shannon(logits).view(size)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write interpreter.json and .safetensors beside the feature source's own files."""
@@ -131,3 +129,9 @@ class Interpreter:
         classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
         classifiers.load_state_dict(load_file(folder / _WEIGHTS))
         return cls(features, classifiers.to(device), scheme)
+
+
+def decide(logits: Float[Tensor, "members h w classes"]) -> tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"]]:
+    """The members' majority vote and their divergence in nats; of equally many votes the lowest class wins."""
+    votes = logits.argmax(-1).mode(dim=0).values
+    return votes.to(torch.uint8), jensen_shannon(logits.flatten(1, 2)).view(votes.shape)
