@@ -255,7 +255,7 @@ LSUN_LINE = (
 
 
 def test_the_published_command_line_a_mapping_and_the_preset_mean_the_same():
-    mapping = dict(zip(LSUN_LINE.replace("--", "").split()[::2], LSUN_LINE.split()[1::2], strict=True))
+    mapping: dict[str, str] = dict(zip(LSUN_LINE.replace("--", "").split()[::2], LSUN_LINE.split()[1::2], strict=True))
     assert parse_flags(LSUN_LINE) == parse_flags(mapping) == parse_flags("lsun_horse")
     assert parse_flags(LSUN_LINE.replace("32,16,8", "'32,16,8'").replace("image_size 256", "image_size=256")) == (
         parse_flags("ffhq")
