@@ -1,19 +1,24 @@
 """Image to mask and doubt: a few annotated images make an ensemble that labels every pixel from its features."""
 
 from label.annotations import AnnotationError, Annotations, load_annotations
+from label.any_size import FITS, Fit
 from label.features import DenoiserFeatures, FeatureSource, InterpreterError
 from label.fitting import Fitting
+from label.images import ImageError, read_image, to_rgb
 from label.interpreter import Interpreter, Labels
 from label.schemes import IGNORE, Scheme, SchemeError
 from label.uncertainty import image_uncertainty, jensen_shannon, keep_most_certain
 
 __all__ = [
+    "FITS",
     "IGNORE",
     "AnnotationError",
     "Annotations",
     "DenoiserFeatures",
     "FeatureSource",
+    "Fit",
     "Fitting",
+    "ImageError",
     "Interpreter",
     "InterpreterError",
     "Labels",
@@ -23,4 +28,6 @@ __all__ = [
     "jensen_shannon",
     "keep_most_certain",
     "load_annotations",
+    "read_image",
+    "to_rgb",
 ]
