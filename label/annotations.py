@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from label.images import ImageError, read_image
 from label.schemes import IGNORE, Scheme
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -56,10 +57,9 @@ def _is_mask(path: Path) -> bool:
 
 def _read_pair(path: Path, size: tuple[int, int], scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with Image.open(path) as file:
-            image = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise AnnotationError(f"{path.name} is no image that can be read ({error})") from error
+        image = read_image(path)
+    except ImageError as error:
+        raise AnnotationError(str(error)) from error
     mask = _read_mask(path)
     if image.shape[:2] != size:
         raise AnnotationError(f"{path.name} is {_size(image)}, the model's images are {size[1]}x{size[0]}")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cluster import ClusterError
 from generate import CheckpointError
-from label import AnnotationError, InterpreterError, SchemeError
+from label import AnnotationError, Fit, ImageError, InterpreterError, SchemeError
 from pipelines import shards
 from pipelines.evaluate import evaluate, mean_and_deviation, scores_folder
 from pipelines.fit_interpreter import fit
@@ -21,6 +21,7 @@ from pipelines.progress import console
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.report import report_page, write_report
 from pipelines.sample_images import sample_images
+from pipelines.segment_images import segment_files
 from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
 from pipelines.train_ddpm import train_ddpm
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, InterpreterError, SchemeError)
+USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, ImageError, InterpreterError, SchemeError)
 STAGES: dict[str, Callable[[Recipe], Outcome]] = {
     "train-ddpm": train_ddpm,
     "sample": sample_images,
@@ -58,8 +59,12 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 
 
 def run_stage(name: str, recipe: Recipe) -> None:
-    """Run one stage and say what it made; a unit that failed ends in exit code 1."""
-    outcome = STAGES[name](recipe)
+    """Run one stage and say what it made."""
+    _tell(name, STAGES[name](recipe))
+
+
+def _tell(name: str, outcome: Outcome) -> None:
+    """Say what was made; a unit or an image that failed ends in exit code 1."""
     verb = "made" if outcome.fresh else "found"
     console.print(f"[bold]{name}[/bold]: {verb} {outcome.what} in {outcome.where} ({outcome.seconds:.0f} s)")
     for failure in outcome.failures:
@@ -80,6 +85,18 @@ def _command(name: str) -> Callable[..., None]:
 
 for _name in STAGES:
     app.command(_name)(_command(_name))
+
+
+@app.command("segment")
+def segment(
+    recipe: RecipePath,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    fit: Annotated[Fit, typer.Option(help="How an image of another size than the model's is seen.")] = "stretch",
+    overrides: Overrides = None,
+) -> None:
+    """Segment any image: its mask, an overlay, its uncertainty, and class shares as JSON."""
+    _tell("segment", segment_files(Recipe.load(recipe, tuple(overrides or ())), images, out, fit))
 
 
 @app.command("run")

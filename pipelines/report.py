@@ -148,18 +148,12 @@ def _key(scheme: Scheme) -> str:
 
 def _gallery(shown: list[Shown], scheme: Scheme) -> str:
     figures = (
-        f"<figure>{_img(Image.fromarray(s.image))} {_img(_painted(s.mask, scheme))} "
+        f"<figure>{_img(Image.fromarray(s.image))} {_img(scheme.painted(s.mask))} "
         f"{_img(_heat(s.pixel_uncertainty, len(scheme)))}"
         f"<figcaption>seed {s.seed}, uncertainty {s.uncertainty:.3f} nats</figcaption></figure>"
         for s in shown
     )
     return f'<div class="samples">{"".join(figures)}</div>' if shown else ""
-
-
-def _painted(mask: np.ndarray, scheme: Scheme) -> Image.Image:
-    indexed = Image.fromarray(mask)
-    indexed.putpalette(scheme.palette)
-    return indexed
 
 
 def _heat(pixel_uncertainty: np.ndarray, classes: int) -> Image.Image:
@@ -176,7 +170,7 @@ def _strip(certain: list[Shown], rejected: list[Shown], scheme: Scheme, scale: i
     strip = Image.new("RGB", (len(shown) * width + 4 * gap, 3 * height), "white")
     for column, each in enumerate(shown):
         left = column * width + (4 * gap if column >= len(certain) else 0)
-        rows = Image.fromarray(each.image), _painted(each.mask, scheme), _heat(each.pixel_uncertainty, len(scheme))
+        rows = Image.fromarray(each.image), scheme.painted(each.mask), _heat(each.pixel_uncertainty, len(scheme))
         for row, picture in enumerate(rows):
             size = (width - gap, height - gap)
             strip.paste(picture.convert("RGB").resize(size, Image.Resampling.NEAREST), (left, row * height))
