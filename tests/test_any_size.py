@@ -1,6 +1,7 @@
 """Images of any size; beside the tiles in bands and strips stands a slow blend of the whole image at once."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ class Colours:
 
     digest = "colours"
     image_size = (16, 12)
+    channels = 3
 
     def __init__(self, *, mean: bool = False) -> None:
         self.mean = mean
@@ -99,7 +101,7 @@ def test_labels_have_the_images_size(interpreter, fit, size):
     labels = FITS[fit](noise(*size), interpreter)
     assert labels.masks.shape == labels.pixel_uncertainty.shape == (1, *size)
     assert labels.masks.max() < 3
-    assert 0 <= labels.pixel_uncertainty.min()
+    assert labels.pixel_uncertainty.min() >= 0
     assert labels.pixel_uncertainty.max() <= np.log(3) + 1e-6
     tenth = max(1, size[0] * size[1] // 10)
     assert labels.uncertainty[0] == pytest.approx(
@@ -142,7 +144,7 @@ def test_weights_add_up_to_one_and_fade_at_inner_borders(side, window):
     for each in windows:
         total[each.start : each.start + window] += each.weights
     assert torch.allclose(total, torch.ones(side), atol=1e-6)
-    for left, right in zip(windows, windows[1:], strict=False):
+    for left, right in pairwise(windows):
         assert 0 < right.start - left.start <= max(1, window // 2)
     if window > 1:
         step = math.pi / window  # what a squared sine can rise by in one pixel
