@@ -11,6 +11,8 @@ from diffusers import DDPMPipeline, UNet2DModel
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from generate.checkpoint import check_portable, open_checkpoint
+from generate.guided_flags import Flags
 from generate.schedule import Schedule
 
 Where = Literal["output", "input"]
@@ -50,15 +52,26 @@ class Denoiser(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+        cls,
+        source: str | Path,
+        *,
+        flags: Flags | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
     ) -> "Denoiser":
-        """Open a diffusers folder; dtype None means float32. Raises CheckpointError in one sentence."""
-        from generate.checkpoint import open_diffusers
+        """Open a guided-diffusion state_dict (.pt) with its flags, a diffusers folder, or a Hub id.
 
-        return cls(*open_diffusers(Path(source), torch.device(device), dtype or torch.float32))
+        Flags are the published command line, a mapping, or a preset's name (arXiv 2105.05233). dtype None means
+        float32. Raises CheckpointError in one sentence.
+        """
+        return cls(*open_checkpoint(source, flags, torch.device(device), dtype or torch.float32))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a folder that from_pretrained and diffusers' DDPMPipeline open."""
+        """Write a folder that from_pretrained and diffusers' DDPMPipeline open.
+
+        Raises CheckpointError for what a UNet2DModel's configuration cannot say.
+        """
+        check_portable(self.unet, self.schedule)
         DDPMPipeline(self.unet, self.schedule.to_diffusers()).save_pretrained(folder)  # type: ignore[arg-type]
 
     @property
@@ -75,7 +88,11 @@ class Denoiser(nn.Module):
     @torch.no_grad()
     def forward(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"]) -> Float[Tensor, "b out h w"]:
         """The raw output in float32; with a learned variance, `out` is twice `c`."""
-        return self.unet(x_t.to(self.unet.dtype), t).sample.float()
+        return self.unet(x_t.to(self.unet.dtype), self._told(t)).sample.float()
+
+    def _told(self, t: Int[Tensor, "b"]) -> Tensor:
+        """t as the network counts it."""
+        return t if self.schedule.time_scale == 1 else t * self.schedule.time_scale
 
     def add_noise(self, x_0: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], noise: Tensor) -> Float[Tensor, "b c h w"]:
         """The image at noise level t; `noise` may be one image's, shared by all."""
@@ -128,7 +145,7 @@ class Denoiser(nn.Module):
             else:
                 handles.append(block.first.register_forward_pre_hook(partial(_take_input, take, number)))
         try:
-            self.unet(x_t.to(self.unet.dtype), t)
+            self.unet(x_t.to(self.unet.dtype), self._told(t))
         except _LastBlockReached:
             pass
         finally:

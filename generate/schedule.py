@@ -1,9 +1,11 @@
 """The noise schedule: a_t, the share of the image's variance that is left at step t (DDPM, arXiv 2006.11239, eq. 4)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
+import numpy as np
 import torch
 from diffusers import DDPMScheduler
 from jaxtyping import Float, Int
@@ -13,22 +15,49 @@ Prediction = Literal["epsilon", "v_prediction", "sample"]
 Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 NoiseSchedule = Literal["linear", "cosine"]
 
-BETA_SCHEDULES: dict[NoiseSchedule, str] = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
+
+def _linear_betas(steps: int) -> np.ndarray:
+    """DDPM's 1e-4 to 0.02 at 1000 steps, scaled so that other numbers of steps end at the same noise."""
+    scale = 1000 / steps
+    return np.linspace(scale * 1e-4, scale * 0.02, steps)
+
+
+def _cosine_betas(steps: int) -> np.ndarray:
+    """a_t = cos^2((t / T + s) / (1 + s) * pi / 2), s = 0.008, betas cut at 0.999 (arXiv 2102.09672, eq. 17)."""
+    a = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.minimum(1 - a[1:] / a[:-1], 0.999)
+
+
+BETAS: dict[NoiseSchedule, Callable[[int], np.ndarray]] = {"linear": _linear_betas, "cosine": _cosine_betas}
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a denoiser was trained with: its noise levels, what it predicts, which variance its ancestral steps take."""
+    """What a denoiser was trained with: its noise levels, what it predicts, which variance its ancestral steps take.
+
+    The network is told t * time_scale: 1 but for networks that count to 1000 whatever their number of steps.
+    """
 
     betas: Float[Tensor, "steps"]  # float64, in (0, 1)
     prediction: Prediction
     variance: Variance = "fixed_small"
+    time_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not bool(((self.betas > 0) & (self.betas < 1)).all()):
+            raise ValueError(f"{len(self)} steps give betas outside (0, 1); a linear schedule needs more than 20")
 
     @classmethod
-    def named(cls, name: NoiseSchedule, prediction: Prediction, steps: int = 1000) -> "Schedule":
-        return cls.from_diffusers(
-            {"num_train_timesteps": steps, "beta_schedule": BETA_SCHEDULES[name], "prediction_type": prediction}
-        )
+    def named(
+        cls,
+        name: NoiseSchedule,
+        prediction: Prediction,
+        steps: int = 1000,
+        *,
+        variance: Variance = "fixed_small",
+        time_scale: float = 1.0,
+    ) -> "Schedule":
+        return cls(torch.from_numpy(BETAS[name](steps)), prediction, variance, time_scale)
 
     @classmethod
     def from_diffusers(cls, config: dict[str, Any]) -> "Schedule":
@@ -38,10 +67,13 @@ class Schedule:
         variance = str(scheduler.config["variance_type"]).removesuffix("_log")
         if variance not in get_args(Variance):
             raise ValueError(f"variance_type {variance!r} is not known; known are {', '.join(get_args(Variance))}")
-        return cls(scheduler.betas.double(), scheduler.config["prediction_type"], cast(Variance, variance))
+        trained = config.get("trained_betas")  # as they are; the scheduler rounds them to float32
+        betas = scheduler.betas.double() if trained is None else torch.tensor(trained, dtype=torch.float64)
+        return cls(betas, scheduler.config["prediction_type"], cast(Variance, variance))
 
     def to_diffusers(self) -> DDPMScheduler:
-        """The scheduler that from_diffusers reads the same schedule from."""
+        """The scheduler that from_diffusers reads the same schedule from; time_scale has no place in it."""
+        assert self.time_scale == 1
         return DDPMScheduler(
             num_train_timesteps=len(self),
             trained_betas=self.betas.tolist(),  # type: ignore[arg-type]  # a list is what JSON gives back

@@ -2,20 +2,31 @@
 
 from label.annotations import AnnotationError, Annotations, load_annotations
 from label.any_size import FITS, Fit
-from label.features import DenoiserFeatures, FeatureSource, InterpreterError
+from label.features import DenoiserFeatures, FeatureSource, InterpreterError, Upsampling
 from label.fitting import Fitting
 from label.images import ImageError, read_image, to_rgb
 from label.interpreter import Interpreter, Labels
 from label.schemes import IGNORE, Scheme, SchemeError
-from label.uncertainty import image_uncertainty, jensen_shannon, keep_most_certain
+from label.uncertainty import (
+    FILTERS,
+    PUBLISHED_FILTER_SKIPS,
+    Filter,
+    image_uncertainty,
+    jensen_shannon,
+    keep_most_certain,
+    keep_published,
+)
 
 __all__ = [
+    "FILTERS",
     "FITS",
     "IGNORE",
+    "PUBLISHED_FILTER_SKIPS",
     "AnnotationError",
     "Annotations",
     "DenoiserFeatures",
     "FeatureSource",
+    "Filter",
     "Fit",
     "Fitting",
     "ImageError",
@@ -24,9 +35,11 @@ __all__ = [
     "Labels",
     "Scheme",
     "SchemeError",
+    "Upsampling",
     "image_uncertainty",
     "jensen_shannon",
     "keep_most_certain",
+    "keep_published",
     "load_annotations",
     "read_image",
     "to_rgb",

@@ -54,6 +54,7 @@ def fit(recipe: Recipe) -> Outcome:
             annotations.masks,
             classes=annotations.scheme,
             settings=settings,
+            upsampling=recipe.interpreter.upsampling,
             device=device(),
         )
         batches = 0

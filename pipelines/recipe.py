@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from generate import Solver
 from generate.train import Training
-from label import Fitting
+from label import PUBLISHED_FILTER_SKIPS, Filter, Fitting, Upsampling
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -77,6 +77,7 @@ class InterpreterSection(Section):
     steps: Annotated[list[int], Field(min_length=1)] = [50, 150, 250]
     blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
     where: Literal["output", "input"] = "output"
+    upsampling: Upsampling = "bilinear"  # of the features, to the size of the image
     members: Annotated[int, Field(ge=2)] = 10
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -100,6 +101,7 @@ class GenerateSection(Section):
     solver: Solver = "dpmsolver++"
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     portion: Share = 0.1  # the most uncertain share of a unit, which is dropped
+    filter: Filter = "most_certain"  # published: loses the 30 most certain of a unit as well
     uncertainty_maps: bool = False  # store <key>.uncertainty.png
 
     @property
@@ -109,6 +111,18 @@ class GenerateSection(Section):
     def seeds(self, unit: int) -> range:
         """The unit's fixed range of seeds; the last unit may be shorter."""
         return range(unit * self.unit_size, min((unit + 1) * self.unit_size, self.samples))
+
+    @model_validator(mode="after")
+    def _published_filter_keeps_some(self) -> "GenerateSection":
+        smallest = min(len(self.seeds(unit)) for unit in (self.units[0], self.units[-1]))
+        drops = int(smallest * self.portion)
+        if self.filter == "published" and drops <= PUBLISHED_FILTER_SKIPS:
+            raise ValueError(
+                f'filter "published" keeps nothing of a unit unless it drops more than {PUBLISHED_FILTER_SKIPS}; '
+                f"portion {self.portion} of the smallest unit, {smallest}, is {drops}: raise unit_size, with samples "
+                'a multiple of it, or take filter "most_certain"'
+            )
+        return self
 
 
 class ClusterSection(Section):
@@ -201,7 +215,7 @@ def _mistake(error: Any, recipe: type[Recipe]) -> str:
             fields = section.model_fields
         return f"{key}: unknown key; known are {', '.join(fields)}"
     message = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
-    return f"{key}: {message}" + ("" if error["type"] == "missing" else f", not {error['input']!r}")
+    return f"{key}: {message}" + ("" if error["type"] in ("missing", "value_error") else f", not {error['input']!r}")
 
 
 def digest_of(record: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from generate import Denoiser, sample, spaced_timesteps
-from label import DenoiserFeatures, Interpreter, Labels, keep_most_certain
+from label import FILTERS, DenoiserFeatures, Interpreter, Labels
 from pipelines.recipe import GenerateSection, Recipe, RecipeError, digest_of
 from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, pack, write_shard
 
@@ -100,7 +100,7 @@ def make_unit(unit: int, models: Models, settings: GenerateSection, dataset: Dat
         labels.append(models.interpreter.predict(batch))  # of the 8-bit image, so that it can be computed again
         clock.lap("label")
     made = _samples(settings, unit, dataset, np.concatenate(images), _joined(labels))
-    kept = set(keep_most_certain(torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
+    kept = set(FILTERS[settings.filter](torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
     candidates = [
         Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, dataset.scheme)) for i, s in enumerate(made)
     ]

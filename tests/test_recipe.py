@@ -91,6 +91,18 @@ def test_a_network_whose_groups_do_not_divide_its_channels_is_refused(path):
     refused(path, "norm_groups 8 must divide", "train_ddpm.channels=[12, 24]")
 
 
+@pytest.mark.parametrize("size", ["generate.samples=309", "generate.samples=400"])  # 400: 350 and a rest of 50
+def test_a_published_filter_that_would_keep_nothing_of_a_unit_is_refused(path, size):
+    published = ("generate.filter=published", "generate.unit_size=350")
+    refused(
+        path,
+        r'filter "published" keeps nothing of a unit .* of the smallest unit, .*: raise unit_size',
+        *published,
+        size,
+    )
+    assert Recipe.load(path, (*published, "generate.samples=700")).generate.filter == "published"
+
+
 @pytest.mark.parametrize("shipped", [p.name for p in files("pipelines").joinpath("recipes").iterdir()])
 def test_every_shipped_recipe_is_valid(shipped):
     Recipe.load(Path(str(files("pipelines").joinpath("recipes", shipped))))

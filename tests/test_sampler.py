@@ -33,15 +33,16 @@ def test_ddim_agrees_with_diffusers(tiny_denoiser, prediction):
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
 def test_ancestral_sampling_agrees_with_diffusers_on_the_same_noise(tiny_denoiser, variance):
-    denoiser = with_prediction(tiny_denoiser, "epsilon", variance, steps=12)
-    oracle = DDPMScheduler(num_train_timesteps=12, variance_type=variance)
-    oracle.set_timesteps(12)
+    denoiser = with_prediction(tiny_denoiser, "epsilon", variance, steps=30)
+    betas = denoiser.schedule.betas.numpy()
+    oracle = DDPMScheduler(num_train_timesteps=30, trained_betas=betas, variance_type=variance)
+    oracle.set_timesteps(30)
     noise = torch.randn(2, 3, 16, 16)
     drawn = torch.Generator().manual_seed(7)
-    expected = run_oracle(oracle, denoiser, noise, range(11, -1, -1), generator=drawn)
+    expected = run_oracle(oracle, denoiser, noise, range(29, -1, -1), generator=drawn)
     drawn.manual_seed(7)
-    step_noise = [torch.randn(noise.shape, generator=drawn) for _ in range(12)]
-    *_, x = trajectory(denoiser, noise, solver="ddpm", timesteps=list(range(11, -1, -1)), step_noise=step_noise)
+    step_noise = [torch.randn(noise.shape, generator=drawn) for _ in range(30)]
+    *_, x = trajectory(denoiser, noise, solver="ddpm", timesteps=list(range(29, -1, -1)), step_noise=step_noise)
     torch.testing.assert_close(x, expected, atol=1e-3, rtol=1e-3)
 
 

@@ -40,3 +40,13 @@ def test_a_schedule_survives_a_scheduler_config():
 def test_a_variance_that_is_not_known_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="learned_range"):
         Schedule.from_diffusers({"num_train_timesteps": 10, "variance_type": "dreamt"})
+
+
+def test_a_linear_schedule_of_too_few_steps_is_refused():
+    with pytest.raises(ValueError, match="needs more than 20"):
+        Schedule.named("linear", "epsilon", steps=20)
+
+
+def test_fewer_linear_steps_end_at_the_same_noise():
+    few, many = (Schedule.named("linear", "epsilon", steps=n).alphas_cumprod[-1] for n in (250, 4000))
+    assert few.log().item() == pytest.approx(many.log().item(), rel=0.1)

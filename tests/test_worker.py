@@ -7,7 +7,7 @@ import pytest
 from pipelines import Recipe, read_shards
 from pipelines.fit_interpreter import fit
 from pipelines.shards import Dataset, claim, reports, shard_path
-from pipelines.worker import Builder, Models, describe, interpreter_folder
+from pipelines.worker import Builder, Models, describe, interpreter_folder, make_unit
 
 
 @pytest.fixture
@@ -64,6 +64,14 @@ def test_the_most_uncertain_are_dropped_and_remembered(recipe, tmp_path):
     assert report.digest == dataset.digest
 
 
+def test_the_filter_is_the_recipes(recipe, tmp_path):
+    settings = recipe.generate.model_copy(update={"filter": "published"})
+    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu")
+    dataset = describe(models, settings)
+    claim(tmp_path / "dataset", dataset)
+    assert make_unit(0, models, settings, dataset, tmp_path / "dataset").counts == {"kept": 0, "uncertain": 6}
+
+
 def test_the_last_unit_holds_the_rest(recipe, tmp_path):
     builder, _ = prepared(recipe, tmp_path / "dataset")
     assert [c.seed for c in builder()(3).candidates] == [18, 19, 20, 21]
@@ -72,7 +80,14 @@ def test_the_last_unit_holds_the_rest(recipe, tmp_path):
 def test_whatever_changes_the_samples_changes_the_digest(recipe):
     models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu")
     other_weights = replace(models)
-    changes = [{"steps": 4}, {"run_seed": 1}, {"portion": 0.3}, {"batch_size": 2}, {"solver": "ddim"}]
+    changes = [
+        {"steps": 4},
+        {"run_seed": 1},
+        {"portion": 0.3},
+        {"batch_size": 2},
+        {"filter": "published"},
+        {"solver": "ddim"},
+    ]
     variants = [recipe.generate.model_copy(update=change) for change in changes]
     digests = [describe(models, settings).digest for settings in (recipe.generate, *variants)]
     assert len(set(digests)) == len(digests)
