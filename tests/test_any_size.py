@@ -32,6 +32,7 @@ class Colours:
     """A feature source without any context: a pixel's features are its colour, or its window's mean colour."""
 
     digest = "colours"
+    channels = 3
 
     def __init__(self, image_size: tuple[int, int], *, mean: bool) -> None:
         self.image_size, self.mean = image_size, mean
