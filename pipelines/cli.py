@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from cluster import ClusterError
-from generate import CheckpointError
+from generate import CheckpointError, Denoiser
 from label import AnnotationError, Fit, ImageError, InterpreterError, SchemeError
 from pipelines import shards
 from pipelines.evaluate import evaluate, mean_and_deviation, scores_folder
@@ -115,6 +115,21 @@ def demo(
     run_all(Recipe.load(path, (f'paths.out="{out}"', *(overrides or ()))))
 
 
+@app.command("convert")
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A guided-diffusion or improved-diffusion state_dict (.pt).")],
+    to: Annotated[Path, typer.Option(help="The diffusers folder to write.")],
+    flags: Annotated[
+        str | None, typer.Option(help="Its command line, or a preset; by the file's name if left out.")
+    ] = None,
+) -> None:
+    """Write a checkpoint as a folder that datasetddpm and diffusers open."""
+    if to.exists() and any(to.iterdir()):
+        raise CheckpointError(f"{to} is there already and not empty; name another folder")
+    Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
+    console.print(f"{checkpoint}: converted to {to}")
+
+
 @app.command("verify")
 def verify(folder: Annotated[Path, typer.Argument(help="A dataset's folder.")]) -> None:
     """Read every byte of a dataset and compare it with the reports; exit code 1 when something is wrong."""
@@ -128,12 +143,17 @@ def verify(folder: Annotated[Path, typer.Argument(help="A dataset's folder.")]) 
 
 
 def run_all(recipe: Recipe) -> None:
-    """All stages from fit on, and the table of scores."""
-    stages = ["fit", "generate", "train", "evaluate", "report"]
-    for stage in stages if recipe.paths.held_out else stages[:3]:
+    """All stages from fit on, and the table of scores; without [generate], of the interpreter alone."""
+    stages = ["fit"]
+    if recipe.makes_dataset:
+        stages += ["generate", "train"]
+    if recipe.paths.held_out:
+        stages += ["evaluate", "report"] if recipe.makes_dataset else ["evaluate"]
+    for stage in stages:
         run_stage(stage, recipe)
     if recipe.paths.held_out:
         console.print(score_table(recipe))
+    if "report" in stages:
         console.print(f"Report: {report_page(recipe).resolve()}")
 
 

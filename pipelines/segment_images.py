@@ -14,7 +14,7 @@ from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.shards import class_pixels, grey_levels
 from pipelines.stage import Outcome, device
-from pipelines.worker import Models, interpreter_folder
+from pipelines.worker import Models
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # of images in a folder
 _RESULTS = (".mask.png", ".overlay.png", ".uncertainty.png", ".json")
@@ -66,7 +66,7 @@ def segment_files(recipe: Recipe, inputs: Sequence[Path], out: Path, fit: Fit) -
     beside = next((path for path in stems if path.parent.resolve() == out.resolve()), None)
     if beside:
         raise ImageError(f"{out} holds {beside.name} itself; name another folder, so that no file there is overwritten")
-    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), device())
+    models = Models.of(recipe, device())
     out.mkdir(parents=True, exist_ok=True)
     done = _each(stems, models.interpreter, out, fit)
     failures = [failure for failure in follow(done, len(stems), "segment", "images") if failure]
