@@ -46,6 +46,7 @@ def tile(image: UInt8[np.ndarray, "h w 3"], interpreter: Interpreter) -> Labels:
 
     Windows lie half a window apart or a little less. Each member's scores are blended with weights that fade towards
     a window's border and add up to 1 at every pixel; votes and divergence come after, so there are no seams.
+    What a model expects at places of its image it expects in every window: things must be of the size it knows.
     However large the image, no more scores are held than [members, height, (STRIP + 1) / 2 * width, classes], height
     and width being a window's, half of them again, and a few windows: wider images are labelled in strips.
     """

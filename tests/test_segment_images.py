@@ -32,8 +32,7 @@ def noise(height, width):
 def untrained(denoiser: Denoiser) -> Interpreter:
     """Two members of random weights: they know nothing, but differ from pixel to pixel and from one another."""
     features = DenoiserFeatures(denoiser, steps=[50], blocks=[1, 3])
-    channels = sum(found.shape[1] for found in features.maps(noise(*features.image_size)[None]))
-    classifiers = PixelClassifiers(2, channels, len(SCHEME))
+    classifiers = PixelClassifiers(2, features.channels, len(SCHEME))
     classifiers.initialise([torch.Generator().manual_seed(i) for i in range(2)])
     for linear in (classifiers.linear_1, classifiers.linear_2, classifiers.linear_3):
         linear.weight.data *= 20
