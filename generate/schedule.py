@@ -89,9 +89,15 @@ class Schedule:
         """a_t, descending from about 1 to about 0; float64."""
         return torch.cumprod(1 - self.betas, 0)
 
+    @cached_property
+    def _on_device(self) -> dict[torch.device, Tensor]:
+        return {}
+
     def levels(self, t: Int[Tensor, "b"], like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(a_t) and sqrt(1 - a_t) for each row of `like`, shaped to be multiplied with it."""
-        a_t = self.alphas_cumprod.to(like.device)[t].view(-1, *[1] * (like.dim() - 1))
+        if like.device not in self._on_device:  # copied once: a copy a step would make the device wait for the host
+            self._on_device[like.device] = self.alphas_cumprod.to(like.device)
+        a_t = self._on_device[like.device][t].view(-1, *[1] * (like.dim() - 1))
         return a_t.sqrt().to(like.dtype), (1 - a_t).sqrt().to(like.dtype)
 
     def add_noise(self, x_0: Tensor, t: Int[Tensor, "b"], noise: Tensor) -> Tensor:
