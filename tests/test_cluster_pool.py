@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 
-from cluster import ClusterError, Done, Failed, Resources, Stop, run_units
+from cluster import ClusterError, Done, Failed, Limits, Resources, Stop, run_units
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -73,7 +73,7 @@ def die_while_building() -> Callable[[int], int]:
 
 @pytest.fixture(autouse=True)
 def short_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.pool._BACK_OFF", 0.01)
+    monkeypatch.setattr("cluster.places.BACK_OFF", 0.01)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_builder_that_keeps_dying_stops_the_run() -> None:
 
 
 def test_actors_that_no_machine_can_hold_stop_the_run_after_some_patience(squares: Squares) -> None:
-    outcomes = run_units(squares, range(4), actors=1, resources=Resources(gpus=3), patience=0.1)
+    outcomes = run_units(squares, range(4), actors=1, resources=Resources(gpus=3), limits=Limits(patience=0.1))
     with pytest.raises(ClusterError, match=r"No machine of the cluster can hold one actor.*gpus=3"):
         list(outcomes)
 
