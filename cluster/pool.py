@@ -221,9 +221,13 @@ class _Pool(Generic[T]):
         if not self._has_waiting(1):
             self._vacate(place)
             return
-        if self.waiting[0].avoid is place:
-            self._has_waiting(2)
-        trial = next((trial for trial in self.waiting if trial.avoid is not place), self.waiting[0])
+        if all(trial.avoid is place for trial in self.waiting):
+            self._has_waiting(len(self.waiting) + 1)
+        trial = next((trial for trial in self.waiting if trial.avoid is not place), None)
+        if trial is None and any(other.trial for other in self.places):  # that one takes it when it is free
+            self._vacate(place)
+            return
+        trial = trial or self.waiting[0]
         self.waiting.remove(trial)
         self.calls[place.make(trial, self.limits.unit)] = place
 
