@@ -32,6 +32,7 @@ class PathsSection(Section):
     """Where things come from and go to."""
 
     out: Path  # everything that the run makes
+    dataset: Path | str | None = None  # where shards go, also as a URL, s3://bucket/folder; out/dataset
     denoiser: Path  # a .pt with [denoiser] flags, a Hub id, or a diffusers folder, which train-ddpm can make
     annotated: Path  # the few annotated images
     held_out: Path | None = None  # annotated images for evaluation only
@@ -157,12 +158,20 @@ class GenerateSection(Section):
 
 
 class ClusterSection(Section):
-    """Where units are made."""
+    """Where units are made, and how long things may take."""
 
-    actors: Count = 1
+    address: str = "local"  # auto: the cluster that a job runs in; or host:6379, ray://host:10001
+    actors: Count | Literal["auto"] = "auto"  # auto: as many as the machines hold, more as they join
     cpus: Annotated[float, Field(gt=0)] = 1  # an actor
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # an actor; auto: 1 where the machine has one
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # an actor; auto: 1 where the cluster has any
+    memory_gib: Annotated[float, Field(gt=0)] | None = None  # an actor
+    resources: dict[str, Annotated[float, Field(gt=0)]] = {}  # an actor; such as the cluster names itself
+    labels: dict[str, str] = {}  # of the machines that actors may be placed on
+    device: Literal["auto", "cuda", "cpu"] = "auto"  # auto: cuda where an actor reserves a GPU
     retries: Annotated[int, Field(ge=0)] = 2
+    unit_seconds: Annotated[float, Field(gt=0)] = 7200  # then a unit hangs, and is tried again
+    grace_seconds: Annotated[float, Field(ge=0)] = 25  # for current units, after SIGTERM or Ctrl-C
+    patience_seconds: Annotated[float, Field(gt=0)] = 120  # without any machine that could hold an actor
 
 
 class TrainSection(Section):
@@ -199,8 +208,9 @@ class Recipe(Section):
     train: TrainSection = TrainSection()
 
     def resolved(self) -> "Recipe":
-        """The same with absolute paths; a Hub id stays what it is."""
-        paths = {name: path and path.resolve() for name, path in self.paths if name != "denoiser" or path.exists()}
+        """The same with absolute paths; Hub ids and URLs stay what they are."""
+        local = {name: path for name, path in self.paths if isinstance(path, Path)}
+        paths = {name: path.resolve() for name, path in local.items() if name != "denoiser" or path.exists()}
         return self.model_copy(update={"paths": self.paths.model_copy(update=paths)})
 
     @property
@@ -222,7 +232,7 @@ class Recipe(Section):
         if isinstance(tree.get("paths"), dict):
             home = str(path.resolve().parent)
             tree["paths"] = {
-                key: Path(value.replace("{recipe}", home)) if isinstance(value, str) else value
+                key: Path(value.replace("{recipe}", home)) if isinstance(value, str) and "://" not in value else value
                 for key, value in tree["paths"].items()
             }
         try:

@@ -13,6 +13,7 @@ from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError, TrainSection
 from pipelines.shards import class_pixels, open_dataset, read_shards, reports, stream
 from pipelines.stage import Outcome, Record, device
+from pipelines.storage import Location
 from pipelines.worker import dataset_folder
 
 Source = Literal["synthetic", "annotated"]
@@ -64,7 +65,7 @@ def train(recipe: Recipe) -> Outcome:
     )
 
 
-def stored_size(folder: Path) -> tuple[int, int]:
+def stored_size(folder: Location) -> tuple[int, int]:
     """Height and width of the dataset's images."""
     first = next(read_shards(folder))
     return first.mask.shape[0], first.mask.shape[1]
@@ -110,7 +111,7 @@ def _fit(
     )
 
 
-def _synthetic_pairs(folder: Path, seed: int) -> Iterator[Pair]:
+def _synthetic_pairs(folder: Location, seed: int) -> Iterator[Pair]:
     return ((sample.image, sample.mask) for sample in stream(folder, seed=seed))
 
 

@@ -1,5 +1,6 @@
 """What an actor does: build the models once, then make units. It needs no Ray: `build(...)(0)` makes unit 0 here."""
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,16 +13,18 @@ import torch
 
 from generate import Denoiser, sample, spaced_timesteps
 from label import FILTERS, DenoiserFeatures, Interpreter, Labels
+from pipelines.halving import Halving
 from pipelines.recipe import GenerateSection, Recipe, RecipeError, digest_of
 from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, pack, write_shard
+from pipelines.storage import Location, location
 
 
 def interpreter_folder(recipe: Recipe) -> Path:
     return recipe.paths.out / "interpreter"
 
 
-def dataset_folder(recipe: Recipe) -> Path:
-    return recipe.paths.out / "dataset"
+def dataset_folder(recipe: Recipe) -> Location:
+    return location(recipe.paths.dataset or recipe.paths.out / "dataset")
 
 
 def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
@@ -49,9 +52,10 @@ class Models:
 class Builder:
     """Picklable; called on an actor, it opens the models and returns make(unit)."""
 
-    folder: Path  # of the dataset
+    folder: Location  # of the dataset
     recipe: Recipe  # its paths absolute, since an actor has another working directory
     dataset: Dataset
+    device: str | None = None  # the GPU if there is one
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Builder":
@@ -70,8 +74,18 @@ class Builder:
         return cls(folder, recipe, dataset)
 
     def __call__(self) -> Callable[[int], Report]:
-        models = Models.of(self.recipe, "cuda" if torch.cuda.is_available() else "cpu")
-        return lambda unit: make_unit(unit, models, self.recipe.generate, self.dataset, self.folder)
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(
+                f"{socket.gethostname()} shows this process no CUDA device, though one is needed; "
+                'repair its driver, or set cluster.device = "cpu"'
+            )
+        models = Models.of(self.recipe, device)
+        settings = self.recipe.generate
+        return Halving(
+            lambda unit, size: make_unit(unit, models, settings, self.dataset, self.folder, batch_size=size),
+            settings.batch_size,
+        )
 
 
 def describe(models: Models, settings: GenerateSection) -> Dataset:
@@ -88,9 +102,11 @@ def describe(models: Models, settings: GenerateSection) -> Dataset:
     return Dataset(**what, versions=versions, digest=digest_of(what))
 
 
-def make_unit(unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Path) -> Report:
-    """Sample, label, filter and commit one unit."""
-    clock = _Clock()
+def make_unit(
+    unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, *, batch_size: int
+) -> Report:
+    """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
+    clock, other = _Clock(), None if batch_size == settings.batch_size else batch_size
     images, labels = [], []
     for batch in sample(
         models.denoiser,
@@ -98,20 +114,20 @@ def make_unit(unit: int, models: Models, settings: GenerateSection, dataset: Dat
         run_seed=settings.run_seed,
         solver=settings.solver,
         steps=settings.steps,
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
     ):
         clock.lap("sample")
         images.append(batch)
         labels.append(models.interpreter.predict(batch))  # of the 8-bit image, so that it can be computed again
         clock.lap("label")
-    made = _samples(settings, unit, dataset, np.concatenate(images), _joined(labels))
+    made = _samples(settings, unit, dataset, np.concatenate(images), _joined(labels), other)
     kept = set(FILTERS[settings.filter](torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
     candidates = [
         Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, dataset.scheme)) for i, s in enumerate(made)
     ]
     tar = pack([s for i, s in enumerate(made) if i in kept], dataset.scheme)
     clock.lap("encode")
-    return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds)
+    return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
 
 
 class _Clock:
@@ -136,9 +152,16 @@ def _joined(labels: list[Labels]) -> Labels:
 
 
 def _samples(
-    settings: GenerateSection, unit: int, dataset: Dataset, images: np.ndarray, labels: Labels
+    settings: GenerateSection,
+    unit: int,
+    dataset: Dataset,
+    images: np.ndarray,
+    labels: Labels,
+    other_batch_size: int | None,
 ) -> list[Sample]:
     provenance: dict[str, Any] = {"solver": settings.solver, "steps": settings.steps, "dataset": dataset.digest}
+    if other_batch_size is not None:
+        provenance["batch_size"] = other_batch_size
     doubts = labels.pixel_uncertainty if settings.uncertainty_maps else [None] * len(images)
     return [
         Sample(seed, image, mask, float(uncertainty), provenance, doubt)
