@@ -16,7 +16,7 @@ import json
 import math
 import random
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -200,17 +200,23 @@ def write_shard(
 
 def pack(samples: Iterable[Sample], scheme: Scheme) -> bytes:
     """The tar of these samples; the same samples give the same bytes."""
+    return tar_of({sample.seed: encode(sample, scheme) for sample in samples})
+
+
+def tar_of(encoded: Mapping[int, Mapping[str, bytes]]) -> bytes:
+    """The tar of encoded samples by their seeds."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for sample in sorted(samples, key=lambda s: s.seed):
-            for suffix, content in _members(sample, scheme).items():
-                member = tarfile.TarInfo(f"{sample.seed:012d}.{suffix}")
+        for seed, members in sorted(encoded.items()):
+            for suffix, content in members.items():
+                member = tarfile.TarInfo(f"{seed:012d}.{suffix}")
                 member.size, member.mode = len(content), 0o644
                 tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
 
-def _members(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
+def encode(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
+    """A sample's files by their suffix, in the order of the tar."""
     record = {
         "seed": sample.seed,
         "uncertainty": sample.uncertainty,
