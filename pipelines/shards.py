@@ -104,17 +104,23 @@ def shard_path(folder: Path, unit: int) -> Path:
 
 def claim(folder: Path, dataset: Dataset) -> None:
     """Make `folder` the home of `dataset`. Raises DatasetError when it is another's."""
-    path = folder / "dataset.json"
-    if path.is_file():
-        there = open_dataset(folder)
-        if there.digest != dataset.digest:
-            raise DatasetError(
-                f"{folder} holds a dataset of another recipe or model ({there.digest[:12]}, this one is "
-                f"{dataset.digest[:12]}); name another paths.out, or remove that folder"
-            )
+    if claimed(folder, dataset.digest):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, (json.dumps(asdict(dataset), indent=2) + "\n").encode())
+    _write_whole(folder / "dataset.json", (json.dumps(asdict(dataset), indent=2) + "\n").encode())
+
+
+def claimed(folder: Path, digest: str) -> Dataset | None:
+    """The dataset of this digest, None in a folder that is nobody's. Raises DatasetError when it is another's."""
+    if not (folder / "dataset.json").is_file():
+        return None
+    there = open_dataset(folder)
+    if there.digest != digest:
+        raise DatasetError(
+            f"{folder} holds a dataset of another recipe, model or file ({there.digest[:12]}, this one is "
+            f"{digest[:12]}); name another output folder, or remove that one"
+        )
+    return there
 
 
 def open_dataset(folder: Path) -> Dataset:

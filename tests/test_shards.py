@@ -147,7 +147,9 @@ def test_verify_finds_a_flipped_byte_and_a_missing_tar(folder):
 
 def test_a_folder_of_another_dataset_is_refused(folder):
     other = Dataset(**{**vars(open_dataset(folder)), "digest": "another"})
-    with pytest.raises(DatasetError, match="holds a dataset of another recipe or model"):
+    with pytest.raises(
+        DatasetError, match=r"another recipe, model or file .* name another output folder, or remove that one"
+    ):
         claim(folder, other)
 
 
