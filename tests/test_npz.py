@@ -309,9 +309,9 @@ print(peak("large") - before)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """Measured: 10 MB; the labels alone, held in memory, would be 26 MB."""
+    """Measured: 0 to 12 MB for a file of 105 MB; with its images held in memory, 69 MB."""
     for name, n in (("small", 50), ("large", 400)):
         shape = (n, 256, 256)
         np.savez(tmp_path / f"{name}.npz", np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), np.zeros(n))
     done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path)], capture_output=True, check=True, timeout=200)
-    assert int(done.stdout.splitlines()[-1]) < 20e6
+    assert int(done.stdout.splitlines()[-1]) < 30e6
