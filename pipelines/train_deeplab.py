@@ -36,6 +36,11 @@ def train(recipe: Recipe) -> Outcome:
     folder = dataset_folder(recipe)
     names, made = open_dataset(folder).names, reports(folder)
     annotations = annotated_few(recipe, stored_size(folder)) if recipe.train.baseline else None
+    if annotations and len(annotations.scheme) != len(names):
+        raise RecipeError(
+            f"{folder} has {len(names)} classes, paths.annotated {len(annotations.scheme)}; "
+            "import the set with the annotations' scheme, or set train.baseline to false"
+        )
     settings = recipe.train.model_dump(mode="json", exclude={"seeds", "baseline"})
     fresh, seconds = False, 0.0
     for seed in recipe.train.seeds:
