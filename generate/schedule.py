@@ -45,7 +45,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not bool(((self.betas > 0) & (self.betas < 1)).all()):
-            raise ValueError(f"a schedule of {len(self)} steps has betas outside (0, 1); a linear one needs more than 20")
+            raise ValueError(f"{len(self)} steps give betas outside (0, 1); a linear schedule needs more than 20")
 
     @classmethod
     def named(

@@ -1,8 +1,10 @@
 """Image to mask and doubt: a few annotated images make an ensemble that labels every pixel from its features."""
 
 from label.annotations import AnnotationError, Annotations, load_annotations
+from label.any_size import FITS, Fit
 from label.features import DenoiserFeatures, FeatureSource, InterpreterError, Upsampling
 from label.fitting import Fitting
+from label.images import ImageError, read_image, to_rgb
 from label.interpreter import Interpreter, Labels
 from label.schemes import IGNORE, Scheme, SchemeError
 from label.uncertainty import (
@@ -17,6 +19,7 @@ from label.uncertainty import (
 
 __all__ = [
     "FILTERS",
+    "FITS",
     "IGNORE",
     "PUBLISHED_FILTER_SKIPS",
     "AnnotationError",
@@ -24,7 +27,9 @@ __all__ = [
     "DenoiserFeatures",
     "FeatureSource",
     "Filter",
+    "Fit",
     "Fitting",
+    "ImageError",
     "Interpreter",
     "InterpreterError",
     "Labels",
@@ -36,4 +41,6 @@ __all__ = [
     "keep_most_certain",
     "keep_published",
     "load_annotations",
+    "read_image",
+    "to_rgb",
 ]

@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 
 from cluster import ClusterError
-from generate import CheckpointError
-from label import AnnotationError, InterpreterError, SchemeError
+from generate import CheckpointError, Denoiser
+from label import AnnotationError, Fit, ImageError, InterpreterError, SchemeError
 from pipelines import shards
 from pipelines.evaluate import evaluate, mean_and_deviation, scores_folder
 from pipelines.fit_interpreter import fit
@@ -21,6 +21,7 @@ from pipelines.progress import console
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.report import report_page, write_report
 from pipelines.sample_images import sample_images
+from pipelines.segment_images import segment_files
 from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
 from pipelines.train_ddpm import train_ddpm
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, InterpreterError, SchemeError)
+USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, ImageError, InterpreterError, SchemeError)
 STAGES: dict[str, Callable[[Recipe], Outcome]] = {
     "train-ddpm": train_ddpm,
     "sample": sample_images,
@@ -58,8 +59,12 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a k
 
 
 def run_stage(name: str, recipe: Recipe) -> None:
-    """Run one stage and say what it made; a unit that failed ends in exit code 1."""
-    outcome = STAGES[name](recipe)
+    """Run one stage and say what it made."""
+    _tell(name, STAGES[name](recipe))
+
+
+def _tell(name: str, outcome: Outcome) -> None:
+    """Say what was made; a unit or an image that failed ends in exit code 1."""
     verb = "made" if outcome.fresh else "found"
     console.print(f"[bold]{name}[/bold]: {verb} {outcome.what} in {outcome.where} ({outcome.seconds:.0f} s)")
     for failure in outcome.failures:
@@ -82,6 +87,18 @@ for _name in STAGES:
     app.command(_name)(_command(_name))
 
 
+@app.command("segment")
+def segment(
+    recipe: RecipePath,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    fit: Annotated[Fit, typer.Option(help="How an image of another size than the model's is seen.")] = "stretch",
+    overrides: Overrides = None,
+) -> None:
+    """Segment any image: its mask, an overlay, its uncertainty, and class shares as JSON."""
+    _tell("segment", segment_files(Recipe.load(recipe, tuple(overrides or ())), images, out, fit))
+
+
 @app.command("run")
 def run(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Run all stages of a recipe, from fit on, that are not done."""
@@ -98,6 +115,21 @@ def demo(
     run_all(Recipe.load(path, (f'paths.out="{out}"', *(overrides or ()))))
 
 
+@app.command("convert")
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A guided-diffusion or improved-diffusion state_dict (.pt).")],
+    to: Annotated[Path, typer.Option(help="The diffusers folder to write.")],
+    flags: Annotated[
+        str | None, typer.Option(help="Its command line, or a preset; by the file's name if left out.")
+    ] = None,
+) -> None:
+    """Write a checkpoint as a folder that datasetddpm and diffusers open."""
+    if to.exists() and any(to.iterdir()):
+        raise CheckpointError(f"{to} is there already and not empty; name another folder")
+    Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
+    console.print(f"{checkpoint}: converted to {to}")
+
+
 @app.command("verify")
 def verify(folder: Annotated[Path, typer.Argument(help="A dataset's folder.")]) -> None:
     """Read every byte of a dataset and compare it with the reports; exit code 1 when something is wrong."""
@@ -111,12 +143,17 @@ def verify(folder: Annotated[Path, typer.Argument(help="A dataset's folder.")]) 
 
 
 def run_all(recipe: Recipe) -> None:
-    """All stages from fit on, and the table of scores."""
-    stages = ["fit", "generate", "train", "evaluate", "report"]
-    for stage in stages if recipe.paths.held_out else stages[:3]:
+    """All stages from fit on, and the table of scores; without [generate], of the interpreter alone."""
+    stages = ["fit"]
+    if recipe.makes_dataset:
+        stages += ["generate", "train"]
+    if recipe.paths.held_out:
+        stages += ["evaluate", "report"] if recipe.makes_dataset else ["evaluate"]
+    for stage in stages:
         run_stage(stage, recipe)
     if recipe.paths.held_out:
         console.print(score_table(recipe))
+    if "report" in stages:
         console.print(f"Report: {report_page(recipe).resolve()}")
 
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from generate import Solver
+from generate.guided_flags import parse_flags
 from generate.train import Training
-from label import PUBLISHED_FILTER_SKIPS, Filter, Fitting, Upsampling
+from label import IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Upsampling
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -31,10 +32,39 @@ class PathsSection(Section):
     """Where things come from and go to."""
 
     out: Path  # everything that the run makes
-    denoiser: Path  # a diffusers folder; made by train-ddpm where it does not exist
+    denoiser: Path  # a .pt with [denoiser] flags, a Hub id, or a diffusers folder, which train-ddpm can make
     annotated: Path  # the few annotated images
     held_out: Path | None = None  # annotated images for evaluation only
     unlabelled: Path | None = None  # images to train a diffusion model on
+
+
+class DenoiserSection(Section):
+    """How paths.denoiser is opened."""
+
+    flags: str | dict[str, Any] | None = None  # of a guided-diffusion .pt: command line, mapping, or preset
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _flags_are_known(self) -> "DenoiserSection":
+        if self.flags is not None:
+            parse_flags(self.flags)
+        return self
+
+
+class ClassesSection(Section):
+    """The classes of paths.annotated and paths.held_out, for folders that have no scheme.toml."""
+
+    names: list[str]
+    ignore: Annotated[int, Field(ge=0, le=IGNORE)] = IGNORE  # the mask value of pixels without a class
+
+    @property
+    def scheme(self) -> Scheme:
+        return Scheme(tuple(self.names))
+
+    @model_validator(mode="after")
+    def _make_a_scheme(self) -> "ClassesSection":
+        _ = self.scheme
+        return self
 
 
 class TrainDDPMSection(Section):
@@ -84,6 +114,7 @@ class InterpreterSection(Section):
     max_epochs: Count = 100
     patience: Count = 50
     min_class_pixels: Annotated[int, Field(ge=0)] = 20
+    images: Count | None = None  # only the first so many of paths.annotated, by name
     seed: int = 0
 
     @property
@@ -94,7 +125,7 @@ class InterpreterSection(Section):
 class GenerateSection(Section):
     """`datasetddpm generate`: what is sampled, and what of it is kept."""
 
-    samples: Count  # candidates, before the filter
+    samples: Count = 10_000  # candidates, before the filter
     unit_size: Count = 100  # candidates a unit, so a shard
     batch_size: Count = 25  # part of the recipe, since an image's last bits depend on it
     run_seed: Annotated[int, Field(ge=0)] = 0
@@ -159,11 +190,23 @@ class Recipe(Section):
 
     name: str
     paths: PathsSection
+    denoiser: DenoiserSection = DenoiserSection()
+    classes: ClassesSection | None = None
     train_ddpm: TrainDDPMSection = TrainDDPMSection()
     interpreter: InterpreterSection = InterpreterSection()
-    generate: GenerateSection
+    generate: GenerateSection = GenerateSection()
     cluster: ClusterSection = ClusterSection()
     train: TrainSection = TrainSection()
+
+    def resolved(self) -> "Recipe":
+        """The same with absolute paths; a Hub id stays what it is."""
+        paths = {name: path and path.resolve() for name, path in self.paths if name != "denoiser" or path.exists()}
+        return self.model_copy(update={"paths": self.paths.model_copy(update=paths)})
+
+    @property
+    def makes_dataset(self) -> bool:
+        """False for a recipe without [generate]: the interpreter alone, which labels images that exist (DDPM-Seg)."""
+        return "generate" in self.model_fields_set
 
     @classmethod
     def load(cls, path: Path, overrides: tuple[str, ...] = ()) -> "Recipe":
@@ -188,6 +231,18 @@ class Recipe(Section):
             raise RecipeError(f"{path}: {'; '.join(_mistake(e, cls) for e in error.errors())}") from error
 
 
+SECTIONS: dict[str, type[Section]] = {
+    "paths": PathsSection,
+    "denoiser": DenoiserSection,
+    "classes": ClassesSection,
+    "train_ddpm": TrainDDPMSection,
+    "interpreter": InterpreterSection,
+    "generate": GenerateSection,
+    "cluster": ClusterSection,
+    "train": TrainSection,
+}
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     keys, equals, value = override.partition("=")
     if not equals or not keys.strip():
@@ -209,9 +264,7 @@ def _mistake(error: Any, recipe: type[Recipe]) -> str:
     if error["type"] == "extra_forbidden":
         fields = recipe.model_fields
         if len(error["loc"]) > 1:
-            section = fields[str(error["loc"][0])].annotation
-            assert isinstance(section, type)
-            assert issubclass(section, Section)
+            section = SECTIONS[str(error["loc"][0])]
             fields = section.model_fields
         return f"{key}: unknown key; known are {', '.join(fields)}"
     message = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)

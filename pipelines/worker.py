@@ -24,6 +24,13 @@ def dataset_folder(recipe: Recipe) -> Path:
     return recipe.paths.out / "dataset"
 
 
+def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
+    """The denoiser of the recipe's paths.denoiser and [denoiser]."""
+    settings = recipe.denoiser
+    dtype = getattr(torch, settings.dtype)
+    return Denoiser.from_pretrained(recipe.paths.denoiser, flags=settings.flags, device=device, dtype=dtype)
+
+
 @dataclass(frozen=True)
 class Models:
     """The two that every sample comes from."""
@@ -32,10 +39,10 @@ class Models:
     interpreter: Interpreter
 
     @classmethod
-    def open(cls, denoiser: Path, interpreter: Path, device: str) -> "Models":
-        opened = Denoiser.from_pretrained(denoiser, device=device)
-        features = DenoiserFeatures.from_pretrained(interpreter, opened)
-        return cls(opened, Interpreter.from_pretrained(interpreter, features, device=device))
+    def of(cls, recipe: Recipe, device: str) -> "Models":
+        opened, folder = open_denoiser(recipe, device), interpreter_folder(recipe)
+        features = DenoiserFeatures.from_pretrained(folder, opened)
+        return cls(opened, Interpreter.from_pretrained(folder, features, device=device))
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,7 @@ class Builder:
     """Picklable; called on an actor, it opens the models and returns make(unit)."""
 
     folder: Path  # of the dataset
-    denoiser: Path
-    interpreter: Path
-    settings: GenerateSection
+    recipe: Recipe  # its paths absolute, since an actor has another working directory
     dataset: Dataset
 
     @classmethod
@@ -54,26 +59,26 @@ class Builder:
 
         Raises DatasetError when the folder is another dataset's, RecipeError for solver steps that cannot be.
         """
-        denoiser, interpreter = recipe.paths.denoiser.resolve(), interpreter_folder(recipe).resolve()
-        models, settings = Models.open(denoiser, interpreter, "cpu"), recipe.generate
+        recipe = recipe.resolved()
+        models, settings = Models.of(recipe, "cpu"), recipe.generate
         try:
             spaced_timesteps(settings.steps, models.denoiser.schedule, settings.solver)
         except ValueError as error:
             raise RecipeError(f"generate.steps: {error}") from error
-        folder, dataset = dataset_folder(recipe).resolve(), describe(models, settings)
+        folder, dataset = dataset_folder(recipe), describe(models, settings)
         claim(folder, dataset)
-        return cls(folder, denoiser, interpreter, settings, dataset)
+        return cls(folder, recipe, dataset)
 
     def __call__(self) -> Callable[[int], Report]:
-        models = Models.open(self.denoiser, self.interpreter, "cuda" if torch.cuda.is_available() else "cpu")
-        return lambda unit: make_unit(unit, models, self.settings, self.dataset, self.folder)
+        models = Models.of(self.recipe, "cuda" if torch.cuda.is_available() else "cpu")
+        return lambda unit: make_unit(unit, models, self.recipe.generate, self.dataset, self.folder)
 
 
 def describe(models: Models, settings: GenerateSection) -> Dataset:
     """The dataset that these models and settings make; its digest covers all that a sample's bytes depend on."""
     scheme = models.interpreter.scheme
     what = {
-        "recipe": settings.model_dump(mode="json"),
+        "recipe": settings.model_dump(mode="json") | {"dtype": str(models.denoiser.unet.dtype)},
         "denoiser": models.denoiser.digest,
         "interpreter": models.interpreter.digest,
         "names": list(scheme.names),

@@ -55,10 +55,10 @@ def test_units_are_fixed_ranges_of_seeds(path):
 
 
 def test_all_mistakes_are_told_at_once(path):
-    path.write_text(MINIMAL.replace("samples", "sample") + 'steps = "many"\nportion = 1.5\n')
-    refused(
-        path, r"generate\.samples.*generate\.steps.*not 'many'.*generate\.portion.*not 1\.5.*generate\.sample: unknown"
+    path.write_text(
+        MINIMAL.replace("samples", "sample").replace("out = ", "oud = ") + 'steps = "many"\nportion = 1.5\n'
     )
+    refused(path, r"paths\.out.*generate\.steps.*not 'many'.*generate\.portion.*not 1\.5.*generate\.sample: unknown")
 
 
 def test_an_unknown_key_is_answered_with_the_known_ones(path):
@@ -103,6 +103,13 @@ def test_a_published_filter_that_would_keep_nothing_of_a_unit_is_refused(path, s
     assert Recipe.load(path, (*published, "generate.samples=700")).generate.filter == "published"
 
 
-@pytest.mark.parametrize("shipped", [p.name for p in files("pipelines").joinpath("recipes").iterdir()])
-def test_every_shipped_recipe_is_valid(shipped):
-    Recipe.load(Path(str(files("pipelines").joinpath("recipes", shipped))))
+def test_the_demos_recipe_is_valid():
+    Recipe.load(Path(str(files("pipelines").joinpath("recipes/demo.toml"))))
+
+
+def test_flags_that_cannot_be_honoured_are_the_recipes_mistake(path):
+    refused(path, "denoiser: flags: class_cond True needs a class", 'denoiser.flags="--class_cond True"')
+
+
+def test_classes_without_names_are_refused(path):
+    refused(path, "classes: 1 classes are given", 'classes.names=["alone"]')
