@@ -128,7 +128,7 @@ def _size(image: np.ndarray) -> tuple[int, int]:
 
 def _resized(array: np.ndarray, size: tuple[int, int], how: Resampling) -> np.ndarray:
     height, width = size
-    return np.asarray(Image.fromarray(array).resize((width, height), how))
+    return np.array(Image.fromarray(array).resize((width, height), how))  # a copy, since torch takes no read-only one
 
 
 def _padded(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[slice, slice]]:

@@ -12,11 +12,13 @@ from rich.table import Table
 
 from cluster import ClusterError
 from generate import CheckpointError, Denoiser
-from label import AnnotationError, Fit, ImageError, InterpreterError, SchemeError
+from label import AnnotationError, Fit, ImageError, InterpreterError, Scheme, SchemeError
 from pipelines import shards
 from pipelines.evaluate import evaluate, mean_and_deviation, scores_folder
+from pipelines.export import FORMATS, export
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
+from pipelines.import_npz import import_npz
 from pipelines.progress import console
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.report import report_page, write_report
@@ -128,6 +130,28 @@ def convert(
         raise CheckpointError(f"{to} is there already and not empty; name another folder")
     Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
     console.print(f"{checkpoint}: converted to {to}")
+
+
+@app.command("import-npz")
+def import_npz_command(
+    npz: Annotated[Path, typer.Argument(metavar="NPZ", help="A published synthetic set.")],
+    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    scheme: Annotated[Path | None, typer.Option(help="The classes, a TOML file; else they are counted.")] = None,
+    portion: Annotated[float, typer.Option(help="The most uncertain share of each unit, to be dropped.")] = 0.0,
+    unit_size: Annotated[int, typer.Option(help="Rows of a shard.")] = 250,
+) -> None:
+    """Turn a published synthetic set, images, labels and uncertainty in an npz, into shards."""
+    _tell("import-npz", import_npz(npz, out, scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size))
+
+
+@app.command("export")
+def export_command(
+    dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format_name: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")] = "npz",
+) -> None:
+    """Write a dataset's kept samples as a file of another format."""
+    _tell("export", export(dataset, out, format_name))
 
 
 @app.command("verify")

@@ -18,7 +18,7 @@ from generate import sample
 from label import Scheme
 from pipelines.evaluate import mean_and_deviation, scores_folder
 from pipelines.recipe import Recipe
-from pipelines.shards import Candidate, Report, class_pixels, open_dataset, read_shards, reports
+from pipelines.shards import Candidate, DatasetError, Report, class_pixels, open_dataset, read_shards, reports
 from pipelines.stage import Outcome, Record, device
 from pipelines.train_deeplab import network_folder, sources
 from pipelines.worker import Models, dataset_folder, interpreter_folder
@@ -68,6 +68,10 @@ def write_report(recipe: Recipe) -> Outcome:
 def _page(recipe: Recipe, template: Template) -> tuple[str, Image.Image]:
     folder = dataset_folder(recipe)
     dataset, made = open_dataset(folder), reports(folder)
+    if not dataset.interpreter:
+        raise DatasetError(
+            f"{folder} was imported; the report shows what a recipe's own models made: generate a dataset"
+        )
     scheme = dataset.scheme
     models = Models.of(recipe, device())
     candidates = [c for report in made for c in report.candidates]

@@ -89,8 +89,8 @@ class Dataset:
     names: list[str]
     colors: list[list[int]]
     recipe: dict[str, Any]
-    denoiser: str  # digest
-    interpreter: str  # digest
+    denoiser: str  # digest; "" where the samples were imported
+    interpreter: str  # digest; "" where the samples were imported
     versions: dict[str, str]
 
     @property

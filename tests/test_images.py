@@ -1,5 +1,4 @@
 import io
-from typing import Any
 
 import numpy as np
 import pytest
@@ -82,12 +81,12 @@ def test_grey_and_black_and_white_become_colour(tmp_path):
 def test_transparency_is_laid_over_white(tmp_path, mode):
     image = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
     image.putpixel((1, 0), (0, 0, 0, 0))
-    settings: dict[str, Any] = {}
+    transparent = None
     if mode in "PL":  # the second of these greys is named transparent beside the pixels
         image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8))
         image = image.convert("P") if mode == "P" else image
-        settings = {"transparency": 1}
-    found = stored(tmp_path, image.convert(mode), **settings)
+        transparent = 1
+    found = stored(tmp_path, image.convert(mode), transparency=transparent)
     assert found.tolist() == [[[0, 0, 0], [255, 255, 255]]]
 
 
