@@ -85,7 +85,9 @@ class Interpreter:
         """As fit, for a caller that wants to watch: the interpreter is trained once the steps are exhausted."""
         settings = settings or Fitting()
         pixels = labelled_pixels(masks, settings.min_class_pixels)
-        source = PixelSource.of(features, images, upsampling=upsampling)
+        source = PixelSource.of(
+            features, images, upsampling=upsampling, memory_budget=settings.memory_budget, device=device
+        )
         classifiers = PixelClassifiers(settings.members, source.channels, len(classes)).to(device)
         interpreter = cls(features, classifiers, classes, upsampling=upsampling)
         return interpreter, fit_members(classifiers, source, pixels, settings)

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from label.features import PixelSource
-from label.fitting import Fitting, fit_members, labelled_pixels
+from label.fitting import FITTINGS, Fitting, fit_members, labelled_pixels
 from label.labelling import FoldedClassifiers
 from label.pixel_classifiers import PixelClassifiers
 
@@ -72,6 +74,48 @@ def test_no_member_stops_before_the_fifth_epoch():
     batches_an_epoch = MASKS.size // 16
     assert len(steps) > 4 * batches_an_epoch
     assert len(steps) < 300 * batches_an_epoch
+
+
+def test_a_limit_on_the_batches_ends_the_fit():
+    settings = Fitting(members=1, batch_size=16, max_epochs=50, max_batches=11)
+    steps = list(fit_members(PixelClassifiers(1, 5, 3), source(), labelled_pixels(MASKS, 1), settings))
+    assert [step.number for step in steps] == list(range(1, 12))
+    assert {step.most for step in steps} == {settings.batches(MASKS.size)} == {11}
+
+
+def test_more_batches_than_the_epochs_hold_are_not_made():
+    assert Fitting(batch_size=16, max_epochs=2, max_batches=100).batches(50) == 6
+    assert Fitting(batch_size=64, max_epochs=2).batches(50) == 2
+
+
+def test_the_cosine_rate_rises_for_a_tenth_of_the_batches_and_falls_to_nothing():
+    settings = Fitting(schedule="cosine", learning_rate=0.5)
+    rates = [settings.rate(batch, 100) for batch in range(100)]
+    assert rates[:10] == pytest.approx([0.05 * (i + 1) for i in range(10)])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[55] == pytest.approx(0.25)
+    assert 0 < rates[-1] < 1e-3
+
+
+def test_the_published_rate_is_constant():
+    assert {FITTINGS["published"].rate(batch, 100) for batch in range(100)} == {1e-3}
+
+
+def test_the_rate_is_what_members_are_trained_at():
+    """With a rate of almost nothing after the first batch, later batches change almost nothing."""
+    few, many = (
+        fitted(1, schedule="cosine", learning_rate=1e-12, max_epochs=epochs).linear_1.weight for epochs in (1, 3)
+    )
+    assert torch.allclose(few, many, atol=1e-9)
+    moved = fitted(1, schedule="cosine", learning_rate=1e-2, max_epochs=3).linear_1.weight
+    assert not torch.allclose(few, moved, atol=1e-3)
+
+
+def test_the_fast_setting_learns_as_well_in_fewer_batches():
+    classifiers, pixels = PixelClassifiers(2, 5, 3), labelled_pixels(MASKS, 1)
+    settings = replace(FITTINGS["fast"], members=2, max_batches=60)
+    last = list(fit_members(classifiers, source(), pixels, settings))[-1]
+    assert last.loss < 0.05
 
 
 def test_a_class_that_is_too_small_in_an_image_is_left_out_there():
