@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, cast, runtime_checkable
 
@@ -142,6 +142,8 @@ class PixelSource:
     maps: list[Float[Tensor, "n _ _ _"]]  # [n, h, w, c]: channels last, so that a tap is one row
     size: tuple[int, int]  # height and width of the images
     upsampling: Upsampling = "bilinear"
+    scales: list[Float[Tensor, "_"]] | None = None  # a map's channels are multiplied by these,
+    shifts: list[Float[Tensor, "_"]] | None = None  # and these are added, where they are gathered
 
     @classmethod
     def of(
@@ -179,12 +181,28 @@ class PixelSource:
     def bytes(self) -> int:
         return sum(m.nbytes for m in self.maps)
 
+    def standardised(self) -> "PixelSource":
+        """The same maps, gathered with mean 0 and deviation 1 in every channel; nothing is copied."""
+        scales, shifts = [], []
+        for native in self.maps:
+            mean = torch.stack([image.float().mean((0, 1)) for image in native]).mean(0)
+            variances = [(image.float() - mean).square().mean((0, 1)) for image in native]
+            deviation = torch.stack(variances).mean(0).sqrt()
+            floor = 1e-3 * deviation.mean() + 1e-12  # a channel that hardly varies is not blown up
+            scales.append(1 / (deviation + floor))
+            shifts.append(-mean * scales[-1])
+        return replace(self, scales=scales, shifts=shifts)
+
     def gather(
         self, image: Int[Tensor, "*p"], row: Int[Tensor, "*p"], column: Int[Tensor, "*p"]
     ) -> Float[Tensor, "*p channels"]:
         """What upsampling of all maps gives at these pixels, in float32 and where the maps are."""
         image, row, column = (places.to(self.maps[0].device) for places in (image, row, column))
-        return torch.cat([self._gather_one(m, image, row, column) for m in self.maps], dim=-1)
+        found = [self._gather_one(m, image, row, column) for m in self.maps]
+        if self.scales is not None and self.shifts is not None:
+            scalings = zip(found, self.scales, self.shifts, strict=True)
+            found = [torch.addcmul(shift, features, scale) for features, scale, shift in scalings]
+        return torch.cat(found, dim=-1)
 
     def _gather_one(self, native: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
         _, height, width, channels = native.shape

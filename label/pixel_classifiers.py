@@ -86,3 +86,10 @@ class PixelClassifiers(nn.Module):
         x = self.norm_1(F.relu(self.linear_1(features)))
         x = self.norm_2(F.relu(self.linear_2(x)))
         return self.linear_3(x)
+
+    @torch.no_grad()
+    def take_scaling(self, scale: Float[Tensor, "channels"], shift: Float[Tensor, "channels"]) -> None:
+        """Move into the first Linear what was done to its features: from here on x means what x * scale + shift did."""
+        first = self.linear_1
+        first.bias += first.weight @ shift
+        first.weight *= scale

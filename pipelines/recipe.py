@@ -109,11 +109,13 @@ class InterpreterSection(Section):
     blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
     where: Literal["output", "input"] = "output"
     upsampling: Upsampling = "bilinear"  # of the features, to the size of the image
-    setting: Setting = "published"  # fast: larger batches, fewer of them, at a rate that rises and falls
+    setting: Setting = "published"  # fast: few large batches, balanced, at a rate that rises and falls
     members: Annotated[int, Field(ge=2)] = 10
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["constant", "cosine"] = "constant"
+    draw: Literal["uniform", "balanced"] = "uniform"  # balanced: a class by (its share of the pixels) ** 0.5
+    standardise: bool = False  # features to mean 0 and deviation 1 while the members are trained
     max_epochs: Count = 100
     max_batches: Count | None = None  # None: as many as max_epochs make
     patience: Count = 50

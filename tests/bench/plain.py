@@ -57,7 +57,7 @@ def dense(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 @torch.no_grad()
 def label(members: Sequence[nn.Module], features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Labels and divergence of every pixel, and the mean divergence of the highest tenth."""
-    votes, probabilities, entropies = [], 0, 0
+    votes, probabilities, entropies = [], *torch.zeros(2, device=features.device)
     for classifier in members:
         p = classifier(features).softmax(-1)
         votes.append(p.argmax(-1))
