@@ -6,6 +6,7 @@ Relative paths start at the working directory; `{recipe}` in a path stands for t
 import hashlib
 import json
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from generate import Solver
 from generate.guided_flags import parse_flags
 from generate.train import Training
-from label import IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Upsampling
+from label import FITTINGS, IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Setting, Upsampling
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -109,14 +110,27 @@ class InterpreterSection(Section):
     blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
     where: Literal["output", "input"] = "output"
     upsampling: Upsampling = "bilinear"  # of the features, to the size of the image
+    setting: Setting = "published"  # fast: few large batches, balanced, at a rate that rises and falls
     members: Annotated[int, Field(ge=2)] = 10
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    draw: Literal["uniform", "balanced"] = "uniform"  # balanced: a class by (its share of the pixels) ** 0.5
+    standardise: bool = False  # features to mean 0 and deviation 1 while the members are trained
     max_epochs: Count = 100
+    max_batches: Count | None = None  # None: as many as max_epochs make
     patience: Count = 50
     min_class_pixels: Annotated[int, Field(ge=0)] = 20
     images: Count | None = None  # only the first so many of paths.annotated, by name
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _setting_fills_what_is_not_given(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("setting") not in tuple(FITTINGS):
+            return given
+        of_setting = {k: v for k, v in asdict(FITTINGS[given["setting"]]).items() if k in cls.model_fields}
+        return {**of_setting, **given}
 
     @property
     def fitting(self) -> Fitting:
