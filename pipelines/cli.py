@@ -25,6 +25,7 @@ from pipelines.report import report_page, write_report
 from pipelines.sample_images import sample_images
 from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
+from pipelines.status import status
 from pipelines.storage import StorageError, location
 from pipelines.tally import ranges
 from pipelines.train_ddpm import train_ddpm
@@ -139,6 +140,13 @@ def verify(folder: Annotated[str, typer.Argument(help="A dataset's folder, a pat
     if damaged or missing:
         raise typer.Exit(1)
     console.print(f"{folder}: {len(shards.committed_units(where))} shards, all as written")
+
+
+@app.command("status")
+def status_command(folder: Annotated[str, typer.Argument(help="A dataset's folder, a path or a URL.")]) -> None:
+    """How far a dataset is, who makes it, and what failed: from its folder alone."""
+    for name, value in status(location(folder)).items():
+        console.print(f"{name + ':':10} {value}")
 
 
 def run_all(recipe: Recipe) -> None:

@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -100,6 +101,13 @@ def make_unit(
     unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, *, batch_size: int
 ) -> Report:
     """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
+    with _threads(settings.threads):
+        return _make_unit(unit, models, settings, dataset, folder, batch_size)
+
+
+def _make_unit(
+    unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, batch_size: int
+) -> Report:
     clock, other = _Clock(), None if batch_size == settings.batch_size else batch_size
     images, labels = [], []
     for batch in sample(
@@ -122,6 +130,17 @@ def make_unit(
     tar = pack([s for i, s in enumerate(made) if i in kept], dataset.scheme)
     clock.lap("encode")
     return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """The last bits of sums depend on how many threads share them, whatever an actor was given."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Clock:
