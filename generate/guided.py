@@ -1,6 +1,7 @@
 """guided-diffusion and improved-diffusion state_dicts as diffusers' UNet2DModel, which holds that UNet exactly."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ def build_unet(flags: GuidedFlags) -> UNet2DModel:
     down = {True: "AttnDownBlock2D", False: "ResnetDownsampleBlock2D" if flags.resblock_updown else "DownBlock2D"}
     up = {True: "AttnUpBlock2D", False: "ResnetUpsampleBlock2D" if flags.resblock_updown else "UpBlock2D"}
     resampling = "resnet" if flags.resblock_updown else "conv"
+    attending = [width for width, attends in zip(flags.widths, flags.attends, strict=True) if attends]
+    attending.append(flags.widths[-1])  # the middle
     with torch.device("meta"):
         unet = UNet2DModel(
             sample_size=flags.image_size,
@@ -53,7 +56,7 @@ def build_unet(flags: GuidedFlags) -> UNet2DModel:
             layers_per_block=flags.num_res_blocks,
             downsample_type=resampling,
             upsample_type=resampling,
-            attention_head_dim=flags.widths[-1] // flags.heads(flags.widths[-1], decoder=False),
+            attention_head_dim=math.gcd(*(width // flags.heads(width, decoder=False) for width in attending)),
             norm_num_groups=GROUPS,
             attn_norm_num_groups=GROUPS,
             resnet_time_scale_shift="scale_shift" if flags.use_scale_shift_norm else "default",
@@ -62,7 +65,7 @@ def build_unet(flags: GuidedFlags) -> UNet2DModel:
             unet.time_proj = Timesteps(flags.num_channels, flip_sin_to_cos=True, downscale_freq_shift=0)
             unet.time_embedding = TimestepEmbedding(flags.num_channels, 4 * flags.num_channels)
     for name, module in unet.named_modules():
-        if isinstance(module, Attention):  # UNet2DModel takes one width of a head for all levels
+        if isinstance(module, Attention):  # UNet2DModel takes one width of a head for all levels: a divisor of each
             width = module.to_q.in_features
             module.heads = flags.heads(width, decoder=name.startswith("up_blocks"))
             module.scale = (width / module.heads) ** -0.5

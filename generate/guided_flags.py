@@ -86,10 +86,10 @@ class GuidedFlags:
         for width in self.widths:
             if not width or width % GROUPS:
                 raise ValueError(f"num_channels and channel_mult give {width} channels; {GROUPS} must divide them")
-        for level, attends in enumerate(self.attends):
+        for width, attends in zip(self.widths, [*self.attends[:-1], True], strict=True):  # the middle attends always
             for decoder in (False, True):
-                if attends and self.widths[level] % self.heads(self.widths[level], decoder=decoder):
-                    raise ValueError(f"num_heads does not divide {self.widths[level]} channels")
+                if attends and width % self.heads(width, decoder=decoder):
+                    raise ValueError(f"num_heads does not divide {width} channels")
         _ = self.schedule  # refused here where the steps are too few
         return self
 

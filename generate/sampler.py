@@ -1,4 +1,4 @@
-"""From noise to images: ancestral DDPM, DDIM and DPM-Solver++ over any descending list of timesteps.
+"""From noise to images: ancestral DDPM, DDIM, DPM-Solver++ and UniPC over any descending list of timesteps.
 
 All solvers see the network as one function, the image x_0 that it predicts at the original timestep t.
 """
@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -18,18 +18,24 @@ from generate.denoiser import Denoiser
 from generate.pixels import to_pixels
 from generate.schedule import Schedule
 
-Solver = Literal["ddpm", "ddim", "dpmsolver++"]
+Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
+MULTISTEP: dict[Solver, tuple[type[DPMSolverMultistepScheduler | UniPCMultistepScheduler], int]] = {
+    "dpmsolver++": (DPMSolverMultistepScheduler, 2),
+    "dpmsolver++3m": (DPMSolverMultistepScheduler, 3),
+    "unipc": (UniPCMultistepScheduler, 2),
+}
+"""Solvers that are diffusers' schedulers, with their order."""
 
 
 def spaced_timesteps(steps: int, schedule: Schedule, solver: Solver) -> list[int]:
     """`steps` timesteps, descending and evenly spread, from the noisiest on.
 
-    DDPM and DDIM end at t = 0; DPM-Solver++ ends one stride above it, since its last step goes to the clean image.
+    DDPM and DDIM end at t = 0; multistep solvers end one stride above it: their last step goes to the clean image.
     Raises ValueError when there are none or more than the schedule has.
     """
     if not 1 <= steps <= len(schedule):
         raise ValueError(f"{steps} solver steps were asked for; 1 to {len(schedule)} are possible")
-    points = steps + 1 if solver == "dpmsolver++" and steps < len(schedule) else steps
+    points = steps + 1 if solver in MULTISTEP and steps < len(schedule) else steps
     grid = np.linspace(len(schedule) - 1, 0, points) if points > 1 else np.array([len(schedule) - 1])
     return grid.round().astype(int)[:steps].tolist()
 
@@ -85,8 +91,8 @@ def trajectory(
     `timesteps` are original ones, descending. `step_noise` [steps, b, c, h, w] replaces the noise that "ddpm" and
     "ddim" with eta > 0 would draw from torch's global generator. `clip` clamps each predicted x_0 to [-1, 1].
     """
-    if solver == "dpmsolver++":
-        yield from _multistep(denoiser, noise, timesteps, clip=clip)
+    if solver in MULTISTEP:
+        yield from _multistep(denoiser, noise, solver, timesteps, clip=clip)
         return
     levels = [float(denoiser.schedule.alphas_cumprod[t]) for t in timesteps] + [1.0]
     random = iter(step_noise) if step_noise is not None else (torch.randn_like(noise) for _ in timesteps)
@@ -104,21 +110,37 @@ def trajectory(
         yield x
 
 
-def _multistep(denoiser: Denoiser, noise: Tensor, timesteps: Sequence[int], *, clip: bool) -> Iterator[Tensor]:
-    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2), diffusers' implementation, fed with x_0."""
-    scheduler = DPMSolverMultistepScheduler(
-        num_train_timesteps=len(denoiser.schedule),
-        trained_betas=denoiser.schedule.betas.numpy(),
-        prediction_type="sample",
-        solver_order=2,
-    )
-    scheduler.set_timesteps(timesteps=list(timesteps), device=noise.device)
-    scheduler.set_begin_index(0)
+def _multistep(
+    denoiser: Denoiser, noise: Tensor, solver: Solver, timesteps: Sequence[int], *, clip: bool
+) -> Iterator[Tensor]:
+    """DPM-Solver++ (arXiv 2211.01095, algorithm 2) or UniPC (arXiv 2302.04867): diffusers' own, fed with x_0."""
+    scheduler = _scheduler(denoiser.schedule, solver, timesteps)
     x = noise
     for t in timesteps:
         x_0, _ = _split(denoiser, x, t, clip=clip)
         x = scheduler.step(x_0, t, x).prev_sample  # type: ignore[arg-type]  # an int is what it documents
         yield x
+
+
+def _scheduler(
+    schedule: Schedule, solver: Solver, timesteps: Sequence[int]
+) -> DPMSolverMultistepScheduler | UniPCMultistepScheduler:
+    kind, order = MULTISTEP[solver]
+    scheduler = kind(
+        num_train_timesteps=len(schedule),
+        trained_betas=schedule.betas.numpy(),
+        prediction_type="sample",
+        solver_order=order,
+    )
+    if isinstance(scheduler, DPMSolverMultistepScheduler):
+        scheduler.set_timesteps(timesteps=list(timesteps))
+    else:  # it takes no list of timesteps, only what follows from one
+        scheduler.set_timesteps(len(timesteps))
+        a = schedule.alphas_cumprod[list(timesteps)]
+        scheduler.timesteps = torch.tensor(timesteps)
+        scheduler.sigmas = torch.cat([((1 - a) / a).sqrt(), a.new_zeros(1)]).float()
+    scheduler.set_begin_index(0)  # or it would look every t up, which makes a device wait for the host
+    return scheduler
 
 
 def sample(

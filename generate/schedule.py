@@ -45,7 +45,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not bool(((self.betas > 0) & (self.betas < 1)).all()):
-            raise ValueError(f"a schedule of {len(self)} steps has betas outside (0, 1); a linear one needs more than 20")
+            raise ValueError(f"{len(self)} steps give betas outside (0, 1); a linear schedule needs more than 20")
 
     @classmethod
     def named(
@@ -89,9 +89,15 @@ class Schedule:
         """a_t, descending from about 1 to about 0; float64."""
         return torch.cumprod(1 - self.betas, 0)
 
+    @cached_property
+    def _on_device(self) -> dict[torch.device, Tensor]:
+        return {}
+
     def levels(self, t: Int[Tensor, "b"], like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(a_t) and sqrt(1 - a_t) for each row of `like`, shaped to be multiplied with it."""
-        a_t = self.alphas_cumprod.to(like.device)[t].view(-1, *[1] * (like.dim() - 1))
+        if like.device not in self._on_device:  # copied once: a copy a step would make the device wait for the host
+            self._on_device[like.device] = self.alphas_cumprod.to(like.device)
+        a_t = self._on_device[like.device][t].view(-1, *[1] * (like.dim() - 1))
         return a_t.sqrt().to(like.dtype), (1 - a_t).sqrt().to(like.dtype)
 
     def add_noise(self, x_0: Tensor, t: Int[Tensor, "b"], noise: Tensor) -> Tensor:

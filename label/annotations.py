@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from label.images import ImageError, read_image
 from label.schemes import IGNORE, Scheme
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -31,23 +32,31 @@ class Annotations:
     scheme: Scheme
 
 
-def load_annotations(folder: Path, size: tuple[int, int]) -> Annotations:
-    """Read a folder whose images are all `size` (height, width); raises AnnotationError with every mistake found."""
-    scheme = Scheme.load(folder / "scheme.toml")
+def load_annotations(
+    folder: Path, size: tuple[int, int], *, scheme: Scheme | None = None, ignore: int = IGNORE
+) -> Annotations:
+    """Read a folder of images and masks at `size` (height, width); others of the same proportions are resized to it.
+
+    `scheme` stands in for a scheme.toml; mask value `ignore` becomes 255. Raises AnnotationError with every mistake.
+    """
+    if not folder.is_dir():
+        raise AnnotationError(f"{folder} is no folder; annotated images are needed there")
+    scheme = scheme or Scheme.load(folder / "scheme.toml")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not _is_mask(p))
     if not paths:
         raise AnnotationError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     pairs, mistakes = [], []
     for path in paths:
         try:
-            pairs.append(_read_pair(path, size, scheme))
+            pairs.append(_resized(*_read_pair(path, size, scheme), size))
         except AnnotationError as error:
             mistakes.append(str(error))
     if mistakes:
         more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise AnnotationError(f"{folder}: {'; '.join(mistakes[:_SHOWN])}{more}")
-    images, masks = zip(*pairs, strict=True)
-    return Annotations([p.stem for p in paths], np.stack(images), np.stack(masks), scheme)
+    images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    masks[masks == ignore] = IGNORE
+    return Annotations([p.stem for p in paths], images, masks, scheme)
 
 
 def _is_mask(path: Path) -> bool:
@@ -56,13 +65,14 @@ def _is_mask(path: Path) -> bool:
 
 def _read_pair(path: Path, size: tuple[int, int], scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with Image.open(path) as file:
-            image = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise AnnotationError(f"{path.name} is no image that can be read ({error})") from error
+        image = read_image(path)
+    except ImageError as error:
+        raise AnnotationError(str(error)) from error
     mask = _read_mask(path)
-    if image.shape[:2] != size:
-        raise AnnotationError(f"{path.name} is {_size(image)}, the model's images are {size[1]}x{size[0]}")
+    if image.shape[0] * size[1] != image.shape[1] * size[0]:
+        raise AnnotationError(
+            f"{path.name} is {_size(image)}, the model's images are {size[1]}x{size[0]}; cut it to their proportions"
+        )
     if mask.shape != image.shape[:2]:
         raise AnnotationError(f"the mask of {path.name} is {_size(mask)}, its image {_size(image)}")
     outside = sorted(set(np.unique(mask).tolist()) - set(range(len(scheme))) - {IGNORE})
@@ -72,6 +82,15 @@ def _read_pair(path: Path, size: tuple[int, int], scheme: Scheme) -> tuple[np.nd
             f"scheme.toml has 0 to {len(scheme) - 1}, and {IGNORE} is ignored"
         )
     return image, mask.astype(np.uint8)
+
+
+def _resized(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """As the publication does it: the image bilinearly with antialiasing, of the mask every h / height-th pixel."""
+    if mask.shape == size:
+        return image, mask
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, mask.shape, strict=True))
+    small = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(small), mask[np.ix_(rows, columns)]
 
 
 def _read_mask(path: Path) -> np.ndarray:

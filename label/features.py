@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from generate import Denoiser
 from generate.denoiser import Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
+
+Upsampling = Literal["bilinear", "nearest"]
+"""How maps come to the size of the image; both as torch's F.interpolate does it, without aligned corners."""
 
 
 class InterpreterError(ValueError):
@@ -35,6 +38,11 @@ class FeatureSource(Protocol):
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images it takes."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Of all maps together: the features of a pixel."""
         ...
 
     def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
@@ -81,6 +89,12 @@ class DenoiserFeatures:
         return self.denoiser.image_shape[1:]
 
     @property
+    def channels(self) -> int:
+        of_block = "in_channels" if self.where == "input" else "out_channels"
+        firsts = (self.denoiser.blocks[block].first for block in self.blocks)
+        return len(self.steps) * sum(cast(int, getattr(first, of_block)) for first in firsts)
+
+    @property
     def digest(self) -> str:
         settings = json.dumps([self.denoiser.digest, self.steps, self.blocks, self.where])
         return hashlib.sha256(settings.encode() + self.noise.numpy().tobytes()).hexdigest()
@@ -123,15 +137,23 @@ class PixelSource:
 
     maps: list[Float[Tensor, "n _ _ _"]]  # [n, h, w, c]: channels last, so that a tap is one row
     size: tuple[int, int]  # height and width of the images
+    upsampling: Upsampling = "bilinear"
 
     @classmethod
-    def of(cls, source: FeatureSource, images: UInt8[np.ndarray, "n h w 3"], batch_size: int = 8) -> "PixelSource":
+    def of(
+        cls,
+        source: FeatureSource,
+        images: UInt8[np.ndarray, "n h w 3"],
+        *,
+        upsampling: Upsampling = "bilinear",
+        batch_size: int = 8,
+    ) -> "PixelSource":
         """Maps of all images, kept in host memory in half precision."""
         batches = []
         for start in range(0, len(images), batch_size):
             found = source.maps(images[start : start + batch_size])
             batches.append([m.permute(0, 2, 3, 1).half().cpu() for m in found])
-        return cls([torch.cat(parts) for parts in zip(*batches, strict=True)], source.image_size)
+        return cls([torch.cat(parts) for parts in zip(*batches, strict=True)], source.image_size, upsampling)
 
     @property
     def channels(self) -> int:
@@ -140,22 +162,30 @@ class PixelSource:
     def gather(
         self, image: Int[Tensor, "*p"], row: Int[Tensor, "*p"], column: Int[Tensor, "*p"]
     ) -> Float[Tensor, "*p channels"]:
-        """What bilinear upsampling (align_corners=False) of all maps gives at these pixels, in float32."""
+        """What upsampling of all maps gives at these pixels, in float32."""
         return torch.cat([self._gather_one(m, image, row, column) for m in self.maps], dim=-1)
 
     def _gather_one(self, native: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
         _, height, width, _ = native.shape
         if (height, width) == self.size:
             return native[image, row, column].float()
-        top, bottom, down = _taps(row, height, self.size[0])
-        left, right, across = _taps(column, width, self.size[1])
+        if self.upsampling == "nearest":
+            return native[image, nearest(row, height, self.size[0]), nearest(column, width, self.size[1])].float()
+        top, bottom, down = taps(row, height, self.size[0])
+        left, right, across = taps(column, width, self.size[1])
+        down, across = down.unsqueeze(-1), across.unsqueeze(-1)
         upper = torch.lerp(native[image, top, left].float(), native[image, top, right].float(), across)
         lower = torch.lerp(native[image, bottom, left].float(), native[image, bottom, right].float(), across)
         return torch.lerp(upper, lower, down)
 
 
-def _taps(position: Tensor, native: int, full: int) -> tuple[Tensor, Tensor, Tensor]:
+def taps(position: Int[Tensor, "*p"], native: int, full: int) -> tuple[Tensor, Tensor, Tensor]:
     """The two native rows that a row of the full image lies between, and how far it is towards the second."""
     exact = ((position + 0.5) * (native / full) - 0.5).clamp(0, native - 1)
     first = exact.floor().long()
-    return first, (first + 1).clamp_max(native - 1), (exact - first).unsqueeze(-1).float()
+    return first, (first + 1).clamp_max(native - 1), (exact - first).float()
+
+
+def nearest(position: Int[Tensor, "*p"], native: int, full: int) -> Int[Tensor, "*p"]:
+    """The native row that a row of the full image repeats, rounded in float32 as F.interpolate rounds it."""
+    return (position.float() * (native / full)).floor().long().clamp_max(native - 1)

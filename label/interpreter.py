@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from label.features import FeatureSource, InterpreterError, PixelSource
+from label.features import FeatureSource, InterpreterError, PixelSource, Upsampling
 from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
 from label.pixel_classifiers import PixelClassifiers
+from label.reference import load_reference
 from label.schemes import Scheme
 from label.uncertainty import image_uncertainty, jensen_shannon
 
@@ -33,8 +35,16 @@ class Labels:
 class Interpreter:
     """An ensemble that labels every pixel of an image from its features (arXiv 2112.03126, section 4)."""
 
-    def __init__(self, features: FeatureSource, classifiers: PixelClassifiers, scheme: Scheme) -> None:
+    def __init__(
+        self,
+        features: FeatureSource,
+        classifiers: PixelClassifiers,
+        scheme: Scheme,
+        *,
+        upsampling: Upsampling = "bilinear",
+    ) -> None:
         self.features, self.classifiers, self.scheme = features, classifiers.eval(), scheme
+        self.upsampling: Upsampling = upsampling
 
     @classmethod
     def fit(
@@ -45,10 +55,13 @@ class Interpreter:
         *,
         classes: Scheme,
         settings: Fitting | None = None,
+        upsampling: Upsampling = "bilinear",
         device: str | torch.device = "cpu",
     ) -> "Interpreter":
         """Train on annotated images; masks hold class ids, 255 where there is none."""
-        interpreter, steps = cls.fitting(features, images, masks, classes=classes, settings=settings, device=device)
+        interpreter, steps = cls.fitting(
+            features, images, masks, classes=classes, settings=settings, upsampling=upsampling, device=device
+        )
         for _ in steps:
             pass
         return interpreter
@@ -62,19 +75,21 @@ class Interpreter:
         *,
         classes: Scheme,
         settings: Fitting | None = None,
+        upsampling: Upsampling = "bilinear",
         device: str | torch.device = "cpu",
     ) -> tuple["Interpreter", Iterator[FitStep]]:
         """As fit, for a caller that wants to watch: the interpreter is trained once the steps are exhausted."""
         settings = settings or Fitting()
         pixels = labelled_pixels(masks, settings.min_class_pixels)
-        source = PixelSource.of(features, images)
+        source = PixelSource.of(features, images, upsampling=upsampling)
         classifiers = PixelClassifiers(settings.members, source.channels, len(classes)).to(device)
-        return cls(features, classifiers, classes), fit_members(classifiers, source, pixels, settings)
+        interpreter = cls(features, classifiers, classes, upsampling=upsampling)
+        return interpreter, fit_members(classifiers, source, pixels, settings)
 
     @property
     def digest(self) -> str:
-        """Names features, classes and weights: two interpreters with the same digest label alike."""
-        whole = hashlib.sha256(json.dumps([self.features.digest, asdict(self.scheme)]).encode())
+        """Names features, upsampling, classes and weights: two interpreters with the same digest label alike."""
+        whole = hashlib.sha256(json.dumps([self.features.digest, asdict(self.scheme), self.upsampling]).encode())
         for name, tensor in sorted(self.classifiers.state_dict().items()):
             whole.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
         return whole.hexdigest()
@@ -87,7 +102,7 @@ class Interpreter:
             raise ValueError(f"images are {images.shape[1:3]}; the interpreter labels {size}")
         maps = self.features.maps(images)
         for i in range(len(images)):
-            yield self.classifiers.classify([m[i] for m in maps], size).unflatten(1, size)
+            yield self.classifiers.classify([m[i] for m in maps], size, self.upsampling).unflatten(1, size)
 
     @torch.no_grad()
     def predict(self, images: UInt8[np.ndarray, "b h w 3"]) -> Labels:
@@ -110,6 +125,7 @@ class Interpreter:
             **asdict(self.scheme),
             "members": self.classifiers.members,
             "channels": self.classifiers.channels,
+            "upsampling": self.upsampling,
             "features": self.features.digest,
         }
         (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
@@ -128,7 +144,26 @@ class Interpreter:
         scheme = Scheme(tuple(record["names"]), tuple(tuple(c) for c in record["colors"]))
         classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
         classifiers.load_state_dict(load_file(folder / _WEIGHTS))
-        return cls(features, classifiers.to(device), scheme)
+        upsampling = cast(Upsampling, record.get("upsampling", "bilinear"))  # the only one that 0.1 knew
+        return cls(features, classifiers.to(device), scheme, upsampling=upsampling)
+
+    @classmethod
+    def from_reference(
+        cls,
+        folder: str | Path,
+        features: FeatureSource,
+        *,
+        scheme: Scheme,
+        upsampling: Upsampling = "bilinear",
+        device: str | torch.device = "cpu",
+    ) -> "Interpreter":
+        """Open published classifiers, model_0.pth and so on, that were trained on these features and classes.
+
+        Their folder holds neither the noise nor the settings of the features; those must be known. Raises
+        InterpreterError for a member that is missing, of another shape, or more than tensors.
+        """
+        classifiers = load_reference(Path(folder), features.channels, len(scheme))
+        return cls(features, classifiers.to(device), scheme, upsampling=upsampling)
 
 
 def decide(logits: Float[Tensor, "members h w classes"]) -> tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"]]:

@@ -4,6 +4,10 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
 IGNORE = 255
 """The mask value of a pixel without a class."""
 
@@ -46,6 +50,12 @@ class Scheme:
         """768 numbers as PIL's putpalette takes them; the ignore label is white."""
         flat = [channel for color in self.colors for channel in color]
         return flat + [0] * (3 * IGNORE - len(flat)) + [255, 255, 255]
+
+    def painted(self, mask: UInt8[np.ndarray, "h w"]) -> Image.Image:
+        """The mask as an image of mode P: still class ids, shown in the classes' colours."""
+        image = Image.fromarray(mask)
+        image.putpalette(self.palette)
+        return image
 
     @classmethod
     def load(cls, path: Path) -> "Scheme":

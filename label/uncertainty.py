@@ -1,8 +1,14 @@
 """How sure an ensemble is, and what to keep of what it labelled."""
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+PUBLISHED_FILTER_SKIPS = 30
+"""Of the most certain images, as many are lost by the published filter."""
 
 
 def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Tensor, "pixels"]:
@@ -29,7 +35,28 @@ def keep_most_certain(scores: Float[Tensor, "n"], portion: float) -> Int[Tensor,
 
     Raises ValueError unless 0 <= portion < 1.
     """
+    kept = len(scores) - _dropped(scores, portion)
+    return torch.argsort(scores, stable=True)[:kept].sort().values
+
+
+def keep_published(scores: Float[Tensor, "n"], portion: float) -> Int[Tensor, "kept"]:
+    """Sorted indices that the public implementation of arXiv 2112.03126 keeps, its fault included.
+
+    It leaves out the 30 lowest scores and the int(n * portion) - 30 highest, so it keeps nothing where
+    int(n * portion) is 30 or less. Raises ValueError unless 0 <= portion < 1.
+    """
+    first = PUBLISHED_FILTER_SKIPS
+    return torch.argsort(scores, stable=True)[first : first - _dropped(scores, portion)].sort().values
+
+
+Filter = Literal["most_certain", "published"]
+FILTERS: dict[Filter, Callable[[Tensor, float], Tensor]] = {
+    "most_certain": keep_most_certain,
+    "published": keep_published,
+}
+
+
+def _dropped(scores: Tensor, portion: float) -> int:
     if not 0 <= portion < 1:
         raise ValueError(f"portion is {portion}; the share to drop is at least 0 and less than 1")
-    kept = len(scores) - int(len(scores) * portion)
-    return torch.argsort(scores, stable=True)[:kept].sort().values
+    return int(len(scores) * portion)

@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Callable
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -12,17 +11,20 @@ import typer
 from rich.table import Table
 
 from cluster import ClusterError
-from generate import CheckpointError
-from label import AnnotationError, InterpreterError, SchemeError
+from generate import CheckpointError, Denoiser
+from label import AnnotationError, Fit, ImageError, InterpreterError, Scheme, SchemeError
 from pipelines import shards
 from pipelines.evaluate import evaluate, mean_and_deviation, scores_folder
+from pipelines.export import FORMATS, export
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
+from pipelines.import_npz import import_npz
 from pipelines.lease import LeaseError
 from pipelines.progress import console
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.report import report_page, write_report
 from pipelines.sample_images import sample_images
+from pipelines.segment_images import segment_files
 from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
 from pipelines.status import status
@@ -40,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, InterpreterError, SchemeError)
+USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, ImageError, InterpreterError, SchemeError)
 RUN_ERRORS = (ClusterError, LeaseError, StorageError)
 STAGES: dict[str, Callable[[Recipe], Outcome]] = {
     "train-ddpm": train_ddpm,
@@ -69,9 +71,13 @@ Address = Annotated[
 ]
 
 
-def run_stage(name: str, recipe: Recipe, stage: Callable[[Recipe], Outcome] | None = None) -> None:
-    """Run one stage and say what it made; a unit that failed ends in exit code 1."""
-    outcome = (stage or STAGES[name])(recipe)
+def run_stage(name: str, recipe: Recipe) -> None:
+    """Run one stage and say what it made."""
+    _tell(name, STAGES[name](recipe))
+
+
+def _tell(name: str, outcome: Outcome) -> None:
+    """Say what was made; a unit or an image that failed ends in exit code 1."""
     verb = "made" if outcome.fresh else "found"
     console.print(f"[bold]{name}[/bold]: {verb} {outcome.what} in {outcome.where} ({outcome.seconds:.0f} s)")
     for failure in outcome.failures:
@@ -102,8 +108,20 @@ def generate_command(
     repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
 ) -> None:
     """Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster."""
-    run_stage("generate", Recipe.load(recipe, _at(address, overrides)), partial(generate, repair=repair))
+    _tell("generate", generate(Recipe.load(recipe, _at(address, overrides)), repair=repair))
     console.print(f"next: datasetddpm train {recipe}")
+
+
+@app.command("segment")
+def segment(
+    recipe: RecipePath,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    fit: Annotated[Fit, typer.Option(help="How an image of another size than the model's is seen.")] = "stretch",
+    overrides: Overrides = None,
+) -> None:
+    """Segment any image: its mask, an overlay, its uncertainty, and class shares as JSON."""
+    _tell("segment", segment_files(Recipe.load(recipe, tuple(overrides or ())), images, out, fit))
 
 
 @app.command("run")
@@ -124,6 +142,43 @@ def demo(
     """The whole pipeline on the shipped domain: cartoon faces, 20 of them annotated."""
     path = Path(str(files("pipelines").joinpath("recipes/demo.toml")))
     run_all(Recipe.load(path, (f'paths.out="{out}"', *(overrides or ()))))
+
+
+@app.command("convert")
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A guided-diffusion or improved-diffusion state_dict (.pt).")],
+    to: Annotated[Path, typer.Option(help="The diffusers folder to write.")],
+    flags: Annotated[
+        str | None, typer.Option(help="Its command line, or a preset; by the file's name if left out.")
+    ] = None,
+) -> None:
+    """Write a checkpoint as a folder that datasetddpm and diffusers open."""
+    if to.exists() and any(to.iterdir()):
+        raise CheckpointError(f"{to} is there already and not empty; name another folder")
+    Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
+    console.print(f"{checkpoint}: converted to {to}")
+
+
+@app.command("import-npz")
+def import_npz_command(
+    npz: Annotated[Path, typer.Argument(metavar="NPZ", help="A published synthetic set.")],
+    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    scheme: Annotated[Path | None, typer.Option(help="The classes, a TOML file; else they are counted.")] = None,
+    portion: Annotated[float, typer.Option(help="The most uncertain share of each unit, to be dropped.")] = 0.0,
+    unit_size: Annotated[int, typer.Option(help="Rows of a shard.")] = 250,
+) -> None:
+    """Turn a published synthetic set, images, labels and uncertainty in an npz, into shards."""
+    _tell("import-npz", import_npz(npz, out, scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size))
+
+
+@app.command("export")
+def export_command(
+    dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format_name: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")] = "npz",
+) -> None:
+    """Write a dataset's kept samples as a file of another format."""
+    _tell("export", export(dataset, out, format_name))
 
 
 @app.command("verify")
@@ -150,12 +205,17 @@ def status_command(folder: Annotated[str, typer.Argument(help="A dataset's folde
 
 
 def run_all(recipe: Recipe) -> None:
-    """All stages from fit on, and the table of scores."""
-    stages = ["fit", "generate", "train", "evaluate", "report"]
-    for stage in stages if recipe.paths.held_out else stages[:3]:
+    """All stages from fit on, and the table of scores; without [generate], of the interpreter alone."""
+    stages = ["fit"]
+    if recipe.makes_dataset:
+        stages += ["generate", "train"]
+    if recipe.paths.held_out:
+        stages += ["evaluate", "report"] if recipe.makes_dataset else ["evaluate"]
+    for stage in stages:
         run_stage(stage, recipe)
     if recipe.paths.held_out:
         console.print(score_table(recipe))
+    if "report" in stages:
         console.print(f"Report: {report_page(recipe).resolve()}")
 
 

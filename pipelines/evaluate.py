@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 import deeplab
-from label import IGNORE, Annotations, Interpreter, load_annotations
-from pipelines.fit_interpreter import annotations_digest
+from label import IGNORE, Annotations, Interpreter
+from pipelines.fit_interpreter import annotations_digest, open_annotations
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.stage import Outcome, Record, device
 from pipelines.train_deeplab import network_folder, sources
-from pipelines.worker import Models, interpreter_folder
+from pipelines.worker import Models
 
 _BATCH = 10
 
@@ -27,8 +27,8 @@ def evaluate(recipe: Recipe) -> Outcome:
     """mIoU of each on paths.held_out; the scores are kept in the stage's record."""
     if recipe.paths.held_out is None:
         raise RecipeError("paths.held_out is missing; it names the annotated images to evaluate on")
-    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), device())
-    held_out = load_annotations(recipe.paths.held_out, models.interpreter.features.image_size)
+    models = Models.of(recipe, device())
+    held_out = open_annotations(recipe, recipe.paths.held_out, models.interpreter.features.image_size)
     if held_out.scheme.names != models.interpreter.scheme.names:
         raise RecipeError(
             f"paths.held_out has the classes {', '.join(held_out.scheme.names)}; "

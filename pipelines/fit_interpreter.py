@@ -1,19 +1,21 @@
 """Stage fit: a few annotated images to an interpreter."""
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 
-from generate import CheckpointError, Denoiser
+from generate import CheckpointError
 from label import Annotations, DenoiserFeatures, Interpreter, load_annotations
 from label.fitting import labelled_pixels
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.stage import Outcome, Record, device
-from pipelines.worker import interpreter_folder
+from pipelines.worker import interpreter_folder, open_denoiser
 
 
 def open_features(recipe: Recipe) -> DenoiserFeatures:
     """The denoiser's features as the recipe wants them; a step or block that it lacks is the recipe's mistake."""
-    denoiser = Denoiser.from_pretrained(recipe.paths.denoiser, device=device())
+    denoiser = open_denoiser(recipe, device())
     settings = recipe.interpreter
     try:
         return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
@@ -21,6 +23,19 @@ def open_features(recipe: Recipe) -> DenoiserFeatures:
         raise
     except ValueError as error:
         raise RecipeError(f"interpreter: {error}") from error
+
+
+def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Annotations:
+    """A folder of annotated images at `size`, with the recipe's [classes] where it has some."""
+    if recipe.classes is None:
+        return load_annotations(folder, size)
+    return load_annotations(folder, size, scheme=recipe.classes.scheme, ignore=recipe.classes.ignore)
+
+
+def annotated_few(recipe: Recipe, size: tuple[int, int]) -> Annotations:
+    """paths.annotated, or as many of it as interpreter.images says."""
+    found, most = open_annotations(recipe, recipe.paths.annotated, size), recipe.interpreter.images
+    return replace(found, names=found.names[:most], images=found.images[:most], masks=found.masks[:most])
 
 
 def annotations_digest(annotations: Annotations) -> str:
@@ -32,7 +47,7 @@ def annotations_digest(annotations: Annotations) -> str:
 def fit(recipe: Recipe) -> Outcome:
     """Fit all members on paths.annotated and write the interpreter's folder."""
     features = open_features(recipe)
-    annotations = load_annotations(recipe.paths.annotated, features.image_size)
+    annotations = annotated_few(recipe, features.image_size)
     settings = recipe.interpreter.fitting
     inputs = {
         "features": features.digest,
@@ -54,6 +69,7 @@ def fit(recipe: Recipe) -> Outcome:
             annotations.masks,
             classes=annotations.scheme,
             settings=settings,
+            upsampling=recipe.interpreter.upsampling,
             device=device(),
         )
         batches = 0

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from generate import Solver
+from generate.guided_flags import parse_flags
 from generate.train import Training
-from label import Fitting
+from label import IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Upsampling
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -32,10 +33,39 @@ class PathsSection(Section):
 
     out: Path  # everything that the run makes
     dataset: Path | str | None = None  # where shards go, also as a URL, s3://bucket/folder; out/dataset
-    denoiser: Path  # a diffusers folder; made by train-ddpm where it does not exist
+    denoiser: Path  # a .pt with [denoiser] flags, a Hub id, or a diffusers folder, which train-ddpm can make
     annotated: Path  # the few annotated images
     held_out: Path | None = None  # annotated images for evaluation only
     unlabelled: Path | None = None  # images to train a diffusion model on
+
+
+class DenoiserSection(Section):
+    """How paths.denoiser is opened."""
+
+    flags: str | dict[str, Any] | None = None  # of a guided-diffusion .pt: command line, mapping, or preset
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _flags_are_known(self) -> "DenoiserSection":
+        if self.flags is not None:
+            parse_flags(self.flags)
+        return self
+
+
+class ClassesSection(Section):
+    """The classes of paths.annotated and paths.held_out, for folders that have no scheme.toml."""
+
+    names: list[str]
+    ignore: Annotated[int, Field(ge=0, le=IGNORE)] = IGNORE  # the mask value of pixels without a class
+
+    @property
+    def scheme(self) -> Scheme:
+        return Scheme(tuple(self.names))
+
+    @model_validator(mode="after")
+    def _make_a_scheme(self) -> "ClassesSection":
+        _ = self.scheme
+        return self
 
 
 class TrainDDPMSection(Section):
@@ -78,12 +108,14 @@ class InterpreterSection(Section):
     steps: Annotated[list[int], Field(min_length=1)] = [50, 150, 250]
     blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
     where: Literal["output", "input"] = "output"
+    upsampling: Upsampling = "bilinear"  # of the features, to the size of the image
     members: Annotated[int, Field(ge=2)] = 10
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     max_epochs: Count = 100
     patience: Count = 50
     min_class_pixels: Annotated[int, Field(ge=0)] = 20
+    images: Count | None = None  # only the first so many of paths.annotated, by name
     seed: int = 0
 
     @property
@@ -94,7 +126,7 @@ class InterpreterSection(Section):
 class GenerateSection(Section):
     """`datasetddpm generate`: what is sampled, and what of it is kept."""
 
-    samples: Count  # candidates, before the filter
+    samples: Count = 10_000  # candidates, before the filter
     unit_size: Count = 100  # candidates a unit, so a shard
     batch_size: Count = 25  # part of the recipe, since an image's last bits depend on it
     threads: Count = 1  # of the processor, for a unit; likewise
@@ -102,6 +134,7 @@ class GenerateSection(Section):
     solver: Solver = "dpmsolver++"
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     portion: Share = 0.1  # the most uncertain share of a unit, which is dropped
+    filter: Filter = "most_certain"  # published: loses the 30 most certain of a unit as well
     uncertainty_maps: bool = False  # store <key>.uncertainty.png
 
     @property
@@ -111,6 +144,18 @@ class GenerateSection(Section):
     def seeds(self, unit: int) -> range:
         """The unit's fixed range of seeds; the last unit may be shorter."""
         return range(unit * self.unit_size, min((unit + 1) * self.unit_size, self.samples))
+
+    @model_validator(mode="after")
+    def _published_filter_keeps_some(self) -> "GenerateSection":
+        smallest = min(len(self.seeds(unit)) for unit in (self.units[0], self.units[-1]))
+        drops = int(smallest * self.portion)
+        if self.filter == "published" and drops <= PUBLISHED_FILTER_SKIPS:
+            raise ValueError(
+                f'filter "published" keeps nothing of a unit unless it drops more than {PUBLISHED_FILTER_SKIPS}; '
+                f"portion {self.portion} of the smallest unit, {smallest}, is {drops}: raise unit_size, with samples "
+                'a multiple of it, or take filter "most_certain"'
+            )
+        return self
 
 
 class ClusterSection(Section):
@@ -155,11 +200,27 @@ class Recipe(Section):
 
     name: str
     paths: PathsSection
+    denoiser: DenoiserSection = DenoiserSection()
+    classes: ClassesSection | None = None
     train_ddpm: TrainDDPMSection = TrainDDPMSection()
     interpreter: InterpreterSection = InterpreterSection()
-    generate: GenerateSection
+    generate: GenerateSection = GenerateSection()
     cluster: ClusterSection = ClusterSection()
     train: TrainSection = TrainSection()
+
+    def resolved(self) -> "Recipe":
+        """The same with absolute paths; a Hub id stays what it is."""
+        paths = {
+            name: path.resolve()
+            for name, path in self.paths
+            if isinstance(path, Path) and (name != "denoiser" or path.exists())
+        }
+        return self.model_copy(update={"paths": self.paths.model_copy(update=paths)})
+
+    @property
+    def makes_dataset(self) -> bool:
+        """False for a recipe without [generate]: the interpreter alone, which labels images that exist (DDPM-Seg)."""
+        return "generate" in self.model_fields_set
 
     @classmethod
     def load(cls, path: Path, overrides: tuple[str, ...] = ()) -> "Recipe":
@@ -184,6 +245,18 @@ class Recipe(Section):
             raise RecipeError(f"{path}: {'; '.join(_mistake(e, cls) for e in error.errors())}") from error
 
 
+SECTIONS: dict[str, type[Section]] = {
+    "paths": PathsSection,
+    "denoiser": DenoiserSection,
+    "classes": ClassesSection,
+    "train_ddpm": TrainDDPMSection,
+    "interpreter": InterpreterSection,
+    "generate": GenerateSection,
+    "cluster": ClusterSection,
+    "train": TrainSection,
+}
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     keys, equals, value = override.partition("=")
     if not equals or not keys.strip():
@@ -205,13 +278,11 @@ def _mistake(error: Any, recipe: type[Recipe]) -> str:
     if error["type"] == "extra_forbidden":
         fields = recipe.model_fields
         if len(error["loc"]) > 1:
-            section = fields[str(error["loc"][0])].annotation
-            assert isinstance(section, type)
-            assert issubclass(section, Section)
+            section = SECTIONS[str(error["loc"][0])]
             fields = section.model_fields
         return f"{key}: unknown key; known are {', '.join(fields)}"
     message = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
-    return f"{key}: {message}" + ("" if error["type"] == "missing" else f", not {error['input']!r}")
+    return f"{key}: {message}" + ("" if error["type"] in ("missing", "value_error") else f", not {error['input']!r}")
 
 
 def digest_of(record: dict[str, Any]) -> str:

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from generate import sample
-from label import Scheme, load_annotations
+from label import Scheme
 from pipelines.evaluate import mean_and_deviation, scores_folder
 from pipelines.recipe import Recipe
-from pipelines.shards import Candidate, Report, class_pixels, open_dataset, read_shards, reports
+from pipelines.shards import Candidate, DatasetError, Report, class_pixels, open_dataset, read_shards, reports
 from pipelines.stage import Outcome, Record, device
 from pipelines.train_deeplab import network_folder, sources
 from pipelines.worker import Models, dataset_folder, interpreter_folder
@@ -68,8 +68,12 @@ def write_report(recipe: Recipe) -> Outcome:
 def _page(recipe: Recipe, template: Template) -> tuple[str, Image.Image]:
     folder = dataset_folder(recipe)
     dataset, made = open_dataset(folder), reports(folder)
+    if not dataset.interpreter:
+        raise DatasetError(
+            f"{folder} was imported; the report shows what a recipe's own models made: generate a dataset"
+        )
     scheme = dataset.scheme
-    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), device())
+    models = Models.of(recipe, device())
     candidates = [c for report in made for c in report.candidates]
     kept = sum(c.kept for c in candidates)
     certain, rejected = _certain(recipe, models), _rejected(recipe, models, candidates)
@@ -148,18 +152,12 @@ def _key(scheme: Scheme) -> str:
 
 def _gallery(shown: list[Shown], scheme: Scheme) -> str:
     figures = (
-        f"<figure>{_img(Image.fromarray(s.image))} {_img(_painted(s.mask, scheme))} "
+        f"<figure>{_img(Image.fromarray(s.image))} {_img(scheme.painted(s.mask))} "
         f"{_img(_heat(s.pixel_uncertainty, len(scheme)))}"
         f"<figcaption>seed {s.seed}, uncertainty {s.uncertainty:.3f} nats</figcaption></figure>"
         for s in shown
     )
     return f'<div class="samples">{"".join(figures)}</div>' if shown else ""
-
-
-def _painted(mask: np.ndarray, scheme: Scheme) -> Image.Image:
-    indexed = Image.fromarray(mask)
-    indexed.putpalette(scheme.palette)
-    return indexed
 
 
 def _heat(pixel_uncertainty: np.ndarray, classes: int) -> Image.Image:
@@ -176,7 +174,7 @@ def _strip(certain: list[Shown], rejected: list[Shown], scheme: Scheme, scale: i
     strip = Image.new("RGB", (len(shown) * width + 4 * gap, 3 * height), "white")
     for column, each in enumerate(shown):
         left = column * width + (4 * gap if column >= len(certain) else 0)
-        rows = Image.fromarray(each.image), _painted(each.mask, scheme), _heat(each.pixel_uncertainty, len(scheme))
+        rows = Image.fromarray(each.image), scheme.painted(each.mask), _heat(each.pixel_uncertainty, len(scheme))
         for row, picture in enumerate(rows):
             size = (width - gap, height - gap)
             strip.paste(picture.convert("RGB").resize(size, Image.Resampling.NEAREST), (left, row * height))
@@ -193,7 +191,7 @@ def _class_shares(recipe: Recipe, candidates: list[Candidate], scheme: Scheme) -
     """Share of all pixels, in the kept images and in the annotated ones."""
     made = np.sum([c.class_pixels for c in candidates if c.kept], axis=0)
     first = next(read_shards(dataset_folder(recipe)))
-    annotated = load_annotations(recipe.paths.annotated, (first.mask.shape[0], first.mask.shape[1]))
+    annotated = annotated_few(recipe, (first.mask.shape[0], first.mask.shape[1]))
     drawn = np.sum([class_pixels(mask, scheme) for mask in annotated.masks], axis=0)
     shares = [made / made.sum(), drawn / drawn.sum()]
     widest = max(share.max() for share in shares)

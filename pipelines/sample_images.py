@@ -2,17 +2,18 @@
 
 from PIL import Image
 
-from generate import Denoiser, sample
+from generate import sample
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.stage import Outcome, Record, device
+from pipelines.worker import open_denoiser
 
 COUNT = 64
 
 
 def sample_images(recipe: Recipe) -> Outcome:
     """Write 64 samples as PNG files named by seed, none of which the dataset will contain."""
-    denoiser = Denoiser.from_pretrained(recipe.paths.denoiser, device=device())
+    denoiser = open_denoiser(recipe, device())
     settings = recipe.generate
     # seeds behind the dataset's, so that what is annotated is never among what is labelled
     seeds = range(settings.samples, settings.samples + COUNT)

@@ -106,8 +106,8 @@ class Dataset:
     names: list[str]
     colors: list[list[int]]
     recipe: dict[str, Any]
-    denoiser: str  # digest
-    interpreter: str  # digest
+    denoiser: str  # digest; "" where the samples were imported
+    interpreter: str  # digest; "" where the samples were imported
     versions: dict[str, str]
 
     @property
@@ -223,9 +223,13 @@ def _members(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
         "png": _png(Image.fromarray(sample.image)),
     }
     if sample.pixel_uncertainty is not None:
-        scaled = np.rint(255 * sample.pixel_uncertainty / math.log(len(scheme))).clip(0, 255)
-        members["uncertainty.png"] = _png(Image.fromarray(scaled.astype(np.uint8)))
+        members["uncertainty.png"] = _png(Image.fromarray(grey_levels(sample.pixel_uncertainty, scheme)))
     return members
+
+
+def grey_levels(pixel_uncertainty: Float[np.ndarray, "h w"], scheme: Scheme) -> UInt8[np.ndarray, "h w"]:
+    """Uncertainty in nats as 255 * uncertainty / ln(classes), rounded."""
+    return np.rint(255 * pixel_uncertainty / math.log(len(scheme))).clip(0, 255).astype(np.uint8)
 
 
 def class_pixels(mask: UInt8[np.ndarray, "h w"], scheme: Scheme) -> list[int]:

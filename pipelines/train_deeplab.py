@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 import deeplab
-from label import IGNORE, Annotations, load_annotations
-from pipelines.fit_interpreter import annotations_digest
+from label import IGNORE, Annotations
+from pipelines.fit_interpreter import annotated_few, annotations_digest
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError, TrainSection
 from pipelines.shards import class_pixels, open_dataset, read_shards, reports, stream
@@ -25,6 +25,9 @@ def network_folder(recipe: Recipe, source: Source, seed: int) -> Path:
 
 
 def sources(recipe: Recipe) -> list[Source]:
+    """What networks are trained on; none for an interpreter alone."""
+    if not recipe.makes_dataset:
+        return []
     return ["synthetic", "annotated"] if recipe.train.baseline else ["synthetic"]
 
 
@@ -32,7 +35,7 @@ def train(recipe: Recipe) -> Outcome:
     """Train one network for each seed and source; those that are there already are left alone."""
     folder = dataset_folder(recipe)
     names, made = open_dataset(folder).names, reports(folder)
-    annotations = load_annotations(recipe.paths.annotated, stored_size(folder)) if recipe.train.baseline else None
+    annotations = annotated_few(recipe, stored_size(folder)) if recipe.train.baseline else None
     settings = recipe.train.model_dump(mode="json", exclude={"seeds", "baseline"})
     fresh, seconds = False, 0.0
     for seed in recipe.train.seeds:

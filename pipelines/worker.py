@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from generate import Denoiser, sample, spaced_timesteps
-from label import DenoiserFeatures, Interpreter, Labels, keep_most_certain
+from label import FILTERS, DenoiserFeatures, Interpreter, Labels
 from pipelines.halving import Halving
 from pipelines.recipe import GenerateSection, Recipe, RecipeError, digest_of
 from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, pack, write_shard
@@ -28,6 +28,13 @@ def dataset_folder(recipe: Recipe) -> Location:
     return location(recipe.paths.dataset or recipe.paths.out / "dataset")
 
 
+def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
+    """The denoiser of the recipe's paths.denoiser and [denoiser]."""
+    settings = recipe.denoiser
+    dtype = getattr(torch, settings.dtype)
+    return Denoiser.from_pretrained(recipe.paths.denoiser, flags=settings.flags, device=device, dtype=dtype)
+
+
 @dataclass(frozen=True)
 class Models:
     """The two that every sample comes from."""
@@ -36,10 +43,10 @@ class Models:
     interpreter: Interpreter
 
     @classmethod
-    def open(cls, denoiser: Path, interpreter: Path, device: str) -> "Models":
-        opened = Denoiser.from_pretrained(denoiser, device=device)
-        features = DenoiserFeatures.from_pretrained(interpreter, opened)
-        return cls(opened, Interpreter.from_pretrained(interpreter, features, device=device))
+    def of(cls, recipe: Recipe, device: str) -> "Models":
+        opened, folder = open_denoiser(recipe, device), interpreter_folder(recipe)
+        features = DenoiserFeatures.from_pretrained(folder, opened)
+        return cls(opened, Interpreter.from_pretrained(folder, features, device=device))
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,7 @@ class Builder:
     """Picklable; called on an actor, it opens the models and returns make(unit)."""
 
     folder: Location  # of the dataset
-    denoiser: Path
-    interpreter: Path
-    settings: GenerateSection
+    recipe: Recipe  # its paths absolute, since an actor has another working directory
     dataset: Dataset
     device: str | None = None  # the GPU if there is one
 
@@ -59,15 +64,15 @@ class Builder:
 
         Raises DatasetError when the folder is another dataset's, RecipeError for solver steps that cannot be.
         """
-        denoiser, interpreter = recipe.paths.denoiser.resolve(), interpreter_folder(recipe).resolve()
-        models, settings = Models.open(denoiser, interpreter, "cpu"), recipe.generate
+        recipe = recipe.resolved()
+        models, settings = Models.of(recipe, "cpu"), recipe.generate
         try:
             spaced_timesteps(settings.steps, models.denoiser.schedule, settings.solver)
         except ValueError as error:
             raise RecipeError(f"generate.steps: {error}") from error
         folder, dataset = dataset_folder(recipe), describe(models, settings)
         claim(folder, dataset)
-        return cls(folder, denoiser, interpreter, settings, dataset)
+        return cls(folder, recipe, dataset)
 
     def __call__(self) -> Callable[[int], Report]:
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -76,10 +81,10 @@ class Builder:
                 f"{socket.gethostname()} shows this process no CUDA device, though one is needed; "
                 'repair its driver, or set cluster.device = "cpu"'
             )
-        models = Models.open(self.denoiser, self.interpreter, device)
+        models, settings = Models.of(self.recipe, device), self.recipe.generate
         return Halving(
-            lambda unit, size: make_unit(unit, models, self.settings, self.dataset, self.folder, batch_size=size),
-            self.settings.batch_size,
+            lambda unit, size: make_unit(unit, models, settings, self.dataset, self.folder, batch_size=size),
+            settings.batch_size,
         )
 
 
@@ -87,7 +92,7 @@ def describe(models: Models, settings: GenerateSection) -> Dataset:
     """The dataset that these models and settings make; its digest covers all that a sample's bytes depend on."""
     scheme = models.interpreter.scheme
     what = {
-        "recipe": settings.model_dump(mode="json"),
+        "recipe": settings.model_dump(mode="json") | {"dtype": str(models.denoiser.unet.dtype)},
         "denoiser": models.denoiser.digest,
         "interpreter": models.interpreter.digest,
         "names": list(scheme.names),
@@ -98,11 +103,17 @@ def describe(models: Models, settings: GenerateSection) -> Dataset:
 
 
 def make_unit(
-    unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, *, batch_size: int
+    unit: int,
+    models: Models,
+    settings: GenerateSection,
+    dataset: Dataset,
+    folder: Location,
+    *,
+    batch_size: int | None = None,
 ) -> Report:
     """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
     with _threads(settings.threads):
-        return _make_unit(unit, models, settings, dataset, folder, batch_size)
+        return _make_unit(unit, models, settings, dataset, folder, batch_size or settings.batch_size)
 
 
 def _make_unit(
@@ -123,7 +134,7 @@ def _make_unit(
         labels.append(models.interpreter.predict(batch))  # of the 8-bit image, so that it can be computed again
         clock.lap("label")
     made = _samples(settings, unit, dataset, np.concatenate(images), _joined(labels), other)
-    kept = set(keep_most_certain(torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
+    kept = set(FILTERS[settings.filter](torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
     candidates = [
         Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, dataset.scheme)) for i, s in enumerate(made)
     ]

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional as F
+from torchvision.transforms import Resize
 
 from label import AnnotationError, SchemeError, load_annotations
 from label.schemes import Scheme
@@ -58,9 +61,34 @@ def test_all_mistakes_are_told_at_once(folder):
     refused(folder, r"a\.png has no mask.*b\.png has no mask")
 
 
-def test_an_image_of_another_size_than_the_models_is_named(folder):
+def test_an_image_of_other_proportions_than_the_models_is_named(folder):
     with pytest.raises(AnnotationError, match=r"a\.png is 16x12, the model's images are 64x64"):
         load_annotations(folder, (64, 64))
+
+
+@pytest.mark.parametrize("size", [(6, 8), (24, 32), (9, 12)])
+def test_images_of_another_size_are_resized_as_torchvision_does_and_masks_to_the_nearest_pixel(folder, size):
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 256, (12, 16, 3), np.uint8), rng.integers(0, 2, (12, 16), np.uint8)
+    for name in ("a", "b"):
+        Image.fromarray(image).save(folder / f"{name}.png")
+        np.save(folder / f"{name}.npy", mask)
+    (folder / "a.mask.png").unlink()
+    found = load_annotations(folder, size)
+    assert np.array_equal(found.images[0], np.asarray(Resize(size)(Image.fromarray(image))))
+    nearest = F.interpolate(torch.from_numpy(mask)[None, None].float(), size=size, mode="nearest")
+    assert np.array_equal(found.masks[0], nearest[0, 0].numpy())
+
+
+def test_a_scheme_and_an_ignored_class_may_be_given_instead_of_a_file(folder):
+    (folder / "scheme.toml").unlink()
+    np.save(folder / "b.npy", np.eye(12, 16, dtype=np.uint8))
+    found = load_annotations(folder, (12, 16), scheme=Scheme(("nothing", "thing")), ignore=0)
+    assert np.array_equal(found.masks[1], np.where(np.eye(12, 16), 1, 255))
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    refused(tmp_path / "nowhere", "nowhere is no folder")
 
 
 def test_a_colour_mask_is_refused(folder):

@@ -158,3 +158,24 @@ def test_status_tells_how_far_a_dataset_is(fitted):
     assert "units:     1 of 4" in said
     assert "missing:   units 0, 2 to 3" in said
     assert "holds no dataset.json" in run("status", fitted, code=2)
+
+
+def test_a_broken_image_is_named_the_rest_is_segmented_and_the_exit_code_is_1(fitted):
+    photos, out = fitted / "photos", fitted / "made"
+    photos.mkdir()
+    whole = (fitted / "annotated" / "1.png").read_bytes()
+    (photos / "whole.png").write_bytes(whole)
+    (photos / "cut.png").write_bytes(whole[:60])
+    said = run("segment", fitted / "recipe.toml", photos, "--out", out, "--fit", "tile", code=1)
+    assert f"{photos / 'cut.png'} is no image that can be read" in said
+    assert "segment: made masks of 1 images" in said
+    assert sorted(p.name for p in out.iterdir()) == [
+        "whole.json",
+        "whole.mask.png",
+        "whole.overlay.png",
+        "whole.uncertainty.png",
+    ]
+    said = run("segment", fitted / "recipe.toml", photos, "--out", photos, code=2)
+    assert said.splitlines() == [
+        f"datasetddpm: {photos} holds cut.png itself; name another folder, so that no file there is overwritten"
+    ]

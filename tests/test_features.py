@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from generate.pixels import to_model
 from label import DenoiserFeatures
-from label.features import PixelSource
+from label.features import PixelSource, nearest
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
 
@@ -28,16 +28,27 @@ def test_every_image_is_given_the_same_noise(tiny_denoiser):
     torch.testing.assert_close(together[:1], alone, atol=1e-4, rtol=1e-4)
 
 
-def test_gathered_pixels_are_those_of_the_upsampled_maps(tiny_denoiser):
+@pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
+def test_gathered_pixels_are_those_of_the_upsampled_maps(tiny_denoiser, upsampling):
     features = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[0, 1, 2])
-    source = PixelSource.of(features, IMAGES, batch_size=2)
-    dense = torch.cat(
-        [F.interpolate(m, (16, 16), mode="bilinear", align_corners=False) for m in features.maps(IMAGES)], dim=1
-    )
+    source = PixelSource.of(features, IMAGES, upsampling=upsampling, batch_size=2)
+    dense = torch.cat([F.interpolate(m, (16, 16), mode=upsampling) for m in features.maps(IMAGES)], dim=1)
     places = torch.cartesian_prod(torch.arange(3), torch.arange(16), torch.arange(16)).unbind(1)
     expected = dense.permute(0, 2, 3, 1).flatten(0, 2)
     torch.testing.assert_close(source.gather(*places), expected, atol=5e-3, rtol=5e-3)  # kept in half precision
     assert source.channels == expected.shape[1]
+
+
+@pytest.mark.parametrize(("native", "full"), [(6, 20), (7, 61), (10, 24), (24, 10)])
+def test_nearest_rounds_as_torch_does_at_any_ratio(native, full):
+    expected = F.interpolate(torch.arange(float(native)).view(1, 1, native), full, mode="nearest").view(full)
+    assert torch.equal(nearest(torch.arange(full), native, full), expected.long())
+
+
+@pytest.mark.parametrize("where", ["output", "input"])
+def test_the_channels_are_those_of_the_maps(tiny_denoiser, where):
+    features = DenoiserFeatures(tiny_denoiser, steps=[50, 200], blocks=[1, 2, 3], where=where)
+    assert features.channels == sum(m.shape[1] for m in features.maps(IMAGES))
 
 
 def test_the_digest_changes_with_whatever_changes_the_maps(tiny_denoiser):
@@ -69,6 +80,12 @@ def test_features_of_another_denoiser_are_refused(tiny_denoiser, tmp_path):
 def test_a_step_that_the_denoiser_does_not_have_is_refused(tiny_denoiser, steps):
     with pytest.raises(ValueError, match="0 to 999 are possible"):
         DenoiserFeatures(tiny_denoiser, steps=steps, blocks=[1])
+
+
+@pytest.mark.parametrize("blocks", [[], [4], [-1]])
+def test_a_block_that_the_denoiser_does_not_have_is_refused(tiny_denoiser, blocks):
+    with pytest.raises(ValueError, match="decoder has blocks 0 to 3"):
+        DenoiserFeatures(tiny_denoiser, blocks=blocks)
 
 
 def test_noise_of_another_size_is_refused(tiny_denoiser):

@@ -13,7 +13,7 @@ def annotations(project):
 
 @pytest.fixture
 def interpreter(tiny_denoiser, annotations):
-    features = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[1, 3])
+    features = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[0, 3])
     return Interpreter.fit(
         features, annotations.images, annotations.masks, classes=annotations.scheme, settings=SETTINGS
     )
@@ -48,6 +48,30 @@ def test_a_saved_interpreter_labels_the_same(interpreter, annotations, tiny_deno
     first, second = interpreter.predict(annotations.images), again.predict(annotations.images)
     assert np.array_equal(first.masks, second.masks)
     assert np.allclose(first.pixel_uncertainty, second.pixel_uncertainty, atol=1e-5)
+
+
+def test_the_upsampling_is_kept_and_makes_another_interpreter(interpreter, annotations, tmp_path):
+    nearest = Interpreter(interpreter.features, interpreter.classifiers, interpreter.scheme, upsampling="nearest")
+    assert nearest.digest != interpreter.digest
+    nearest.save_pretrained(tmp_path)
+    again = Interpreter.from_pretrained(tmp_path, interpreter.features)
+    assert again.upsampling == "nearest"
+    doubts = [i.predict(annotations.images).pixel_uncertainty for i in (nearest, again, interpreter)]
+    assert np.allclose(doubts[0], doubts[1], atol=1e-5)
+    assert not np.allclose(doubts[0], doubts[2], atol=1e-3)
+
+
+def test_an_interpreter_fitted_on_nearest_features_keeps_them_nearest(interpreter, annotations):
+    fitted = Interpreter.fit(
+        interpreter.features,
+        annotations.images,
+        annotations.masks,
+        classes=annotations.scheme,
+        settings=SETTINGS,
+        upsampling="nearest",
+    )
+    assert fitted.upsampling == "nearest"
+    assert (fitted.predict(annotations.images).masks == annotations.masks).mean() > 0.8
 
 
 def test_other_features_are_refused(interpreter, tiny_denoiser, tmp_path):

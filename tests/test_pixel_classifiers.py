@@ -40,14 +40,15 @@ def plain_member(classifiers: PixelClassifiers, member: int) -> nn.Sequential:
     return plain
 
 
-def test_projecting_before_upsampling_equals_the_dense_way():
+@pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
+def test_projecting_before_upsampling_equals_the_dense_way(upsampling):
     classifiers = random_classifiers().eval()
     maps = [torch.randn(c, *r) for c, r in zip(CHANNELS, RESOLUTIONS, strict=True)]
-    upsampled = [F.interpolate(m[None], SIZE, mode="bilinear", align_corners=False)[0] for m in maps]
+    upsampled = [F.interpolate(m[None], SIZE, mode=upsampling)[0] for m in maps]
     dense = torch.cat(upsampled).flatten(1).T
     with torch.no_grad():
         expected = torch.stack([plain_member(classifiers, m).eval()(dense) for m in range(3)])
-    torch.testing.assert_close(classifiers.classify(maps, SIZE), expected, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(classifiers.classify(maps, SIZE, upsampling), expected, atol=1e-3, rtol=1e-4)
 
 
 def test_a_batched_training_step_equals_each_members_own():

@@ -55,10 +55,10 @@ def test_units_are_fixed_ranges_of_seeds(path):
 
 
 def test_all_mistakes_are_told_at_once(path):
-    path.write_text(MINIMAL.replace("samples", "sample") + 'steps = "many"\nportion = 1.5\n')
-    refused(
-        path, r"generate\.samples.*generate\.steps.*not 'many'.*generate\.portion.*not 1\.5.*generate\.sample: unknown"
+    path.write_text(
+        MINIMAL.replace("samples", "sample").replace("out = ", "oud = ") + 'steps = "many"\nportion = 1.5\n'
     )
+    refused(path, r"paths\.out.*generate\.steps.*not 'many'.*generate\.portion.*not 1\.5.*generate\.sample: unknown")
 
 
 def test_an_unknown_key_is_answered_with_the_known_ones(path):
@@ -91,6 +91,25 @@ def test_a_network_whose_groups_do_not_divide_its_channels_is_refused(path):
     refused(path, "norm_groups 8 must divide", "train_ddpm.channels=[12, 24]")
 
 
-@pytest.mark.parametrize("shipped", [p.name for p in files("pipelines").joinpath("recipes").iterdir()])
-def test_every_shipped_recipe_is_valid(shipped):
-    Recipe.load(Path(str(files("pipelines").joinpath("recipes", shipped))))
+@pytest.mark.parametrize("size", ["generate.samples=309", "generate.samples=400"])  # 400: 350 and a rest of 50
+def test_a_published_filter_that_would_keep_nothing_of_a_unit_is_refused(path, size):
+    published = ("generate.filter=published", "generate.unit_size=350")
+    refused(
+        path,
+        r'filter "published" keeps nothing of a unit .* of the smallest unit, .*: raise unit_size',
+        *published,
+        size,
+    )
+    assert Recipe.load(path, (*published, "generate.samples=700")).generate.filter == "published"
+
+
+def test_the_demos_recipe_is_valid():
+    Recipe.load(Path(str(files("pipelines").joinpath("recipes/demo.toml"))))
+
+
+def test_flags_that_cannot_be_honoured_are_the_recipes_mistake(path):
+    refused(path, "denoiser: flags: class_cond True needs a class", 'denoiser.flags="--class_cond True"')
+
+
+def test_classes_without_names_are_refused(path):
+    refused(path, "classes: 1 classes are given", 'classes.names=["alone"]')

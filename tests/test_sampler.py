@@ -3,9 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 
 from generate import Denoiser, Schedule, sample, spaced_timesteps, trajectory
+from generate.sampler import MULTISTEP
 
 
 def with_prediction(denoiser: Denoiser, prediction: Any, variance: Any = "fixed_small", steps: int = 1000) -> Denoiser:
@@ -47,14 +48,20 @@ def test_ancestral_sampling_agrees_with_diffusers_on_the_same_noise(tiny_denoise
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_dpm_solver_agrees_with_diffusers_fed_with_the_raw_output(tiny_denoiser, prediction):
+@pytest.mark.parametrize("solver", ["dpmsolver++", "dpmsolver++3m", "unipc"])
+def test_multistep_solvers_agree_with_diffusers_fed_with_the_raw_output(tiny_denoiser, prediction, solver):
     denoiser = with_prediction(tiny_denoiser, prediction)
-    oracle = DPMSolverMultistepScheduler(
-        beta_schedule="linear", trained_betas=denoiser.schedule.betas.numpy(), prediction_type=prediction
+    kind, order = MULTISTEP[solver]
+    oracle = kind(
+        beta_schedule="linear",
+        trained_betas=denoiser.schedule.betas.numpy(),
+        prediction_type=prediction,
+        solver_order=order,
     )
-    timesteps, noise = spaced_timesteps(10, denoiser.schedule, "dpmsolver++"), torch.randn(2, 3, 16, 16)
-    oracle.set_timesteps(timesteps=timesteps)
-    *_, x = trajectory(denoiser, noise, solver="dpmsolver++", timesteps=timesteps, clip=False)
+    timesteps, noise = spaced_timesteps(10, denoiser.schedule, solver), torch.randn(2, 3, 16, 16)
+    oracle.set_timesteps(10)
+    assert oracle.timesteps.tolist() == timesteps
+    *_, x = trajectory(denoiser, noise, solver=solver, timesteps=timesteps, clip=False)
     torch.testing.assert_close(x, run_oracle(oracle, denoiser, noise, timesteps), atol=1e-3, rtol=1e-3)
 
 

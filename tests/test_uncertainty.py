@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from label import image_uncertainty, jensen_shannon, keep_most_certain
+from label import FILTERS, image_uncertainty, jensen_shannon, keep_most_certain, keep_published
 
 GOLDEN = Path(__file__).parent / "golden"
 LAYERS = {0: "Linear", 2: "BatchNorm", 3: "Linear", 5: "BatchNorm", 6: "Linear"}
@@ -73,6 +73,18 @@ def test_the_filter_keeps_exactly_the_most_certain(scores, portion):
 
 
 @pytest.mark.parametrize("portion", [-0.1, 1.0])
-def test_a_share_that_cannot_be_dropped_is_refused(portion):
+@pytest.mark.parametrize("keep", FILTERS.values(), ids=FILTERS)
+def test_a_share_that_cannot_be_dropped_is_refused(keep, portion):
     with pytest.raises(ValueError, match="at least 0 and less than 1"):
-        keep_most_certain(torch.zeros(3), portion)
+        keep(torch.zeros(3), portion)
+
+
+def test_the_published_filter_keeps_what_the_publication_kept():
+    golden = np.load(GOLDEN / "filter_1000_0.1.npz")
+    kept = keep_published(torch.from_numpy(golden["uncertainty"]), float(golden["portion"]))
+    assert np.array_equal(kept.numpy(), np.sort(golden["kept"]))
+
+
+@pytest.mark.parametrize(("images", "kept"), [(309, 0), (310, 309 - 30), (311, 310 - 30)])
+def test_the_published_filter_keeps_nothing_where_it_drops_30_or_fewer(images, kept):
+    assert len(keep_published(torch.arange(images).float(), 0.1)) == kept

@@ -8,7 +8,7 @@ import torch
 from pipelines import Recipe, read_shards
 from pipelines.fit_interpreter import fit
 from pipelines.shards import Dataset, claim, reports, shard_path
-from pipelines.worker import Builder, Models, describe, interpreter_folder
+from pipelines.worker import Builder, Models, describe, make_unit
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def recipe(project) -> Recipe:
 
 
 def prepared(recipe: Recipe, folder) -> tuple[Builder, Dataset]:
-    dataset = describe(Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu"), recipe.generate)
+    dataset = describe(Models.of(recipe, "cpu"), recipe.generate)
     claim(folder, dataset)
-    return Builder(folder, recipe.paths.denoiser, interpreter_folder(recipe), recipe.generate, dataset), dataset
+    return Builder(folder, recipe, dataset), dataset
 
 
 def test_a_unit_made_twice_has_the_same_bytes_and_needs_no_ray(recipe, tmp_path):
@@ -60,7 +60,7 @@ def test_masks_can_be_computed_again_from_the_stored_images(recipe, tmp_path):
     builder, _ = prepared(recipe, tmp_path / "dataset")
     builder()(0)
     samples = list(read_shards(tmp_path / "dataset"))
-    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu")
+    models = Models.of(recipe, "cpu")
     labels = models.interpreter.predict(np.stack([sample.image for sample in samples]))
     assert np.array_equal(labels.masks, np.stack([sample.mask for sample in samples]))
     assert np.allclose(labels.uncertainty, [sample.uncertainty for sample in samples], atol=1e-4)
@@ -79,15 +79,31 @@ def test_the_most_uncertain_are_dropped_and_remembered(recipe, tmp_path):
     assert report.digest == dataset.digest
 
 
+def test_the_filter_is_the_recipes(recipe, tmp_path):
+    settings = recipe.generate.model_copy(update={"filter": "published"})
+    models = Models.of(recipe, "cpu")
+    dataset = describe(models, settings)
+    claim(tmp_path / "dataset", dataset)
+    assert make_unit(0, models, settings, dataset, tmp_path / "dataset").counts == {"kept": 0, "uncertain": 6}
+
+
 def test_the_last_unit_holds_the_rest(recipe, tmp_path):
     builder, _ = prepared(recipe, tmp_path / "dataset")
     assert [c.seed for c in builder()(3).candidates] == [18, 19, 20, 21]
 
 
 def test_whatever_changes_the_samples_changes_the_digest(recipe):
-    models = Models.open(recipe.paths.denoiser, interpreter_folder(recipe), "cpu")
+    models = Models.of(recipe, "cpu")
     other_weights = replace(models)
-    changes = [{"steps": 4}, {"run_seed": 1}, {"portion": 0.3}, {"batch_size": 2}, {"threads": 2}, {"solver": "ddim"}]
+    changes = [
+        {"steps": 4},
+        {"run_seed": 1},
+        {"portion": 0.3},
+        {"batch_size": 2},
+        {"threads": 2},
+        {"filter": "published"},
+        {"solver": "ddim"},
+    ]
     variants = [recipe.generate.model_copy(update=change) for change in changes]
     digests = [describe(models, settings).digest for settings in (recipe.generate, *variants)]
     assert len(set(digests)) == len(digests)

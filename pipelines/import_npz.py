@@ -1,0 +1,118 @@
+"""Import: a published synthetic set becomes shards of our contract, unit by unit."""
+
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from label import IGNORE, Scheme, keep_most_certain
+from pipelines.npz import Npz, open_npz
+from pipelines.progress import follow
+from pipelines.recipe import digest_of
+from pipelines.shards import (
+    Candidate,
+    Dataset,
+    DatasetError,
+    Report,
+    Sample,
+    claim,
+    class_pixels,
+    committed_units,
+    open_dataset,
+    pack,
+    reports,
+    write_index,
+    write_shard,
+)
+from pipelines.stage import Outcome
+
+_SCANNED_ROWS = 250
+
+
+def import_npz(path: Path, out: Path, scheme: Scheme | None, *, portion: float = 0.0, unit_size: int = 250) -> Outcome:
+    """Write the units that `out` lacks; a row is its sample's seed, and `portion` of each unit's rows is dropped.
+
+    Without a scheme the classes are 0 to the highest label, named "class 0" and so on.
+    Raises DatasetError for a file that is no synthetic set, or a label that the scheme lacks.
+    """
+    start = time.perf_counter()
+    if unit_size < 1 or not 0 <= portion < 1:
+        raise DatasetError(f"unit size {unit_size}, portion {portion}; at least 1, and at least 0 and less than 1")
+    npz = open_npz(path)
+    uncertainty = npz.all_uncertainty()
+    dataset = _describe(npz, out, scheme, portion, unit_size)
+    claim(out, dataset)
+    units = range(-(-npz.rows // unit_size))
+    missing = sorted(set(units) - committed_units(out))
+    made = _import(npz, out, dataset, uncertainty, missing)
+    for _ in follow(made, sum(len(_rows(npz, u, unit_size)) for u in missing), "import", "images", count=_candidates):
+        pass
+    if missing or not (out / "index.parquet").is_file():
+        write_index(out)
+    kept, dropped = (sum(r.counts[reason] for r in reports(out)) for reason in ("kept", "uncertain"))
+    what = f"{kept} labelled images in {len(units)} shards, {dropped} dropped as too uncertain"
+    if scheme is None:
+        what += f", with no scheme: {len(dataset.names)} classes, named {dataset.names[0]} to {dataset.names[-1]},"
+    return Outcome(what, out, time.perf_counter() - start, fresh=bool(missing))
+
+
+def _candidates(report: Report) -> int:
+    return len(report.candidates)
+
+
+def _rows(npz: Npz, unit: int, unit_size: int) -> range:
+    return range(unit * unit_size, min((unit + 1) * unit_size, npz.rows))
+
+
+def _describe(npz: Npz, out: Path, scheme: Scheme | None, portion: float, unit_size: int) -> Dataset:
+    """The dataset's name depends on no row; classes that were looked for once are taken from the folder."""
+    settings = {"portion": portion, "unit_size": unit_size, "uncertainty": npz.uncertainty.dtype.str}
+    what = {"npz": npz.identity, **settings, "scheme": scheme and [scheme.names, scheme.colors]}
+    digest = digest_of(what)
+    if (out / "dataset.json").is_file() and (there := open_dataset(out)).digest == digest:
+        return there
+    scheme = scheme or _scheme_of(npz)
+    colors = [list(color) for color in scheme.colors]
+    return Dataset(digest, list(scheme.names), colors, what, "", "", {"datasetddpm": version("datasetddpm")})
+
+
+def _scheme_of(npz: Npz) -> Scheme:
+    """As many classes as the highest label asks for, and at least 2; one pass over the labels."""
+    counts = np.zeros(256, np.int64)
+    ranges = [_rows(npz, block, _SCANNED_ROWS) for block in range(-(-npz.rows // _SCANNED_ROWS))]
+    for masks in follow(npz.blocks(npz.labels, ranges), npz.rows, "look for classes", "images", count=len):
+        counts += np.bincount(masks.ravel(), minlength=256)
+    highest = int(np.flatnonzero(counts[:IGNORE]).max(initial=1))
+    return Scheme(tuple(f"class {i}" for i in range(highest + 1)))
+
+
+def _import(npz: Npz, out: Path, dataset: Dataset, uncertainty: np.ndarray, units: list[int]) -> Iterator[Report]:
+    portion, size = dataset.recipe["portion"], dataset.recipe["unit_size"]
+    ranges = [_rows(npz, unit, size) for unit in units]
+    blocks = zip(units, ranges, npz.blocks(npz.images, ranges), npz.blocks(npz.labels, ranges), strict=True)
+    for unit, rows, images, masks in blocks:
+        start = time.perf_counter()
+        doubts = uncertainty[rows.start : rows.stop]
+        kept = set(keep_most_certain(torch.from_numpy(doubts.astype(np.float64)), portion).tolist())
+        _refuse_unknown(npz, rows, masks, len(dataset.names))
+        about = {"dataset": dataset.digest}
+        samples = [Sample(rows[i], images[i], masks[i], float(doubts[i]), about) for i in sorted(kept)]
+        candidates = [
+            Candidate(row, i in kept, float(doubts[i]), class_pixels(masks[i], dataset.scheme))
+            for i, row in enumerate(rows)
+        ]
+        tar = pack(samples, dataset.scheme)
+        yield write_shard(out, unit, dataset.digest, tar, candidates, {"encode": time.perf_counter() - start})
+
+
+def _refuse_unknown(npz: Npz, rows: range, masks: np.ndarray, classes: int) -> None:
+    unknown = (masks >= classes) & (masks != IGNORE)
+    if unknown.any():
+        i = int(unknown.any((1, 2)).argmax())
+        raise DatasetError(
+            f"{npz.path}: row {rows[i]} has the label {masks[i][unknown[i]][0]}, the scheme has {classes} classes; "
+            "name a scheme with all of them, or none"
+        )
