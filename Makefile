@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint soak clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   the whole pipeline on the shipped domain, at most 6 minutes on 2 cores"
 	@echo "make test   tests, lint and types"
+	@echo "make soak   20 minutes of kills at random moments, with the dataset compared after each"
 
 .venv/installed: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -29,6 +30,9 @@ lint: .venv/installed-dev
 
 test: lint
 	$(BIN)/pytest
+
+soak: .venv/installed-dev
+	$(BIN)/python tests/soak.py --minutes 20
 
 clean:
 	rm -rf .venv runs build *.egg-info

@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Callable
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +27,7 @@ from pipelines.sample_images import sample_images
 from pipelines.segment_images import segment_files
 from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
+from pipelines.status import status
 from pipelines.storage import StorageError, location
 from pipelines.tally import ranges
 from pipelines.train_ddpm import train_ddpm
@@ -71,9 +71,9 @@ Address = Annotated[
 ]
 
 
-def run_stage(name: str, recipe: Recipe, stage: Callable[[Recipe], Outcome] | None = None) -> None:
+def run_stage(name: str, recipe: Recipe) -> None:
     """Run one stage and say what it made."""
-    _tell(name, (stage or STAGES[name])(recipe))
+    _tell(name, STAGES[name](recipe))
 
 
 def _tell(name: str, outcome: Outcome) -> None:
@@ -100,6 +100,18 @@ for _name in [name for name in STAGES if name != "generate"]:
     app.command(_name)(_command(_name))
 
 
+@app.command("generate")
+def generate_command(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    address: Address = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
+) -> None:
+    """Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster."""
+    _tell("generate", generate(Recipe.load(recipe, _at(address, overrides)), repair=repair))
+    console.print(f"next: datasetddpm train {recipe}")
+
+
 @app.command("segment")
 def segment(
     recipe: RecipePath,
@@ -110,18 +122,6 @@ def segment(
 ) -> None:
     """Segment any image: its mask, an overlay, its uncertainty, and class shares as JSON."""
     _tell("segment", segment_files(Recipe.load(recipe, tuple(overrides or ())), images, out, fit))
-
-
-@app.command("generate")
-def generate_command(
-    recipe: RecipePath,
-    overrides: Overrides = None,
-    address: Address = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
-) -> None:
-    """Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster."""
-    run_stage("generate", Recipe.load(recipe, _at(address, overrides)), partial(generate, repair=repair))
-    console.print(f"next: datasetddpm train {recipe}")
 
 
 @app.command("run")
@@ -195,6 +195,13 @@ def verify(folder: Annotated[str, typer.Argument(help="A dataset's folder, a pat
     if damaged or missing:
         raise typer.Exit(1)
     console.print(f"{folder}: {len(shards.committed_units(where))} shards, all as written")
+
+
+@app.command("status")
+def status_command(folder: Annotated[str, typer.Argument(help="A dataset's folder, a path or a URL.")]) -> None:
+    """How far a dataset is, who makes it, and what failed: from its folder alone."""
+    for name, value in status(location(folder)).items():
+        console.print(f"{name + ':':10} {value}")
 
 
 def run_all(recipe: Recipe) -> None:

@@ -143,6 +143,7 @@ class GenerateSection(Section):
     samples: Count = 10_000  # candidates, before the filter
     unit_size: Count = 100  # candidates a unit, so a shard
     batch_size: Count = 25  # part of the recipe, since an image's last bits depend on it
+    threads: Count = 1  # of the processor, for a unit; likewise
     run_seed: Annotated[int, Field(ge=0)] = 0
     solver: Solver = "dpmsolver++"
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
