@@ -3,6 +3,7 @@
 from cluster.pool import Done, Failed, run_units
 from cluster.runtime import Cluster, ClusterError, Resources, connect, room_for
 from cluster.stopping import Stop, stop_on_signals
+from cluster.training import train_together
 
 __all__ = [
     "Cluster",
@@ -15,4 +16,5 @@ __all__ = [
     "room_for",
     "run_units",
     "stop_on_signals",
+    "train_together",
 ]
