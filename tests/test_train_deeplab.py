@@ -1,7 +1,6 @@
 """The stage itself; kills are real ones, of the command in a process of its own."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,13 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 from label import Scheme
 from pipelines import Recipe
-from pipelines.recipe import RecipeError
-from pipelines.shards import Candidate, Dataset, DatasetError, Sample, claim, class_pixels, pack, write_shard
+from pipelines.shards import Candidate, Dataset, Sample, claim, class_pixels, pack, write_shard
 from pipelines.train_deeplab import train
 from pipelines.training_log import CHECKPOINT
 
