@@ -31,6 +31,12 @@ class Raised:
 
     reason: str
     details: str
+    ends: bool = False  # whether it ends the run
+
+
+@dataclass(frozen=True)
+class Here:
+    """A machine had room for the actor, and its process runs."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Lost:
     details: str
 
 
-Answer = Built | Made[Any] | Raised | Lost
+Answer = Here | Built | Made[Any] | Raised | Lost
 
 
 @dataclass(frozen=True)
@@ -57,33 +63,45 @@ class Order:
     `paths` are the driver's import paths: Ray hands on no more than those of its script and working directory.
     """
 
-    builder: bytes
+    builder: bytes  # with the exceptions that end the run
     paths: tuple[str, ...]
     resources: Resources
 
     @classmethod
-    def of(cls, builder: Callable[[], Callable[[int], object]], resources: Resources) -> "Order":
-        return cls(ray.cloudpickle.dumps(builder), tuple(path for path in sys.path if path), resources)
+    def of(
+        cls,
+        builder: Callable[[], Callable[[int], object]],
+        resources: Resources,
+        ends: tuple[type[Exception], ...] = (),
+    ) -> "Order":
+        return cls(ray.cloudpickle.dumps((builder, ends)), tuple(path for path in sys.path if path), resources)
 
 
 class Actor:
     """One worker of the pool; an exception in its work becomes a `Raised`, and it stays alive."""
 
     _make: Callable[[int], object]
+    _ends: tuple[type[Exception], ...] = ()
+
+    @ray.method
+    def here(self) -> Here:
+        """The call's return is the actor's sign of life."""
+        return Here()
 
     @ray.method
     def build(self, order: Order) -> Built | Raised:
-        """Prepare the process and call the builder; the call's return is the actor's sign of life."""
+        """Prepare the process and call the builder."""
         _prepare(order)
-        return _attempt(lambda: self._build(order.builder))
+        return self._attempt(lambda: self._build(order.builder))
 
     @ray.method
     def make(self, unit: int) -> Made[object] | Raised:
         """Make one unit."""
-        return _attempt(lambda: self._timed(unit))
+        return self._attempt(lambda: self._timed(unit))
 
-    def _build(self, builder: bytes) -> Built:
-        self._make = ray.cloudpickle.loads(builder)()
+    def _build(self, content: bytes) -> Built:
+        builder, self._ends = ray.cloudpickle.loads(content)
+        self._make = builder()
         return Built()
 
     def _timed(self, unit: int) -> Made[object]:
@@ -91,12 +109,12 @@ class Actor:
         result = self._make(unit)
         return Made(result, time.perf_counter() - begin)
 
-
-def _attempt(step: Callable[[], T]) -> T | Raised:
-    try:
-        return step()
-    except Exception as error:  # the one place where an exception of the work becomes a failure of its unit
-        return Raised(f"{type(error).__name__}: {error}", traceback.format_exc())
+    def _attempt(self, step: Callable[[], T]) -> T | Raised:
+        try:
+            return step()
+        except Exception as error:  # the one place where an exception of the work becomes a failure of its unit
+            reason = f"{type(error).__name__}: {error}"
+            return Raised(reason, traceback.format_exc(), ends=isinstance(error, self._ends))
 
 
 def _prepare(order: Order) -> None:

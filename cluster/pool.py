@@ -6,114 +6,88 @@ tried again, and how often. A unit may be begun more than once; that it counts o
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import ray
 
-from cluster.actor import Actor, Answer, Lost, Made, Order, Raised, answer_of
+from cluster.actor import Answer, Built, Here, Lost, Made, Order, Raised, answer_of
+from cluster.places import Crew, Place, Trial
 from cluster.runtime import ClusterError, Resources, room_for
 from cluster.stopping import Stop
+from cluster.work import Done, Failed, Limits
 
 T = TypeVar("T")
 
 _STARTS = 3  # deaths in a row, of one place's actors while they build, that end a run in which nothing works
-_BACK_OFF = 0.5  # seconds before a lost actor is replaced; doubled by every start that fails
-_BACK_OFF_MOST = 30.0
-_HEARTBEAT = 1.0  # seconds after which the driver looks at its stop flag though no actor has answered
+_RAISES = 3  # units in a row that raise in one actor, after which it is replaced: its GPU may be at fault
+_HEARTBEAT = 1.0  # seconds after which the driver looks around though no actor has answered
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Done(Generic[T]):
-    """A unit that was made: the seconds are those of the try that succeeded, the attempts count it."""
-
-    unit: int
-    result: T
-    seconds: float
-    attempts: int
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A unit that was given up: the reason, in a sentence, and the traceback are those of its last attempt."""
-
-    unit: int
-    reason: str
-    traceback: str
-    attempts: int
 
 
 def run_units(
     builder: Callable[[], Callable[[int], T]],
     units: Iterable[int],
     *,
-    actors: int,
+    actors: int | None,
     resources: Resources,
     retries: int = 2,
     stop: Stop | None = None,
-    patience: float = 120.0,
+    limits: Limits | None = None,
+    crew: Crew | None = None,
 ) -> Generator[Done[T] | Failed, None, None]:
     """Make every unit on one of `actors` processes, each of which builds once; outcomes come as they are completed.
 
     `builder` is pickled and called in each process; what it returns makes one unit and returns a small result.
     OMP_NUM_THREADS is the actor's number of cores before anything of the builder is imported.
-    `units` is read as actors become free. A unit that raises, or whose process dies, is tried `retries` times more.
-    Once `stop` is requested no further unit is handed out, the current ones are finished, and the iterator ends:
-    a unit of which nothing was heard is unmade. Closing the iterator ends its actors at once.
+    Without a number of `actors` there are as many as the machines hold, more when machines join.
+    `units` is read as actors become free. A unit that raises, hangs, or whose process dies, is tried `retries`
+    times more, where possible in another place.
+    Once `stop` is requested no further unit is handed out, the current ones are finished within the grace, and
+    the iterator ends: a unit of which nothing was heard is unmade. Closing the iterator ends its actors at once.
+    `crew` is kept up to date for whoever shows progress.
 
-    ClusterError: the builder raised; actors keep dying before they are built; or after `patience` seconds
-    no machine of the cluster can hold even one.
+    ClusterError: the builder raised; actors keep dying before they are built; a unit raised what ends a run; or for
+    the length of the patience there was no actor, and no machine of the cluster can hold even one.
     """
-    if actors < 1 or retries < 0:
+    if (actors is not None and actors < 1) or retries < 0:
         raise ValueError(f"At least 1 actor and 0 retries are needed, these are {actors} and {retries}.")
     if not ray.is_initialized():
         raise ClusterError("There is no connection to Ray: call run_units inside `with connect():`.")
-    if (room := room_for(resources)) < actors:
+    room, limits = room_for(resources), limits or Limits()
+    if actors is not None and room < actors:
         _log.warning("The cluster has room for %d of %d actors, the others wait for machines to join.", room, actors)
-    order, places = Order.of(builder, resources), [_Place() for _ in range(actors)]
-    pool: _Pool[T] = _Pool(order, iter(units), places, retries + 1, stop or Stop(), patience)
+    order = Order.of(builder, resources, limits.ends)
+    pool: _Pool[T] = _Pool(order, iter(units), actors, retries + 1, stop or Stop(), limits, crew or Crew())
     return pool.outcomes()
-
-
-@dataclass(frozen=True)
-class _Trial:
-    unit: int
-    attempt: int = 1
-
-
-@dataclass
-class _Place:
-    """Where one actor at a time works: vacant without an actor, building without a trial, else making that trial."""
-
-    actor: Any = None  # Ray types the handle of an actor as one whose every attribute is Never
-    trial: _Trial | None = None
-    failed_starts: int = 0
-    start_at: float = 0.0
 
 
 @dataclass
 class _Pool(Generic[T]):
     order: Order
     units: Iterator[int]
-    places: list[_Place]
+    actors: int | None
     tries: int
     stop: Stop
-    patience: float
-    waiting: deque[_Trial] = field(default_factory=deque)
-    calls: dict[ray.ObjectRef, _Place] = field(default_factory=dict)  # oldest first: no actor is overlooked
-    patience_ends: float | None = None
+    limits: Limits
+    crew: Crew
+    places: list[Place] = field(default_factory=list)
+    waiting: deque[Trial] = field(default_factory=deque)
+    calls: dict[ray.ObjectRef, Place] = field(default_factory=dict)  # oldest first: no actor is overlooked
+    looked_at: float = -math.inf
+    patience_ends: float = math.inf
+    grace_ends: float = math.inf
 
     def outcomes(self) -> Generator[Done[T] | Failed, None, None]:
-        self.patience_ends = time.monotonic() + self.patience
         try:
             self._fill_places()
-            while self._has_waiting(1) or any(place.trial for place in self.places):
+            while self._goes_on():
                 outcome = self._next_outcome()
                 self._fill_places()
                 if outcome is not None:
@@ -121,60 +95,87 @@ class _Pool(Generic[T]):
         finally:
             for place in self.places:
                 self._vacate(place)
+            self._count()
+
+    def _goes_on(self) -> bool:
+        if self.stop.requested:
+            self.grace_ends = min(self.grace_ends, time.monotonic() + self.limits.grace)
+            if time.monotonic() >= self.grace_ends:
+                return False
+        return self._has_waiting(1) or any(place.trial for place in self.places)
 
     def _has_waiting(self, count: int) -> bool:
         """Whether at least so many units are there to be handed out; reads no more of them than that."""
         if self.stop.requested:
             return False
         missing = count - len(self.waiting)
-        self.waiting.extend(_Trial(unit) for unit in islice(self.units, max(0, missing)))
+        self.waiting.extend(Trial(unit) for unit in islice(self.units, max(0, missing)))
         return len(self.waiting) >= count
 
     def _fill_places(self) -> None:
         """Start an actor in every vacant place whose back-off is over, as long as there is a unit for it."""
-        building = sum(place.actor is not None and place.trial is None for place in self.places)
+        self._look_around()
+        coming = sum(place.phase in ("waiting", "building") for place in self.places)
         for place in self.places:
-            if place.actor is None and place.start_at <= time.monotonic() and self._has_waiting(building + 1):
-                self._start_actor(place)
-                building += 1
+            ready = place.phase == "vacant" and place.start_at <= time.monotonic()
+            if ready and self._has_waiting(coming + 1):
+                self.calls[place.start(self.order)] = place
+                coming += 1
+        self._count()
 
-    def _start_actor(self, place: _Place) -> None:
-        wanted = self.order.resources
-        place.actor = (
-            ray.remote(Actor)
-            .options(
-                num_cpus=wanted.cpus,
-                num_gpus=wanted.gpus,
-                memory=wanted.memory,
-                max_restarts=0,
-                max_task_retries=0,
-            )
-            .remote()
-        )
-        self.calls[place.actor.build.remote(self.order)] = place
+    def _look_around(self) -> None:
+        """At every heartbeat: what the machines hold, and whether to go on hoping for one."""
+        now = time.monotonic()
+        if now - self.looked_at < _HEARTBEAT:
+            return
+        self.looked_at, room = now, room_for(self.order.resources)
+        wanted = max(1, room) if self.actors is None else self.actors
+        self.places += [Place() for _ in range(wanted - len(self.places))]
+        for place in [p for p in self.places if p.phase in ("vacant", "waiting")][: len(self.places) - wanted]:
+            self._vacate(place)
+            self.places.remove(place)
+        if room or any(place.phase not in ("vacant", "waiting") for place in self.places):
+            self.patience_ends = now + self.limits.patience
+        self.patience_ends = min(self.patience_ends, now + self.limits.patience)
+        if now >= self.patience_ends:
+            raise ClusterError(f"No machine of the cluster can hold one actor, each asks for {self.order.resources}.")
+
+    def _count(self) -> None:
+        self.crew.waiting = sum(place.phase == "waiting" for place in self.places)
+        self.crew.alive = sum(place.phase not in ("vacant", "waiting") for place in self.places)
 
     def _next_outcome(self) -> Done[T] | Failed | None:
         """Wait for an actor's answer and act on it; None when it ended no unit, or none came for a while."""
-        self._lose_patience()
         pause = self._pause()
         if not self.calls:
             time.sleep(pause)
             return None
         ready, _ = ray.wait(list(self.calls), num_returns=1, timeout=pause, fetch_local=False)
-        if not ready:
+        if ready:
+            place, answer = self.calls.pop(ready[0]), answer_of(ready[0])
+        elif overdue := [place for place in self.places if place.deadline <= time.monotonic()]:
+            place, answer = overdue[0], Lost(f"it took longer than the {self.limits.unit:g} s it may take", "")
+        else:
             return None
-        place, answer = self.calls.pop(ready[0]), answer_of(ready[0])
-        outcome = self._after_build(place, answer) if place.trial is None else self._after_trial(place, answer)
+        outcome = self._after_trial(place, answer) if place.phase == "making" else self._after_start(place, answer)
         self._hand_out(place)
         return outcome
 
     def _pause(self) -> float:
         now = time.monotonic()
-        starts = [place.start_at - now for place in self.places if place.actor is None and place.start_at > now]
-        return min([_HEARTBEAT, *starts])
+        moments = [place.start_at for place in self.places if place.phase == "vacant"]
+        moments += [place.deadline for place in self.places] + [self.grace_ends]
+        return min([_HEARTBEAT, *(max(0.0, moment - now) for moment in moments if moment > now)])
 
-    def _after_build(self, place: _Place, answer: Answer) -> None:
+    def _after_start(self, place: Place, answer: Answer) -> None:
         match answer:
+            case Here() if not self._has_waiting(1):
+                self._vacate(place)
+            case Here():
+                self.calls[place.build(self.order, self.limits.unit)] = place
+            case Built():
+                place.failed_starts = 0
+                place.rest()
             case Raised(reason, details):
                 error = ClusterError(f"No actor can be built, the builder raised {reason}")
                 error.add_note(details)
@@ -186,46 +187,50 @@ class _Pool(Generic[T]):
                 if place.failed_starts >= _STARTS and not any(other.trial for other in self.places):
                     raise ClusterError(f"{_STARTS} actors in a row died while they were built, the last: {reason}")
             case _:
-                place.failed_starts = 0
-                self.patience_ends = None
+                raise AssertionError("an actor without a unit has made one")
 
-    def _after_trial(self, place: _Place, answer: Answer) -> Done[T] | Failed | None:
-        trial, place.trial = place.trial, None
+    def _after_trial(self, place: Place, answer: Answer) -> Done[T] | Failed | None:
+        trial = place.trial
         assert trial is not None, "an actor without a unit has made one"
         match answer:
             case Made(result, seconds):
+                place.raised = 0
+                place.rest()
                 return Done(trial.unit, result, seconds, trial.attempt)
             case Lost(reason, details):
                 self._vacate(place)
+            case Raised(reason, details, ends=True):
+                raise ClusterError(f"The run was stopped by unit {trial.unit}: {reason}")
             case Raised(reason, details):
-                pass
+                place.raised += 1
+                place.rest()
+                if place.raised % _RAISES == 0:
+                    self._vacate(place)
             case _:
                 raise AssertionError("an actor was built twice")
         if trial.attempt >= self.tries:
             return Failed(trial.unit, reason, details, trial.attempt)
         _log.warning("Unit %d, attempt %d of %d: %s", trial.unit, trial.attempt, self.tries, reason)
-        self.waiting.append(_Trial(trial.unit, trial.attempt + 1))
+        self.waiting.append(Trial(trial.unit, trial.attempt + 1, avoid=place))
         return None
 
-    def _hand_out(self, place: _Place) -> None:
+    def _hand_out(self, place: Place) -> None:
         """Give a free actor its next unit, or let it go: what is tried again finds an actor that is alive for sure."""
-        if place.actor is None:
+        if place.phase != "free":
             return
         if not self._has_waiting(1):
             self._vacate(place)
             return
-        place.trial = self.waiting.popleft()
-        self.calls[place.actor.make.remote(place.trial.unit)] = place
-
-    def _vacate(self, place: _Place) -> None:
-        if place.actor is not None and ray.is_initialized():
-            ray.kill(place.actor)
-        self.calls = {call: other for call, other in self.calls.items() if other is not place}
-        place.actor = place.trial = None
-        place.start_at = time.monotonic() + min(_BACK_OFF_MOST, _BACK_OFF * 2**place.failed_starts)
-
-    def _lose_patience(self) -> None:
-        if self.patience_ends is None or time.monotonic() < self.patience_ends:
+        if all(trial.avoid is place for trial in self.waiting):
+            self._has_waiting(len(self.waiting) + 1)
+        trial = next((trial for trial in self.waiting if trial.avoid is not place), None)
+        if trial is None and any(other.trial for other in self.places):  # that one takes it when it is free
+            self._vacate(place)
             return
-        if room_for(self.order.resources) == 0:
-            raise ClusterError(f"No machine of the cluster can hold one actor, each asks for {self.order.resources}.")
+        trial = trial or self.waiting[0]
+        self.waiting.remove(trial)
+        self.calls[place.make(trial, self.limits.unit)] = place
+
+    def _vacate(self, place: Place) -> None:
+        place.vacate()
+        self.calls = {call: other for call, other in self.calls.items() if other is not place}

@@ -5,8 +5,9 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -20,18 +21,26 @@ class ClusterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one actor reserves: cores, GPUs (a fraction shares one), bytes of memory.
+    """What one actor reserves: cores, GPUs (a fraction shares one), bytes of memory, and what a cluster names itself.
 
     A fixed number of cores is also the number of threads that the actor's numerical libraries use.
+    `labels` are those of the machines that an actor may be placed on.
     """
 
     cpus: float = 1
     gpus: float = 0
     memory: int | None = None
+    custom: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if min(self.cpus, self.gpus) < 0 or self.cpus == self.gpus == 0:
             raise ValueError(f"An actor needs a core or a GPU, or a part of one: {self} reserves neither.")
+
+    def options(self) -> dict[str, Any]:
+        """As Ray's options of an actor, which it never restarts by itself."""
+        asked = {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": self.memory, "resources": self.custom}
+        return asked | {"label_selector": self.labels, "max_restarts": 0, "max_task_retries": 0}
 
 
 @dataclass(frozen=True)
@@ -69,13 +78,14 @@ def connect(address: str = "local", *, cpus: int | None = None, gpus: int | None
 
 def room_for(resources: Resources) -> int:
     """How many such actors the machines of the connected cluster hold, whether or not they are busy now."""
-    return sum(_room_on(node["Resources"], resources) for node in ray.nodes() if node["Alive"])
+    return sum(_room_on(node, resources) for node in ray.nodes() if node["Alive"])
 
 
-def _room_on(node: dict[str, float], resources: Resources) -> int:
-    asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory or 0}
-    rooms = [int(node.get(name, 0) / amount + 1e-9) for name, amount in asked.items() if amount > 0]
-    return min(rooms)
+def _room_on(node: dict[str, Any], resources: Resources) -> int:
+    if any(node["Labels"].get(key) != value for key, value in resources.labels.items()):
+        return 0
+    asked = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory or 0, **resources.custom}
+    return min(int(node["Resources"].get(name, 0) / amount + 1e-9) for name, amount in asked.items() if amount > 0)
 
 
 def _start(cpus: int | None, gpus: int | None) -> None:

@@ -13,13 +13,13 @@ Augmentation = Literal["none", "strong", "strong_mirrored"]
 IGNORED = 255  # what turned-in corners of a mask hold
 
 
-def _strong(size: tuple[int, int]) -> list[v2.Transform]:
+def _strong(size: tuple[int, int]) -> Sequence[v2.Transform]:
     """Shape (a crop of 50 to 100 % of the area, turns, shears), light (brightness to hue), and blur."""
     return [
         v2.RandomResizedCrop(size, scale=(0.5, 1.0), ratio=(0.8, 1.25), antialias=True),
         v2.RandomAffine(
-            degrees=15,
-            shear=5,
+            degrees=[-15, 15],
+            shear=[-5, 5],
             interpolation=InterpolationMode.BILINEAR,
             fill={tv_tensors.Image: 0, tv_tensors.Mask: IGNORED},
         ),
@@ -28,7 +28,7 @@ def _strong(size: tuple[int, int]) -> list[v2.Transform]:
     ]
 
 
-AUGMENTATIONS: dict[Augmentation, Callable[[tuple[int, int]], list[v2.Transform]]] = {
+AUGMENTATIONS: dict[Augmentation, Callable[[tuple[int, int]], Sequence[v2.Transform]]] = {
     "none": lambda size: [],  # the published setting
     "strong": _strong,
     # not where a class is of one side, as "left eye"

@@ -101,7 +101,9 @@ class Trainee:
         if workers() > 1:
             synchronise_batch_norm(model)
         gpu = self.device.type == "cuda"
-        self.model = model.to(self.device, memory_format=torch.channels_last if gpu else torch.preserve_format)
+        self.model = model.to(self.device)
+        if gpu:
+            self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not in its stub
         self.average = copy.deepcopy(self.model) if settings.ema_decay else None
         self.optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
         self.done = 0  # steps

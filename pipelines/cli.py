@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from pipelines.export import FORMATS, export
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
 from pipelines.import_npz import import_npz
+from pipelines.lease import LeaseError
 from pipelines.progress import console
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.report import report_page, write_report
@@ -26,8 +28,11 @@ from pipelines.sample_images import sample_images
 from pipelines.segment_images import segment_files
 from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
+from pipelines.storage import StorageError, location
+from pipelines.tally import ranges
 from pipelines.train_ddpm import train_ddpm
 from pipelines.train_deeplab import train
+from pipelines.verification import damages, missing_units
 from pipelines.worker import dataset_folder
 
 app = typer.Typer(
@@ -38,6 +43,7 @@ app = typer.Typer(
 )
 
 USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, ImageError, InterpreterError, SchemeError)
+RUN_ERRORS = (ClusterError, LeaseError, StorageError)
 STAGES: dict[str, Callable[[Recipe], Outcome]] = {
     "train-ddpm": train_ddpm,
     "sample": sample_images,
@@ -60,9 +66,14 @@ RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The run's re
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a key, as generate.steps=50; repeatable.")]
 
 
-def run_stage(name: str, recipe: Recipe) -> None:
+Address = Annotated[
+    str | None, typer.Option(help="The Ray cluster: local, auto, host:6379 or ray://host:10001; cluster.address.")
+]
+
+
+def run_stage(name: str, recipe: Recipe, stage: Callable[[Recipe], Outcome] | None = None) -> None:
     """Run one stage and say what it made."""
-    _tell(name, STAGES[name](recipe))
+    _tell(name, (stage or STAGES[name])(recipe))
 
 
 def _tell(name: str, outcome: Outcome) -> None:
@@ -85,7 +96,7 @@ def _command(name: str) -> Callable[..., None]:
     return command
 
 
-for _name in STAGES:
+for _name in [name for name in STAGES if name != "generate"]:
     app.command(_name)(_command(_name))
 
 
@@ -101,10 +112,26 @@ def segment(
     _tell("segment", segment_files(Recipe.load(recipe, tuple(overrides or ())), images, out, fit))
 
 
+@app.command("generate")
+def generate_command(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    address: Address = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
+) -> None:
+    """Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster."""
+    run_stage("generate", Recipe.load(recipe, _at(address, overrides)), partial(generate, repair=repair))
+    console.print(f"next: datasetddpm train {recipe}")
+
+
 @app.command("run")
-def run(recipe: RecipePath, overrides: Overrides = None) -> None:
+def run(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
     """Run all stages of a recipe, from fit on, that are not done."""
-    run_all(Recipe.load(recipe, tuple(overrides or ())))
+    run_all(Recipe.load(recipe, _at(address, overrides)))
+
+
+def _at(address: str | None, overrides: list[str] | None) -> tuple[str, ...]:
+    return (*(overrides or ()), *([f'cluster.address="{address}"'] if address else []))
 
 
 @app.command("demo")
@@ -155,15 +182,19 @@ def export_command(
 
 
 @app.command("verify")
-def verify(folder: Annotated[Path, typer.Argument(help="A dataset's folder.")]) -> None:
-    """Read every byte of a dataset and compare it with the reports; exit code 1 when something is wrong."""
-    shards.open_dataset(folder)
-    mistakes = shards.verify(folder)
-    for mistake in mistakes:
-        console.print(f"[red]{mistake}[/red]")
-    if mistakes:
+def verify(folder: Annotated[str, typer.Argument(help="A dataset's folder, a path or a URL.")]) -> None:
+    """Read every byte of a dataset and compare it with the reports; exit code 1 when it is damaged or not whole."""
+    where = location(folder)
+    damaged, missing = damages(where), missing_units(where)
+    for damage in damaged:
+        console.print(f"[red]{damage}[/red]")
+    if missing:
+        console.print(f"[red]not made yet: units {ranges(missing)}; generate goes on with them[/red]")
+    if damaged:
+        console.print("`datasetddpm generate RECIPE --repair` makes them again")
+    if damaged or missing:
         raise typer.Exit(1)
-    console.print(f"{folder}: {len(shards.reports(folder))} shards, all as written")
+    console.print(f"{folder}: {len(shards.committed_units(where))} shards, all as written")
 
 
 def run_all(recipe: Recipe) -> None:
@@ -199,13 +230,13 @@ def score_table(recipe: Recipe) -> Table:
 
 
 def main() -> None:
-    """Entry point: mistakes of the user's end in one sentence and exit code 2, a cluster's in exit code 1."""
+    """Entry point: mistakes of the user's end in one sentence and exit code 2, those of machines in exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
         app()
     except USER_ERRORS as error:
         sys.exit(_say(error, code=2))
-    except ClusterError as error:
+    except RUN_ERRORS as error:
         sys.exit(_say(error, code=1))
 
 

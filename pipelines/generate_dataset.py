@@ -1,57 +1,137 @@
 """Stage generate: units over actors until every shard of the dataset is there."""
 
 import time
+from contextlib import closing
+from dataclasses import replace
 
-from cluster import Failed, Resources, connect, run_units, stop_on_signals
-from pipelines.progress import console, follow
-from pipelines.recipe import Recipe
-from pipelines.shards import committed_units, reports, write_index
-from pipelines.stage import Outcome, device
+from cluster import Crew, Failed, Gauges, Limits, Resources, connect, run_units, stop_on_signals
+from pipelines import storage
+from pipelines.lease import Lease, LeaseError, leased
+from pipelines.monitor import keep, shown
+from pipelines.progress import console
+from pipelines.recipe import ClusterSection, Recipe
+from pipelines.shards import committed_units, each_report, write_index
+from pipelines.stage import Outcome
+from pipelines.storage import StorageError
+from pipelines.tally import Failure, Tally, ranges
+from pipelines.verification import remove_damages, remove_temporaries, temporaries
 from pipelines.worker import Builder
 
 
-def generate(recipe: Recipe) -> Outcome:
-    """Make the units that are not committed yet; those that fail are named, and the others finished."""
+def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
+    """Make the units that are not committed yet; those that fail are named, and the others finished.
+
+    With `repair` every byte is read first, and what is damaged is removed and made again.
+    Raises LeaseError when another driver writes there, ClusterError and StorageError when there is no going on.
+    """
     start = time.perf_counter()
     builder = Builder.of(recipe)
-    missing = sorted(set(recipe.generate.units) - committed_units(builder.folder))
-    failures = _make(recipe, builder, missing) if missing else []
+    fresh, failures = False, []
+    if repair or _is_unfinished(recipe, builder):
+        with leased(builder.folder) as lease:
+            fresh, failures = _finish(recipe, builder, lease, repair=repair)
+    shards = kept = dropped = 0
+    for report in each_report(builder.folder):
+        shards, kept, dropped = shards + 1, kept + report.counts["kept"], dropped + report.counts["uncertain"]
+    what = f"{kept} labelled images in {shards} shards, {dropped} dropped as too uncertain"
+    return Outcome(what, builder.folder, time.perf_counter() - start, fresh, failures)
+
+
+def _missing(recipe: Recipe, builder: Builder) -> list[int]:
+    return sorted(set(recipe.generate.units) - committed_units(builder.folder))
+
+
+def _is_unfinished(recipe: Recipe, builder: Builder) -> bool:
+    indexed = "index.parquet" in storage.names(builder.folder)
+    return not indexed or bool(_missing(recipe, builder) or temporaries(builder.folder))
+
+
+def _finish(recipe: Recipe, builder: Builder, lease: Lease, *, repair: bool) -> tuple[bool, list[str]]:
+    """Whether anything was made, and what failed, one sentence each."""
+    folder = builder.folder
+    if left := remove_temporaries(folder):
+        console.print(f"generate: removed {len(left)} temporary files of a run that was killed")
+    for damage in remove_damages(folder) if repair else []:
+        console.print(f"generate: {damage}; removed")
+    missing = _missing(recipe, builder)
     if missing:
-        write_index(builder.folder)
-    made = reports(builder.folder)
-    kept, dropped = (sum(r.counts[reason] for r in made) for reason in ("kept", "uncertain"))
-    what = f"{kept} labelled images in {len(made)} shards, {dropped} dropped as too uncertain"
-    return Outcome(what, builder.folder, time.perf_counter() - start, bool(missing), failures)
+        storage.remove(folder / "index.parquet")  # it would not know the new shards, should this run be killed
+    try:
+        failures = _make(recipe, builder, missing, lease) if missing else []
+    finally:
+        remove_temporaries(folder)
+    write_index(folder)
+    return bool(missing), failures
 
 
-def _make(recipe: Recipe, builder: Builder, missing: list[int]) -> list[str]:
-    """Run the units; returns what failed, one sentence a unit."""
-    settings, failures, unheard = recipe.generate, [], set(missing)
-    gpus = float(device() == "cuda") if recipe.cluster.gpus == "auto" else recipe.cluster.gpus
-    actors = min(recipe.cluster.actors, len(missing))
-    with connect() as ray, stop_on_signals() as stop:
+def _make(recipe: Recipe, builder: Builder, missing: list[int], lease: Lease) -> list[str]:
+    """Run the units; returns what failed, one sentence a unit, and what was not begun."""
+    tally = Tally(len(recipe.generate.units), recipe.generate.samples)
+    tally.units_done = tally.units - len(missing)
+    tally.samples_done = tally.samples - sum(len(recipe.generate.seeds(unit)) for unit in missing)
+    try:
+        unheard = _run(recipe, builder, missing, lease, tally)
+        tally.ended = f"stopped before units {ranges(unheard)}" if unheard else "finished"
+    except BaseException as error:
+        tally.ended = f"stopped: {error or type(error).__name__}"
+        raise
+    finally:
+        keep(tally, builder.folder)
+    failures = [f"unit {f.unit} failed {f.attempts} times: {f.reason}" for f in tally.failures]
+    return [*failures, f"{tally.ended}; run it again to go on"] if unheard else failures
+
+
+def _run(recipe: Recipe, builder: Builder, missing: list[int], lease: Lease, tally: Tally) -> set[int]:
+    """Returns the units of which nothing was heard."""
+    settings, unheard, crew, batch_size = recipe.cluster, set(missing), Crew(), recipe.generate.batch_size
+    with connect(settings.address) as ray, stop_on_signals() as stop:
+        resources, gauges = resources_of(settings, ray.gpus), Gauges("datasetddpm")
         console.print(
-            f"generate: Ray at {ray.address}, {actors} actors for {len(missing)} of {len(settings.units)} units"
+            f"generate: Ray at {ray.address}, {settings.actors} actors for {len(missing)} of {tally.units} units"
         )
+
+        def look() -> None:
+            tally.alive, tally.waiting = crew.alive, crew.waiting
+            gauges.set(tally.numbers())
+
         outcomes = run_units(
-            builder,
+            replace(builder, device=device_of(settings, resources)),
             missing,
-            actors=actors,
-            resources=Resources(cpus=recipe.cluster.cpus, gpus=gpus),
-            retries=recipe.cluster.retries,
+            actors=None if settings.actors == "auto" else settings.actors,
+            resources=resources,
+            retries=settings.retries,
             stop=stop,
+            limits=Limits(settings.unit_seconds, settings.grace_seconds, settings.patience_seconds, (StorageError,)),
+            crew=crew,
         )
-        for outcome in follow(
-            outcomes,
-            sum(len(settings.seeds(unit)) for unit in missing),
-            "generate",
-            "images",
-            count=lambda o: len(settings.seeds(o.unit)),
-        ):
-            unheard.discard(outcome.unit)
-            if isinstance(outcome, Failed):
-                failures.append(f"unit {outcome.unit} failed {outcome.attempts} times: {outcome.reason}")
-                console.print(outcome.traceback)
-    if unheard:
-        failures.append(f"stopped before units {', '.join(map(str, sorted(unheard)))}; run it again to go on")
-    return failures
+        with closing(outcomes), shown(tally, builder.folder, look):
+            for outcome in outcomes:
+                if lease.lost:
+                    raise LeaseError(f"{builder.folder} was taken over by another driver; this one stops")
+                unheard.discard(outcome.unit)
+                if isinstance(outcome, Failed):
+                    tally.failures.append(Failure(outcome.unit, outcome.reason, outcome.attempts))
+                    console.print(outcome.traceback)
+                    keep(tally, builder.folder)
+                    continue
+                report = outcome.result
+                tally.add(sum(report.counts.values()), report.counts["kept"])
+                if report.batch_size is not None and report.batch_size < batch_size:
+                    console.print(
+                        f"generate: a GPU was out of memory, so the batch is {report.batch_size} in place of "
+                        f"{batch_size} on its actor; the samples made so say it"
+                    )
+                    batch_size = report.batch_size
+    return unheard
+
+
+def resources_of(settings: ClusterSection, gpus: float) -> Resources:
+    """What an actor asks of a cluster with so many GPUs: one of them, where the recipe leaves it open."""
+    asked = float(gpus > 0) if settings.gpus == "auto" else settings.gpus
+    memory = None if settings.memory_gib is None else int(settings.memory_gib * 2**30)
+    return Resources(settings.cpus, asked, memory, settings.resources, settings.labels)
+
+
+def device_of(settings: ClusterSection, resources: Resources) -> str:
+    """Where the networks run: on a GPU if one is reserved, unless the recipe says otherwise."""
+    return settings.device if settings.device != "auto" else "cuda" if resources.gpus else "cpu"

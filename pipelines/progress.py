@@ -63,11 +63,12 @@ def _in_lines(
             spoken, rate = now, done / (now - start)
             left = (total - done) / rate
             said = f" {note(item)}" if note(item) else ""
-            console.print(f"{what}: {done}/{total} {noun}, {rate:.1f} {noun}/s, {_duration(left)} left{said}")
+            console.print(f"{what}: {done}/{total} {noun}, {rate:.1f} {noun}/s, {duration(left)} left{said}")
         yield item
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words: 2 h 5 min, 3 min 20 s, 7 s."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

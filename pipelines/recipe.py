@@ -33,6 +33,7 @@ class PathsSection(Section):
     """Where things come from and go to."""
 
     out: Path  # everything that the run makes
+    dataset: Path | str | None = None  # where shards go, also as a URL, s3://bucket/folder; out/dataset
     denoiser: Path  # a .pt with [denoiser] flags, a Hub id, or a diffusers folder, which train-ddpm can make
     annotated: Path  # the few annotated images
     held_out: Path | None = None  # annotated images for evaluation only
@@ -159,12 +160,20 @@ class GenerateSection(Section):
 
 
 class ClusterSection(Section):
-    """Where units are made."""
+    """Where units are made, and how long things may take."""
 
-    actors: Count = 1
+    address: str = "local"  # auto: the cluster that a job runs in; or host:6379, ray://host:10001
+    actors: Count | Literal["auto"] = "auto"  # auto: as many as the machines hold, more as they join
     cpus: Annotated[float, Field(gt=0)] = 1  # an actor
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # an actor; auto: 1 where the machine has one
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # an actor; auto: 1 where the cluster has any
+    memory_gib: Annotated[float, Field(gt=0)] | None = None  # an actor
+    resources: dict[str, Annotated[float, Field(gt=0)]] = {}  # an actor; such as the cluster names itself
+    labels: dict[str, str] = {}  # of the machines that actors may be placed on
+    device: Literal["auto", "cuda", "cpu"] = "auto"  # auto: cuda where an actor reserves a GPU
     retries: Annotated[int, Field(ge=0)] = 2
+    unit_seconds: Annotated[float, Field(gt=0)] = 7200  # then a unit hangs, and is tried again
+    grace_seconds: Annotated[float, Field(ge=0)] = 25  # for current units, after SIGTERM or Ctrl-C
+    patience_seconds: Annotated[float, Field(gt=0)] = 120  # without any machine that could hold an actor
 
 
 class TrainSection(Section):
@@ -192,7 +201,7 @@ class TrainSection(Section):
     keep: Annotated[float, Field(gt=0, le=1)] = 1.0  # the most certain share of the whole dataset
     ignore_above: Annotated[float, Field(ge=0)] | None = None  # nats; of pixels, needs generate.uncertainty_maps
     corrupt_shards: Literal["stop", "skip"] = "stop"
-    checkpoint_every: Count | None = None  # steps, with a validation each; an epoch of the samples
+    checkpoint_every: Count | None = None  # steps, with a validation each; None: an epoch
     seeds: Annotated[list[int], Field(min_length=1)] = [0]  # one training each
     baseline: bool = False  # train the same network on the annotated images alone as well
     workers: Count = 1  # processes that share every batch; more than one run on Ray
@@ -207,6 +216,19 @@ class TrainSection(Section):
         return self
 
 
+class StudySection(Section):
+    """`datasetddpm study`: what is measured; each cell with every seed."""
+
+    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1]
+    parts: list[Literal["methods", "solvers", "amounts", "features"]] = ["methods", "solvers", "amounts", "features"]
+    solvers: dict[Solver, list[Count]] = {"ddim": [5, 10, 20, 50], "dpmsolver++": [5, 10, 20, 50], "ddpm": [250, 1000]}
+    portions: list[Share] = [0.0, 0.1, 0.25, 0.5]  # dropped as uncertain
+    samples: list[Count] = [250, 500, 1000, 2000, 4000, 8000]  # candidates
+    annotated: list[Count] = [5, 10, 20]  # images
+    feature_steps: list[int] = [50, 150, 250, 500]  # each alone,
+    feature_blocks: list[int] = [1, 2, 3, 4, 5, 6, 7]  # with each of these alone
+
+
 class Recipe(Section):
     """All of a run."""
 
@@ -219,10 +241,12 @@ class Recipe(Section):
     generate: GenerateSection = GenerateSection()
     cluster: ClusterSection = ClusterSection()
     train: TrainSection = TrainSection()
+    study: StudySection = StudySection()
 
     def resolved(self) -> "Recipe":
-        """The same with absolute paths; a Hub id stays what it is."""
-        paths = {name: path and path.resolve() for name, path in self.paths if name != "denoiser" or path.exists()}
+        """The same with absolute paths; Hub ids and URLs stay what they are."""
+        local = {name: path for name, path in self.paths if isinstance(path, Path)}
+        paths = {name: path.resolve() for name, path in local.items() if name != "denoiser" or path.exists()}
         return self.model_copy(update={"paths": self.paths.model_copy(update=paths)})
 
     @property
@@ -244,7 +268,7 @@ class Recipe(Section):
         if isinstance(tree.get("paths"), dict):
             home = str(path.resolve().parent)
             tree["paths"] = {
-                key: Path(value.replace("{recipe}", home)) if isinstance(value, str) else value
+                key: Path(value.replace("{recipe}", home)) if isinstance(value, str) and "://" not in value else value
                 for key, value in tree["paths"].items()
             }
         try:
@@ -262,6 +286,7 @@ SECTIONS: dict[str, type[Section]] = {
     "generate": GenerateSection,
     "cluster": ClusterSection,
     "train": TrainSection,
+    "study": StudySection,
 }
 
 

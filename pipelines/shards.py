@@ -1,4 +1,4 @@
-"""The shard contract: write and read it here and nowhere else.
+"""The shard contract: write and read it here and nowhere else. A folder is a local path, or an fsspec URL as a UPath.
 
 A unit's samples are `shard-000017.tar`; beside it `shard-000017.json` is its report, written last: it is the commit
 marker. `dataset.json` says what the whole directory is; a directory of another digest is refused.
@@ -8,17 +8,16 @@ Members of a tar, sorted by key (the seed as 12 digits), with nothing in them th
 which holds 255 * uncertainty / ln(classes).
 """
 
+import contextlib
 import hashlib
 import io
 import itertools
 import json
 import math
-import os
 import random
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,11 +25,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, UInt8
 from PIL import Image
-from webdataset.compat import WebDataset
 from webdataset.filters import shuffle
+from webdataset.pipeline import DataPipeline
 from webdataset.shardlists import split_by_node
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import Scheme
+from pipelines import storage
+from pipelines.storage import Location
+
+_INDEX = pa.schema(
+    {
+        "shard": pa.string(),
+        "seed": pa.int64(),
+        "kept": pa.bool_(),
+        "uncertainty": pa.float64(),
+        "class_pixels": pa.list_(pa.int64()),
+    }
+)
 
 
 class DatasetError(ValueError):
@@ -70,11 +82,16 @@ class Report:
     bytes: int
     sha256: str
     candidates: list[Candidate]
+    batch_size: int | None = None  # where a GPU had no memory for the recipe's
 
     @classmethod
-    def read(cls, path: Path) -> "Report":
+    def read(cls, path: Location) -> "Report":
+        return cls.parse(storage.read(path).decode(), path)
+
+    @classmethod
+    def parse(cls, content: str, path: Location) -> "Report":
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(content)
             candidates = [Candidate(**c) for c in record.pop("candidates")]
             return cls(**record, candidates=candidates)
         except (ValueError, TypeError, KeyError) as error:
@@ -98,72 +115,108 @@ class Dataset:
         return Scheme(tuple(self.names), tuple((r, g, b) for r, g, b in self.colors))
 
 
-def shard_path(folder: Path, unit: int) -> Path:
+def shard_path(folder: Location, unit: int) -> Location:
     return folder / f"shard-{unit:06d}.tar"
 
 
-def claim(folder: Path, dataset: Dataset) -> None:
-    """Make `folder` the home of `dataset`. Raises DatasetError when it is another's."""
-    path = folder / "dataset.json"
-    if path.is_file():
-        there = open_dataset(folder)
-        if there.digest != dataset.digest:
-            raise DatasetError(
-                f"{folder} holds a dataset of another recipe or model ({there.digest[:12]}, this one is "
-                f"{dataset.digest[:12]}); name another paths.out, or remove that folder"
-            )
-        return
+def claim(folder: Location, dataset: Dataset) -> None:
+    """Make `folder` the home of `dataset`; of two that try at once one comes first.
+
+    Raises DatasetError when it is another's, StorageError when nothing can be written there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, (json.dumps(asdict(dataset), indent=2) + "\n").encode())
+    if "dataset.json" not in storage.names(folder):
+        with contextlib.suppress(FileExistsError):
+            storage.write_new(folder / "dataset.json", (json.dumps(asdict(dataset), indent=2) + "\n").encode())
+    there = open_dataset(folder)
+    if there.digest != dataset.digest:
+        raise DatasetError(
+            f"{folder} holds a dataset of another recipe or model ({there.digest[:12]}, this one is "
+            f"{dataset.digest[:12]}); name another paths.out, or remove that folder"
+        )
 
 
-def open_dataset(folder: Path) -> Dataset:
+def open_dataset(folder: Location) -> Dataset:
     """Read dataset.json. Raises DatasetError when the folder holds none."""
     path = folder / "dataset.json"
-    if not path.is_file():
-        raise DatasetError(f"{folder} holds no dataset.json; generate a dataset there first")
     try:
-        return Dataset(**json.loads(path.read_text()))
+        return Dataset(**json.loads(storage.read(path)))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(f"{folder} holds no dataset.json; generate a dataset there first") from error
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{path} does not describe a dataset ({error})") from error
 
 
-def reports(folder: Path) -> list[Report]:
+def reports(folder: Location) -> list[Report]:
     """The reports of all committed shards, by unit."""
-    return [Report.read(path) for path in sorted(folder.glob("shard-*.json"))]
+    return list(each_report(folder))
 
 
-def committed_units(folder: Path) -> set[int]:
-    """Units whose report is there; one listing of the folder."""
-    return {int(name.stem.removeprefix("shard-")) for name in folder.glob("shard-*.json")}
+def each_report(folder: Location) -> Iterator[Report]:
+    """The same one by one: all reports of a large dataset are gigabytes in memory."""
+    paths = [folder / name for name in sorted(storage.names(folder)) if is_report(name)]
+    for path, content in zip(paths, storage.read_all(paths), strict=True):
+        yield Report.parse(content.decode(), path)
+
+
+def is_report(name: str) -> bool:
+    return name.startswith("shard-") and name.endswith(".json")
+
+
+def unit_of(name: str) -> int:
+    """The unit of a shard or a report, by its file's name."""
+    return int(name.partition(".")[0].removeprefix("shard-"))
+
+
+def committed_units(folder: Location) -> set[int]:
+    """Units whose report is there, and the shard it speaks of; one listing of the folder."""
+    there = storage.names(folder)
+    return {unit_of(name) for name in there if is_report(name) and name.replace(".json", ".tar") in there}
 
 
 def write_shard(
-    folder: Path, unit: int, digest: str, tar: bytes, candidates: list[Candidate], seconds: dict[str, float]
+    folder: Location,
+    unit: int,
+    digest: str,
+    tar: bytes,
+    candidates: list[Candidate],
+    seconds: dict[str, float],
+    *,
+    batch_size: int | None = None,
 ) -> Report:
-    """Commit a unit: tar first, report last, each under a temporary name until it is whole on disk."""
+    """Commit a unit: tar first, report last, each visible only when it is whole.
+
+    Raises StorageError when the storage does not take it.
+    """
     path = shard_path(folder, unit)
-    _write_whole(path, tar)
+    storage.write_whole(path, tar)
     kept = sum(c.kept for c in candidates)
     counts = {"kept": kept, "uncertain": len(candidates) - kept}
-    report = Report(unit, digest, counts, seconds, len(tar), hashlib.sha256(tar).hexdigest(), candidates)
-    _write_whole(path.with_suffix(".json"), (json.dumps(asdict(report)) + "\n").encode())
+    sha256 = hashlib.sha256(tar).hexdigest()
+    report = Report(unit, digest, counts, seconds, len(tar), sha256, candidates, batch_size)
+    storage.write_whole(path.with_suffix(".json"), (json.dumps(asdict(report)) + "\n").encode())
     return report
 
 
 def pack(samples: Iterable[Sample], scheme: Scheme) -> bytes:
     """The tar of these samples; the same samples give the same bytes."""
+    return tar_of({sample.seed: encode(sample, scheme) for sample in samples})
+
+
+def tar_of(encoded: Mapping[int, Mapping[str, bytes]]) -> bytes:
+    """The tar of encoded samples by their seeds."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for sample in sorted(samples, key=lambda s: s.seed):
-            for suffix, content in _members(sample, scheme).items():
-                member = tarfile.TarInfo(f"{sample.seed:012d}.{suffix}")
+        for seed, members in sorted(encoded.items()):
+            for suffix, content in members.items():
+                member = tarfile.TarInfo(f"{seed:012d}.{suffix}")
                 member.size, member.mode = len(content), 0o644
                 tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
 
-def _members(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
+def encode(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
+    """A sample's files by their suffix, in the order of the tar."""
     record = {
         "seed": sample.seed,
         "uncertainty": sample.uncertainty,
@@ -196,25 +249,12 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Nobody ever sees a part of it: a temporary file of this process, synced, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_shards(folder: Path) -> Iterator[Sample]:
+def read_shards(folder: Location) -> Iterator[Sample]:
     """Yield the samples of all committed shards in the order of units and seeds."""
     yield from _read(checked_shards(folder))
 
 
-def stream(folder: Path, *, seed: int, buffer: int = 2000) -> Iterator[Sample]:
+def stream(folder: Location, *, seed: int, buffer: int = 2000) -> Iterator[Sample]:
     """Yield samples without end, each epoch in an order of its own: shards shuffled, then samples within a buffer."""
     paths = checked_shards(folder)
     for epoch in itertools.count():
@@ -222,17 +262,17 @@ def stream(folder: Path, *, seed: int, buffer: int = 2000) -> Iterator[Sample]:
         yield from _read(rng.sample(paths, len(paths)), shuffle(buffer, rng=rng, initial=buffer))
 
 
-def checked_shards(folder: Path) -> list[Path]:
+def checked_shards(folder: Location) -> list[Location]:
     """The tars of all committed units. Raises DatasetError for one that is not as long as its report says.
 
     A tar that is cut at a member's border reads without any error, so the length is looked at first.
     """
-    paths = []
-    for report in reports(folder):
+    paths, sizes = [], storage.sizes(folder)
+    for report in each_report(folder):
         path = shard_path(folder, report.unit)
-        if not path.is_file() or path.stat().st_size != report.bytes:
+        if sizes.get(path.name) != report.bytes:
             raise DatasetError(
-                f"{path} is missing or not as long as its report says; delete the report, generate again"
+                f"{path} is missing or not as long as its report says; run `datasetddpm generate` with --repair"
             )
         paths.append(path)
     if not paths:
@@ -240,33 +280,28 @@ def checked_shards(folder: Path) -> list[Path]:
     return paths
 
 
-def _read(paths: list[Path], *stages: Any) -> Iterator[Sample]:
-    urls = [str(path) for path in paths]
-    dataset = WebDataset(urls, shardshuffle=False, nodesplitter=split_by_node, empty_check=False)
-    for record in dataset.compose(*stages):
+def _read(paths: list[Location], *stages: Any) -> Iterator[Sample]:
+    opened = ({"url": str(path), "stream": io.BytesIO(storage.read(path))} for path in split_by_node(paths))
+    dataset = DataPipeline(lambda: opened, tar_file_expander, group_by_keys, *stages)
+    for record in dataset:
         yield _sample(record)
 
 
-def verify(folder: Path) -> list[str]:
-    """What is wrong with the shards, one sentence each: every byte is read and compared with the reports."""
-    mistakes = []
-    for report in reports(folder):
-        path = shard_path(folder, report.unit)
-        if not path.is_file():
-            mistakes.append(f"{path.name} is missing, its report is there")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != report.sha256:
-            mistakes.append(f"{path.name} is not what was written: its sha256 differs from the report's")
-    return mistakes
-
-
-def write_index(folder: Path) -> Path:
-    """Write index.parquet: one row a candidate, dropped ones included."""
-    rows = [{"shard": shard_path(folder, r.unit).name, **asdict(c)} for r in reports(folder) for c in r.candidates]
-    path = folder / "index.parquet"
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
-    _write_whole(path, buffer.getvalue())
+def write_index(folder: Location) -> Location:
+    """Write index.parquet: one row a candidate, dropped ones included; a report at a time is in memory."""
+    path, buffer = folder / "index.parquet", io.BytesIO()
+    with pq.ParquetWriter(buffer, _INDEX) as writer:
+        for several in _chunks(each_report(folder), 256):
+            rows = [{"shard": shard_path(folder, r.unit).name, **asdict(c)} for r in several for c in r.candidates]
+            writer.write_table(pa.Table.from_pylist(rows, _INDEX))
+    storage.write_whole(path, buffer.getvalue())
     return path
+
+
+def _chunks(items: Iterable[Report], size: int) -> Iterator[list[Report]]:
+    rest = iter(items)
+    while several := list(itertools.islice(rest, size)):
+        yield several
 
 
 def _sample(record: dict[str, Any]) -> Sample:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pipelines.recipe import RecipeError, digest_of
+from pipelines.storage import Location
 
 RECORD = "stage.json"
 
@@ -20,7 +21,7 @@ class Outcome:
     """What a stage ended with."""
 
     what: str  # a clause for people: "an interpreter of 10 members"
-    where: Path
+    where: Location
     seconds: float
     fresh: bool  # false where it was found, not made
     failures: list[str] = field(default_factory=list)

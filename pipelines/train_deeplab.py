@@ -22,12 +22,14 @@ from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError, TrainSection
 from pipelines.shards import open_dataset, read_shards
 from pipelines.stage import Outcome, Record, device
+from pipelines.storage import Location
 from pipelines.training_data import AnnotatedData, Batch, Part, ShardData, batched, shard_data
 from pipelines.training_log import Curve, History
-from pipelines.worker import dataset_folder
+from pipelines.worker import dataset_folder, open_denoiser
 
 Source = Literal["synthetic", "annotated"]
 _BATCH = 10  # of validation
+_MOST_CHECKPOINTS = 100  # where an epoch is a step or two
 _NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "worker_retries"}
 
 
@@ -63,11 +65,12 @@ class Job:
         return {"settings": settings, "seed": self.seed, "data": self.data.record, "validation": found}
 
 
-def train(recipe: Recipe) -> Outcome:
+def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     """Train one network for each seed and source; those that are there already are left alone."""
     recipe = recipe.resolved()
+    wanted: list[Source] = [only] if only else sources(recipe)
     fresh, seconds, skipped = False, 0.0, 0
-    for job in _jobs(recipe):
+    for job in _jobs(recipe, wanted):
         record = Record.of(job.folder, job.inputs)
         if not record.found():
             fresh = True
@@ -76,43 +79,68 @@ def train(recipe: Recipe) -> Outcome:
             History.forget(job.folder)
         seconds += record.seconds
         skipped = max(skipped, record.results["skipped_shards"])
-    networks = len(recipe.train.seeds) * len(sources(recipe))
+    networks = len(recipe.train.seeds) * len(wanted)
     what = f"{networks} DeepLab{recipe.train.variant.upper()} networks"
     if skipped:
         what += f", {skipped} corrupt shards left out,"
     return Outcome(what, recipe.paths.out / "deeplab", seconds, fresh)
 
 
-def stored_size(folder: Path) -> tuple[int, int]:
+def stored_size(folder: Location) -> tuple[int, int]:
     """Height and width of the dataset's images."""
     first = next(read_shards(folder))
     return first.mask.shape[0], first.mask.shape[1]
 
 
-def _jobs(recipe: Recipe) -> list[Job]:
+def _jobs(recipe: Recipe, wanted: list[Source]) -> list[Job]:
     """Every training of the recipe. All that is read is checked here, before the first one starts."""
-    settings, folder = recipe.train, dataset_folder(recipe)
-    names = open_dataset(folder).names
-    shards = shard_data(folder, keep=settings.keep, ignore_above=settings.ignore_above, corrupt=settings.corrupt_shards)
-    size = stored_size(folder)
+    settings, data = recipe.train, _data(recipe, wanted)
+    names, size = data.names, data.size
     validation = recipe.paths.validation and open_annotations(recipe, recipe.paths.validation, size)
-    few = annotated_few(recipe, size) if settings.baseline else None
-    for what, found in (("paths.validation", validation), ("paths.annotated", few)):
-        if found and list(found.scheme.names) != names:
-            raise RecipeError(_other_classes(what, found.scheme.names, names))
+    if validation and list(validation.scheme.names) != names:
+        raise RecipeError(_other_classes("paths.validation", validation.scheme.names, names))
     if recipe.classes and recipe.classes.names != names:
         raise RecipeError(_other_classes("[classes]", recipe.classes.names, names))
-    data = {"synthetic": shards, "annotated": few and AnnotatedData(few)}
     seen = settings.batch_size * settings.accumulate  # samples a step
-    steps = max(1, round(settings.epochs * len(shards) / seen)) if settings.epochs else settings.steps
-    every = settings.checkpoint_every or max(1, round(len(shards) / seen))
+    epoch = max(len(found) for found in data.by_source.values())
+    steps = max(1, round(settings.epochs * epoch / seen)) if settings.epochs else settings.steps
+    every = settings.checkpoint_every or max(1, round(epoch / seen), steps // _MOST_CHECKPOINTS)
     jobs = []
     for seed in settings.seeds:
-        for source in sources(recipe):
-            where, training = network_folder(recipe, source, seed), _training(settings, steps, data[source], seed)
-            jobs.append(Job(settings, seed, where, names, data[source], validation, training, every))
+        for source, found in data.by_source.items():
+            where, training = network_folder(recipe, source, seed), _training(settings, steps, found, seed)
+            jobs.append(Job(settings, seed, where, names, found, validation, training, every))
     _build(jobs[0])
     return jobs
+
+
+@dataclass(frozen=True)
+class _Data:
+    names: list[str]  # of the classes
+    size: tuple[int, int]  # height and width of the images
+    by_source: dict[Source, ShardData | AnnotatedData]
+
+
+def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
+    """Open what the networks are trained on. The shards say classes and size; without them the denoiser does."""
+    settings, found = recipe.train, {}
+    names, size = None, None
+    if "synthetic" in wanted:
+        folder = dataset_folder(recipe)
+        names = open_dataset(folder).names
+        found["synthetic"] = shard_data(
+            folder, keep=settings.keep, ignore_above=settings.ignore_above, corrupt=settings.corrupt_shards
+        )
+        size = stored_size(folder)
+    if "annotated" in wanted:
+        few = annotated_few(recipe, size or open_denoiser(recipe, "cpu").image_shape[1:])
+        if names and list(few.scheme.names) != names:
+            raise RecipeError(_other_classes("paths.annotated", few.scheme.names, names))
+        names, size = list(few.scheme.names), few.masks.shape[1:]
+        found["annotated"] = AnnotatedData(few)
+    assert names is not None
+    assert size is not None
+    return _Data(names, (size[0], size[1]), found)
 
 
 def _other_classes(what: str, came: Any, names: list[str]) -> str:

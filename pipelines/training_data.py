@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +24,10 @@ from webdataset.pipeline import DataPipeline
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import IGNORE, Annotations
-from pipelines.shards import DatasetError, Report, class_pixels, reports, shard_path
+from pipelines import storage
+from pipelines.shards import DatasetError, Report, class_pixels, is_report, open_dataset, shard_path, unit_of
+from pipelines.storage import Location
+from pipelines.verification import damages
 
 Pair = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]
 Batch = tuple[UInt8[np.ndarray, "b h w 3"], UInt8[np.ndarray, "b h w"]]
@@ -55,7 +57,7 @@ class Part:
 class ShardData:
     """The samples of a dataset that training sees."""
 
-    folder: Path
+    folder: Location
     reports: tuple[Report, ...]  # of whole shards
     skipped: tuple[str, ...]  # what is wrong with each of the others
     seeds: frozenset[int]
@@ -96,7 +98,7 @@ class ShardData:
 
     def _open(self, report: Report) -> dict[str, Any]:
         path = shard_path(self.folder, report.unit)
-        return {"url": str(path), "stream": io.BytesIO(path.read_bytes())}
+        return {"url": str(path), "stream": io.BytesIO(storage.read(path))}
 
     def _drop(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         return (record for record in records if int(record["__key__"]) in self.seeds)
@@ -140,44 +142,30 @@ class AnnotatedData:
 
 
 def shard_data(
-    folder: Path, *, keep: float = 1.0, ignore_above: float | None = None, corrupt: Corrupt = "stop"
+    folder: Location, *, keep: float = 1.0, ignore_above: float | None = None, corrupt: Corrupt = "stop"
 ) -> ShardData:
     """The dataset's samples, after every byte of it was compared with the reports.
 
     `keep` is the share of the kept samples that training sees, the most certain ones of the whole dataset. A shard
     that is not what its report says is named in a DatasetError, or left out and counted where corrupt is "skip".
     """
-    sound, skipped = [], []
-    for report in reports(folder):
-        mistake = _mistake(folder, report)
-        if mistake and corrupt == "stop":
-            raise DatasetError(
-                f'{mistake}; delete its report and generate again, or train without it by train.corrupt_shards="skip"'
-            )
-        if mistake:
-            skipped.append(mistake)
-        else:
-            sound.append(report)
+    open_dataset(folder)
+    committed = {unit_of(name): folder / name for name in storage.names(folder) if is_report(name)}
+    damaged = {found.unit: str(found) for found in damages(folder) if found.unit in committed}
+    if damaged and corrupt == "stop":
+        raise DatasetError(
+            f"{folder}: {'; '.join(damaged.values())}; run `datasetddpm generate` with --repair, or train without by "
+            'train.corrupt_shards = "skip"'
+        )
+    sound = [Report.read(path) for unit, path in sorted(committed.items()) if unit not in damaged]
     certain = sorted((c.uncertainty, c.seed) for r in sound for c in r.candidates if c.kept)
     if not certain:
         raise DatasetError(f"{folder} holds no sound shards with samples; generate a dataset there first")
     seeds = frozenset(seed for _, seed in certain[: math.ceil(keep * len(certain) - 1e-9)])
-    data = ShardData(folder, tuple(sound), tuple(skipped), seeds, ignore_above)
+    data = ShardData(folder, tuple(sound), tuple(damaged.values()), seeds, ignore_above)
     if ignore_above is not None:
         _check_maps(data)
     return data
-
-
-def _mistake(folder: Path, report: Report) -> str | None:
-    path = shard_path(folder, report.unit)
-    if not path.is_file():
-        return f"{path} is missing, its report is there"
-    content = path.read_bytes()
-    if len(content) != report.bytes:
-        return f"{path} has {len(content)} bytes where its report says {report.bytes}"
-    if hashlib.sha256(content).hexdigest() != report.sha256:
-        return f"{path} is not what was written: its sha256 differs from the report's"
-    return None
 
 
 def _check_maps(data: ShardData) -> None:

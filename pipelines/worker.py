@@ -1,27 +1,33 @@
 """What an actor does: build the models once, then make units. It needs no Ray: `build(...)(0)` makes unit 0 here."""
 
+import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from generate import Denoiser, sample, spaced_timesteps
 from label import FILTERS, DenoiserFeatures, Interpreter, Labels
+from pipelines.halving import Halving
 from pipelines.recipe import GenerateSection, Recipe, RecipeError, digest_of
-from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, pack, write_shard
+from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, encode, tar_of, write_shard
+from pipelines.storage import Location, location
 
 
 def interpreter_folder(recipe: Recipe) -> Path:
     return recipe.paths.out / "interpreter"
 
 
-def dataset_folder(recipe: Recipe) -> Path:
-    return recipe.paths.out / "dataset"
+def dataset_folder(recipe: Recipe) -> Location:
+    return location(recipe.paths.dataset or recipe.paths.out / "dataset")
 
 
 def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
@@ -49,9 +55,10 @@ class Models:
 class Builder:
     """Picklable; called on an actor, it opens the models and returns make(unit)."""
 
-    folder: Path  # of the dataset
+    folder: Location  # of the dataset
     recipe: Recipe  # its paths absolute, since an actor has another working directory
     dataset: Dataset
+    device: str | None = None  # the GPU if there is one
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Builder":
@@ -70,8 +77,18 @@ class Builder:
         return cls(folder, recipe, dataset)
 
     def __call__(self) -> Callable[[int], Report]:
-        models = Models.of(self.recipe, "cuda" if torch.cuda.is_available() else "cpu")
-        return lambda unit: make_unit(unit, models, self.recipe.generate, self.dataset, self.folder)
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(
+                f"{socket.gethostname()} shows this process no CUDA device, though one is needed; "
+                'repair its driver, or set cluster.device = "cpu"'
+            )
+        models = Models.of(self.recipe, device)
+        settings = self.recipe.generate
+        return Halving(
+            lambda unit, size: make_unit(unit, models, settings, self.dataset, self.folder, batch_size=size),
+            settings.batch_size,
+        )
 
 
 def describe(models: Models, settings: GenerateSection) -> Dataset:
@@ -88,30 +105,34 @@ def describe(models: Models, settings: GenerateSection) -> Dataset:
     return Dataset(**what, versions=versions, digest=digest_of(what))
 
 
-def make_unit(unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Path) -> Report:
-    """Sample, label, filter and commit one unit."""
-    clock = _Clock()
-    images, labels = [], []
-    for batch in sample(
-        models.denoiser,
-        settings.seeds(unit),
-        run_seed=settings.run_seed,
-        solver=settings.solver,
-        steps=settings.steps,
-        batch_size=settings.batch_size,
-    ):
-        clock.lap("sample")
-        images.append(batch)
-        labels.append(models.interpreter.predict(batch))  # of the 8-bit image, so that it can be computed again
-        clock.lap("label")
-    made = _samples(settings, unit, dataset, np.concatenate(images), _joined(labels))
+def make_unit(
+    unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, *, batch_size: int
+) -> Report:
+    """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
+    clock, seeds, scheme = _Clock(), iter(settings.seeds(unit)), dataset.scheme
+    made: list[Sample] = []
+    with ThreadPoolExecutor(1) as encoder:  # images are encoded while the next ones are sampled
+        encoded: list[Future[dict[str, bytes]]] = []
+        for images in sample(
+            models.denoiser,
+            settings.seeds(unit),
+            run_seed=settings.run_seed,
+            solver=settings.solver,
+            steps=settings.steps,
+            batch_size=batch_size,
+        ):
+            clock.lap("sample")
+            labels = models.interpreter.predict(images)  # of 8-bit images, so that it can be computed again
+            labelled = _samples(settings, dataset, list(islice(seeds, len(images))), images, labels, batch_size)
+            made += labelled
+            encoded += [encoder.submit(encode, each, scheme) for each in labelled]
+            clock.lap("label")
     kept = set(FILTERS[settings.filter](torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
-    candidates = [
-        Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, dataset.scheme)) for i, s in enumerate(made)
-    ]
-    tar = pack([s for i, s in enumerate(made) if i in kept], dataset.scheme)
+    tar = tar_of({each.seed: encoded[i].result() for i, each in enumerate(made) if i in kept})
+    candidates = [Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, scheme)) for i, s in enumerate(made)]
     clock.lap("encode")
-    return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds)
+    other = None if batch_size == settings.batch_size else batch_size
+    return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
 
 
 class _Clock:
@@ -127,22 +148,21 @@ class _Clock:
         self._last = now
 
 
-def _joined(labels: list[Labels]) -> Labels:
-    return Labels(
-        np.concatenate([batch.masks for batch in labels]),
-        np.concatenate([batch.uncertainty for batch in labels]),
-        np.concatenate([batch.pixel_uncertainty for batch in labels]),
-    )
-
-
 def _samples(
-    settings: GenerateSection, unit: int, dataset: Dataset, images: np.ndarray, labels: Labels
+    settings: GenerateSection,
+    dataset: Dataset,
+    seeds: list[int],
+    images: UInt8[np.ndarray, "b h w 3"],
+    labels: Labels,
+    batch_size: int,
 ) -> list[Sample]:
     provenance: dict[str, Any] = {"solver": settings.solver, "steps": settings.steps, "dataset": dataset.digest}
+    if batch_size != settings.batch_size:
+        provenance["batch_size"] = batch_size
     doubts = labels.pixel_uncertainty if settings.uncertainty_maps else [None] * len(images)
     return [
         Sample(seed, image, mask, float(uncertainty), provenance, doubt)
         for seed, image, mask, uncertainty, doubt in zip(
-            settings.seeds(unit), images, labels.masks, labels.uncertainty, doubts, strict=True
+            seeds, images, labels.masks, labels.uncertainty, doubts, strict=True
         )
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 
-from cluster import ClusterError, Done, Failed, Resources, Stop, run_units
+from cluster import ClusterError, Crew, Done, Failed, Limits, Resources, Stop, run_units
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -29,6 +29,8 @@ class Squares:
     kills_once: tuple[int, ...] = ()
     waits: tuple[int, ...] = ()
     unpicklable: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+    spoiled: int | None = None  # the GPU on which everything raises
 
     def __call__(self) -> Callable[[int], Any]:
         self.note("built")
@@ -41,6 +43,12 @@ class Squares:
             raise ArithmeticError(f"{unit} has no square today")
         if unit in self.kills or (unit in self.kills_once and first):
             os.kill(os.getpid(), signal.SIGKILL)
+        if unit in self.ends:
+            raise TimeoutError("the disk is full")
+        if self.spoiled is not None and ray.get_gpu_ids() == [self.spoiled]:
+            raise ArithmeticError("this GPU is broken")
+        if self.spoiled is not None:
+            time.sleep(0.05)
         while unit in self.waits and not (self.notes / "go").exists():
             time.sleep(0.02)
         return threading.Lock() if unit in self.unpicklable else unit * unit
@@ -63,6 +71,10 @@ class Environment:
         return lambda unit: [os.environ.get(name) for name in self.names]
 
 
+def squares_in_memory() -> Callable[[int], int]:
+    return lambda unit: unit * unit
+
+
 def raise_while_building() -> Callable[[int], int]:
     raise FileNotFoundError("no weights at /nowhere.pt")
 
@@ -73,7 +85,7 @@ def die_while_building() -> Callable[[int], int]:
 
 @pytest.fixture(autouse=True)
 def short_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.pool._BACK_OFF", 0.01)
+    monkeypatch.setattr("cluster.places.BACK_OFF", 0.01)
 
 
 @pytest.fixture
@@ -184,7 +196,7 @@ def test_a_builder_that_keeps_dying_stops_the_run() -> None:
 
 
 def test_actors_that_no_machine_can_hold_stop_the_run_after_some_patience(squares: Squares) -> None:
-    outcomes = run_units(squares, range(4), actors=1, resources=Resources(gpus=3), patience=0.1)
+    outcomes = run_units(squares, range(4), actors=1, resources=Resources(gpus=3), limits=Limits(patience=0.1))
     with pytest.raises(ClusterError, match=r"No machine of the cluster can hold one actor.*gpus=3"):
         list(outcomes)
 
@@ -200,6 +212,70 @@ def test_after_a_stop_no_further_unit_is_handed_out_and_the_current_ones_are_fin
     assert made == {unit for unit in range(1, 9) if squares.noted(f"made-{unit}")}
     assert 1 in made
     assert made <= {1, 2}
+
+
+def test_a_unit_that_hangs_is_ended_tried_again_and_failed_while_the_others_finish(squares: Squares) -> None:
+    builder = replace(squares, waits=(1,))
+    limits = Limits(unit=1.0)
+    outcomes = list(run_units(builder, range(4), actors=2, resources=ONE_CORE, retries=1, limits=limits))
+    assert sorted(done(outcomes)) == [0, 2, 3]
+    (failure,) = failed(outcomes)
+    assert (failure.unit, failure.attempts) == (1, 2)
+    assert failure.reason == "it took longer than the 1 s it may take"
+    wait_for(lambda: not any(is_running(pid) for pid in squares.noted("made-1")))
+
+
+def test_an_exception_that_ends_the_run_is_not_tried_again(squares: Squares) -> None:
+    builder, limits = replace(squares, ends=(2,)), Limits(ends=(TimeoutError,))
+    outcomes = run_units(builder, range(9), actors=1, resources=ONE_CORE, limits=limits)
+    with pytest.raises(ClusterError, match="stopped by unit 2: TimeoutError: the disk is full"):
+        list(outcomes)
+    assert len(squares.noted("made-2")) == 1
+    assert not squares.noted("made-3")
+
+
+def test_after_a_stop_the_current_units_have_the_grace_and_no_more(squares: Squares) -> None:
+    stop = Stop()
+    outcomes = run_units(
+        replace(squares, waits=(1,)), range(4), actors=1, resources=ONE_CORE, stop=stop, limits=Limits(grace=0.5)
+    )
+    assert next(outcomes).unit == 0
+    wait_for(lambda: squares.noted("made-1"))
+    stop.requested, begin = True, time.monotonic()
+    assert list(outcomes) == []
+    assert 0.4 < time.monotonic() - begin < 5
+
+
+def test_one_broken_gpu_costs_no_unit(squares: Squares) -> None:
+    """It fails fast, so it would draw unit after unit if those were not tried again elsewhere, and it not rested."""
+    resources = Resources(cpus=0.5, gpus=1)
+    outcomes = list(run_units(replace(squares, spoiled=1), range(24), actors=2, resources=resources))
+    assert sorted(done(outcomes)) == list(range(24))
+    assert {outcome.attempts for outcome in outcomes} == {1, 2}
+
+
+def test_without_a_number_there_are_as_many_actors_as_there_is_room_for(squares: Squares) -> None:
+    crew = Crew()
+    outcomes = run_units(
+        replace(squares, waits=(0, 1, 2, 3)),
+        range(9),
+        actors=None,
+        resources=Resources(cpus=0.5, gpus=0.5),
+        crew=crew,
+    )
+    watching = threading.Thread(target=lambda: (wait_for(lambda: len(squares.noted("built")) == 4), squares.note("go")))
+    watching.start()
+    assert len([next(outcomes) for _ in range(4)]) == 4
+    assert crew.alive == 4
+    assert len(list(outcomes)) == 5
+    watching.join()
+    assert (crew.alive, crew.waiting) == (0, 0)
+
+
+def test_ten_thousand_units_are_supervised_in_seconds() -> None:
+    begin = time.monotonic()
+    assert sum(1 for _ in run_units(squares_in_memory, range(10_000), actors=4, resources=ONE_CORE)) == 10_000
+    assert time.monotonic() - begin < 60
 
 
 def test_closing_the_iterator_leaves_no_actor_behind(squares: Squares) -> None:

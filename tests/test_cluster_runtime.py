@@ -87,6 +87,8 @@ def test_a_connection_inside_another_shares_it_and_leaves_it_up(ray_cluster: Clu
         (Resources(cpus=0.1, gpus=0.1), 20),
         (Resources(cpus=5), 0),
         (Resources(memory=2**60), 0),
+        (Resources(custom={"tape": 1}), 0),
+        (Resources(labels={"zone": "nowhere"}), 0),
     ],
 )
 def test_there_is_room_for_as_many_actors_as_the_scarcest_resource_allows(

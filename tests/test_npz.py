@@ -13,7 +13,8 @@ from label import Scheme
 from pipelines.export import export
 from pipelines.import_npz import import_npz
 from pipelines.npz import open_npz
-from pipelines.shards import DatasetError, open_dataset, read_shards, reports, verify
+from pipelines.shards import DatasetError, open_dataset, read_shards, reports
+from pipelines.verification import damages
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
 
@@ -50,7 +51,7 @@ def test_what_was_imported_is_exported_the_same(tmp_path, save, dtype):
     for there, back in zip(given, load(tmp_path / "back.npz"), strict=True):
         assert there.dtype == back.dtype
         assert np.array_equal(there, back)
-    assert verify(tmp_path / "set") == []
+    assert damages(tmp_path / "set") == []
     import_npz(tmp_path / "back.npz", tmp_path / "again", None, unit_size=3)
     for a, b in zip(read_shards(tmp_path / "set"), read_shards(tmp_path / "again"), strict=True):
         assert (a.seed, a.uncertainty) == (b.seed, b.uncertainty)

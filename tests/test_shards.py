@@ -22,7 +22,6 @@ from pipelines.shards import (
     pack,
     reports,
     stream,
-    verify,
     write_index,
 )
 
@@ -133,16 +132,6 @@ def test_a_shard_cut_at_a_members_border_is_not_read_in_silence(folder):
     path.write_bytes(path.read_bytes()[:border])
     with pytest.raises(DatasetError, match=r"shard-000000\.tar is missing or not as long as its report says"):
         list(read_shards(folder))
-
-
-def test_verify_finds_a_flipped_byte_and_a_missing_tar(folder):
-    assert verify(folder) == []
-    path = folder / "shard-000000.tar"
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    (folder / "shard-000001.tar").unlink()
-    first, second = verify(folder)
-    assert "shard-000000.tar is not what was written" in first
-    assert "shard-000001.tar is missing" in second
 
 
 def test_a_folder_of_another_dataset_is_refused(folder):

@@ -1,0 +1,228 @@
+"""The lease of an output folder: one driver at a time writes there, on disks and in object stores alike.
+
+The lease is `lease-000001.json`, with owner, time and expiry; its holder writes it anew every few seconds. Whoever
+comes and finds one watches it: a lease that moves is held, one that stands still for its whole length is dead, and so
+is at once the lease of a process of this machine that is gone. No clock is compared with another machine's. A dead
+lease is taken over by making the next number, which only one can; the highest number counts.
+
+What is made under two leases at once is not mixed either: the same unit has the same bytes.
+"""
+
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pipelines import storage
+from pipelines.storage import Location, StorageError
+
+SECONDS = 60.0  # how long a lease lasts that is not renewed
+RENEWAL = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class LeaseError(RuntimeError):
+    """The folder is another driver's; the message names it."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A driver, as others may recognise it; `machine` changes with every boot and every container."""
+
+    name: str  # host and process, for people
+    machine: str
+    process: str  # number and start of the process, as the machine knows it
+    token: str
+
+    @classmethod
+    def this_process(cls) -> "Owner":
+        host, pid = socket.gethostname(), os.getpid()
+        return cls(f"process {pid} on {host}", f"{host} {_boot()}", f"{pid} {_start_of(pid)}", secrets.token_hex(8))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether this is a process of this machine that has ended."""
+        if self.machine != Owner.this_process().machine or not _boot():
+            return False
+        pid, _, start = self.process.partition(" ")
+        return _start_of(int(pid)) != start
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a lease's file holds."""
+
+    owner: Owner
+    taken: float  # seconds since 1970, for people and never compared, as clocks differ
+    renewed: float
+    expires: float
+
+    @classmethod
+    def parse(cls, content: bytes) -> "Entry | None":
+        """None for a file whose writer was killed, or an object that is no lease."""
+        try:
+            record = json.loads(content)
+            return cls(Owner(**record.pop("owner")), **record)
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return None
+
+    def renew(self) -> "Entry":
+        now = time.time()
+        return replace(self, renewed=now, expires=now + SECONDS)
+
+    def content(self) -> bytes:
+        return json.dumps(asdict(self), indent=2).encode()
+
+
+@dataclass
+class Lease:
+    """A folder that is ours until `lost`."""
+
+    folder: Location
+    number: int
+    entry: Entry
+    lost: bool = False
+
+    def renew(self) -> None:
+        """Write it anew, unless another driver has taken the folder over."""
+        newest = _newest(self.folder)
+        self.lost = newest is None or newest[0] != self.number or not _is(newest[1], self.entry.owner)
+        if not self.lost:
+            self.entry = self.entry.renew()
+            storage.write_whole(_path(self.folder, self.number), self.entry.content())
+
+    def release(self) -> None:
+        if not self.lost:
+            for number in _numbers(self.folder):
+                if number <= self.number:
+                    storage.remove(_path(self.folder, number))
+
+
+def holder(folder: Location) -> Entry | None:
+    """The lease as it stands, whether its holder is alive or not."""
+    newest = _newest(folder)
+    return newest and newest[1]
+
+
+@contextmanager
+def leased(folder: Location) -> Iterator[Lease]:
+    """Hold the folder for the length of the block; a thread renews the lease.
+
+    Raises LeaseError when another driver holds it: at once where that is a process of this machine, otherwise after
+    watching the lease for at most its length.
+    """
+    lease = _take(folder)
+    ended = threading.Event()
+    thread = threading.Thread(target=_keep, args=(lease, ended), name="lease", daemon=True)
+    thread.start()
+    try:
+        yield lease
+    finally:
+        ended.set()
+        thread.join()
+        try:
+            lease.release()
+        except StorageError as error:
+            _log.warning("The lease stays behind and will be taken over: %s", error)
+
+
+def _keep(lease: Lease, ended: threading.Event) -> None:
+    while not lease.lost and not ended.wait(RENEWAL):
+        try:
+            lease.renew()
+        except StorageError as error:
+            _log.warning("The lease is not renewed: %s", error)
+
+
+def _take(folder: Location) -> Lease:
+    found = _newest(folder)
+    if found is not None:
+        _outlive(folder, found)
+    now, number = time.time(), found[0] + 1 if found else 1
+    lease = Lease(folder, number, Entry(Owner.this_process(), now, now, now + SECONDS))
+    try:
+        storage.write_new(_path(folder, number), lease.entry.content())
+    except FileExistsError as error:
+        raise _refusal(folder, _newest(folder)) from error
+    newest = _newest(folder)
+    if newest is None or newest[0] != number:  # we were slow, and others have come and gone meanwhile
+        raise _refusal(folder, newest)
+    for older in _numbers(folder):
+        if older < number:
+            storage.remove(_path(folder, older))
+    return lease
+
+
+def _outlive(folder: Location, found: "tuple[int, Entry | None]") -> None:
+    """Return when the lease is dead. Raises LeaseError when it is not."""
+    entry = found[1]
+    if entry is not None and entry.owner.is_gone:
+        _log.warning("The last driver here, %s, is gone without a goodbye; its folder is taken over.", entry.owner.name)
+        return
+    if entry is not None and entry.owner.machine == Owner.this_process().machine:
+        raise _refusal(folder, found)
+    _log.warning("%s is leased; watching for %g s at most whether its driver is alive.", folder, SECONDS)
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        time.sleep(min(1.0, SECONDS / 10))
+        now = _newest(folder)
+        if now is None:
+            return
+        if now != found:
+            raise _refusal(folder, now)
+
+
+def _refusal(folder: Location, found: "tuple[int, Entry | None] | None") -> LeaseError:
+    entry = found and found[1]
+    who = f"{entry.owner.name} writes, since {_when(entry.taken)}" if entry else "another driver has begun to write"
+    return LeaseError(f"{folder} is one where {who}; wait for its end, stop it, or name another paths.out")
+
+
+def _when(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def _is(entry: Entry | None, owner: Owner) -> bool:
+    return entry is not None and entry.owner == owner
+
+
+def _path(folder: Location, number: int) -> Location:
+    return folder / f"lease-{number:06d}.json"
+
+
+def _numbers(folder: Location) -> list[int]:
+    names = (name for name in storage.names(folder) if name.startswith("lease-") and name.endswith(".json"))
+    return sorted(int(name.removeprefix("lease-").removesuffix(".json")) for name in names)
+
+
+def _newest(folder: Location) -> "tuple[int, Entry | None] | None":
+    """Number and content of the lease that counts."""
+    for number in reversed(_numbers(folder)):
+        try:
+            return number, Entry.parse(storage.read(_path(folder, number)))
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def _boot() -> str:
+    """What is the same for all processes of a running machine or container; empty where /proc does not tell."""
+    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    return f"{boot.read_text().strip()} {os.readlink(space)}" if boot.exists() and space.exists() else ""
+
+
+def _start_of(pid: int) -> str:
+    """When the process started, in the machine's ticks; empty when there is none, or only its corpse."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if state == "Z" else fields[18]

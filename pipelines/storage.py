@@ -1,0 +1,190 @@
+"""Files that are there whole or not at all: on a disk, or in any object store that fsspec opens.
+
+A local file is written under a temporary name, synced and renamed; an object appears when its upload is complete.
+"""
+
+import errno
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from upath import UPath
+
+Location = Path | UPath  # on this machine's disks, or elsewhere
+T = TypeVar("T")
+
+WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between two tries
+TEMPORARY = ".tmp"
+_PASSING = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EFBIG", "ESTALE", "ETIMEDOUT")}
+_CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests"}
+_AT_ONCE = 64  # objects that are read together
+
+_log = logging.getLogger(__name__)
+
+
+class StorageError(RuntimeError):
+    """The storage is full, read-only, gone or refuses; the message says which file and why."""
+
+
+def location(where: str | Path | UPath) -> Location:
+    """A folder or file by its path or URL; what is on this machine becomes an absolute path."""
+    path = UPath(where)
+    if path.protocol in ("", "file", "local"):
+        return Path(path.path).resolve()
+    return path
+
+
+def write_whole(path: Location, content: bytes) -> None:
+    """Nobody ever sees a part of it. StorageError: the storage did not take it, not even after some patience."""
+    _patiently(path, "written", lambda: _write(path, content))
+
+
+def write_new(path: Location, content: bytes) -> None:
+    """Write a file that is not there yet; of two that try, one raises FileExistsError."""
+    if isinstance(path, Path):
+        _patiently(path, "written", lambda: _link(path, content))
+    else:
+        _patiently(path, "written", lambda: path.fs.pipe_file(path.path, content, mode="create"))
+
+
+def read(path: Location) -> bytes:
+    """The file's bytes. FileNotFoundError when there is none."""
+    return _patiently(path, "read", path.read_bytes)
+
+
+def read_all(paths: Sequence[Location]) -> Iterator[bytes]:
+    """The bytes of each file, in order; objects of a store are fetched many at a time."""
+    for start in range(0, len(paths), _AT_ONCE):
+        several = paths[start : start + _AT_ONCE]
+        first = several[0]
+        if isinstance(first, Path):
+            yield from map(read, several)
+        else:
+            keys = [str(first.fs._strip_protocol(str(path))) for path in several]
+            contents: Any = _patiently(first.parent, "read", lambda fs=first.fs, keys=keys: fs.cat(keys))
+            yield from (contents[key] for key in keys)
+
+
+def sizes(folder: Location) -> dict[str, int]:
+    """Bytes of every file in the folder by its name, from one listing; none for a folder that is not there."""
+    return {name: size for name, (size, _) in _listing(folder).items()}
+
+
+def ages(folder: Location) -> dict[str, float]:
+    """Seconds since every file in the folder was written, by the clock of this machine."""
+    return {name: time.time() - written for name, (_, written) in _listing(folder).items()}
+
+
+def names(folder: Location) -> set[str]:
+    """Names of all that is in the folder, from one listing without a look at each file."""
+    if isinstance(folder, Path):
+        return set(os.listdir(folder)) if folder.is_dir() else set()
+    return set(_listing(folder))
+
+
+def remove(path: Location) -> None:
+    """Remove a file, if it is there."""
+    _patiently(path, "removed", lambda: path.unlink(missing_ok=True))
+
+
+def _listing(folder: Location) -> dict[str, tuple[int, float]]:
+    """Size and time of writing of every file."""
+    if isinstance(folder, Path):
+        return {e.name: (e.stat().st_size, e.stat().st_mtime) for e in _entries(folder)}
+    folder.fs.invalidate_cache()  # others write here as well
+    try:
+        found = _patiently(folder, "listed", lambda: folder.fs.ls(folder.path, detail=True))
+    except FileNotFoundError:
+        return {}
+    return {
+        file["name"].rpartition("/")[2]: (file["size"] or 0, _written(file)) for file in found if file["type"] == "file"
+    }
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if entry.is_file(follow_symlinks=True))
+
+
+def _written(file: dict) -> float:
+    """When an object was written; stores name that differently."""
+    moments = [file[key] for key in ("LastModified", "mtime", "updated", "created") if key in file]
+    if not moments:
+        return 0.0
+    return moments[0].timestamp() if hasattr(moments[0], "timestamp") else float(moments[0])
+
+
+def _write(path: Location, content: bytes) -> None:
+    if not isinstance(path, Path):
+        path.fs.pipe_file(path.path, content)
+        return
+    temporary = _temporary(path)
+    try:
+        _fill(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _link(path: Path, content: bytes) -> None:
+    """A hard link is made only where nothing of that name is, and with all of the content."""
+    temporary = _temporary(path)
+    try:
+        _fill(temporary, content)
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+
+
+def _fill(path: Path, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the name outlives a power cut as well."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _patiently(path: Location, doing: str, step: Callable[[], T]) -> T:
+    """Try again where the storage may recover; after the last wait the trouble becomes a StorageError."""
+    for wait in (*WAITS, None):
+        try:
+            return step()
+        except Exception as error:  # sorted at once: every object store has exceptions of its own
+            trouble = f"{path} cannot be {doing}: {getattr(error, 'strerror', None) or str(error) or repr(error)}"
+            if doing == "written" and isinstance(error, FileNotFoundError | PermissionError):
+                raise StorageError(f"{trouble}; name a place that exists and may be written to") from error
+            if not _may_pass(error, path):
+                raise
+            if wait is None:
+                raise StorageError(f"{trouble}; make room or repair it, then run it again") from error
+            _log.warning("%s; tried again in %g s", trouble, wait)
+            time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _may_pass(error: Exception, path: Location) -> bool:
+    """Whether it tells of the storage and not of us: full, read-only, slow, refusing, gone."""
+    if isinstance(error, FileExistsError | FileNotFoundError):
+        return False
+    if isinstance(error, OSError):
+        return not isinstance(path, Path) or error.errno in _PASSING
+    return any(kind.__module__.partition(".")[0] in _CLIENTS for kind in type(error).__mro__)

@@ -1,0 +1,118 @@
+"""How far a run is: counted by its driver, kept in the dataset's folder as run.json, and told to people."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipelines import storage
+from pipelines.progress import duration
+from pipelines.storage import Location
+
+RECENT = 300.0  # seconds that "now" means in a rate
+JOURNAL = "run.json"
+
+
+@dataclass
+class Failure:
+    """A unit that was given up."""
+
+    unit: int
+    reason: str
+    attempts: int
+
+
+@dataclass
+class Tally:
+    """Units and samples, those of earlier runs included; the rates are this run's."""
+
+    units: int  # of the plan
+    samples: int  # candidates of the plan
+    units_done: int = 0
+    samples_done: int = 0
+    heard: int = 0  # samples of this run
+    kept: int = 0  # of those
+    failures: list[Failure] = field(default_factory=list)
+    alive: int = 0  # actors
+    waiting: int = 0
+    started: float = field(default_factory=time.time)
+    updated: float = field(default_factory=time.time)
+    ended: str = ""  # how, in a word or a sentence; empty while it runs
+    recent: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def add(self, samples: int, kept: int) -> None:
+        """A unit is done."""
+        self.units_done += 1
+        self.samples_done += samples
+        self.heard += samples
+        self.kept += kept
+        self.recent.append((time.time(), samples))
+
+    def rate(self) -> float:
+        """Samples a second since this run began."""
+        return self.heard / max(time.time() - self.started, 1e-6)
+
+    def rate_now(self) -> float:
+        """Samples a second in the last minutes."""
+        now = time.time()
+        while self.recent and self.recent[0][0] < now - RECENT:
+            self.recent.popleft()
+        return sum(samples for _, samples in self.recent) / max(min(RECENT, now - self.started), 1e-6)
+
+    def rows(self) -> dict[str, str]:
+        """What there is to say, by name."""
+        rate, kept = self.rate_now() or self.rate(), f"{self.kept / self.heard:.1%}" if self.heard else "-"
+        return {
+            "units": f"{self.units_done} of {self.units}",
+            "samples": f"{self.samples_done} of {self.samples}",
+            "kept": kept,
+            "samples/s": f"{self.rate_now():.2f} now, {self.rate():.2f} in all",
+            "left": duration((self.samples - self.samples_done) / rate) if rate else "-",
+            "actors": f"{self.alive} alive, {self.waiting} waiting",
+            "failed": f"{len(self.failures)} units",
+        }
+
+    def line(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.rows().items())
+
+    def numbers(self) -> dict[str, float]:
+        """For metrics."""
+        return {
+            "units_done": self.units_done,
+            "units_failed": len(self.failures),
+            "samples_done": self.samples_done,
+            "kept_share": self.kept / self.heard if self.heard else 0.0,
+            "samples_per_second": self.rate_now(),
+            "actors_alive": self.alive,
+            "actors_waiting": self.waiting,
+        }
+
+    def write(self, folder: Location) -> None:
+        """Keep it in the folder, for `status` and for whoever comes on Monday."""
+        self.updated = time.time()
+        record = {name: value for name, value in asdict(self).items() if name != "recent"}
+        storage.write_whole(folder / JOURNAL, (json.dumps(record, indent=2) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Location) -> "Tally | None":
+        """The last run's; None when there was none."""
+        try:
+            record: dict[str, Any] = json.loads(storage.read(folder / JOURNAL))
+        except FileNotFoundError:
+            return None
+        failures = [Failure(**failure) for failure in record.pop("failures")]
+        return cls(**record, failures=failures)
+
+
+def ranges(units: Iterable[int]) -> str:
+    """Units in few words: 0 to 3, 7, 9 to 12."""
+    spans: list[list[int]] = []
+    for unit in sorted(units):
+        if spans and unit == spans[-1][1] + 1:
+            spans[-1][1] = unit
+        else:
+            spans.append([unit, unit])
+    said = [f"{first}" if first == last else f"{first} to {last}" for first, last in spans[:20]]
+    return ", ".join(said) + (f" and {len(spans) - 20} more ranges" if len(spans) > 20 else "")
