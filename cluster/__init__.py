@@ -5,6 +5,7 @@ from cluster.places import Crew
 from cluster.pool import run_units
 from cluster.runtime import Cluster, ClusterError, Resources, connect, room_for
 from cluster.stopping import Stop, stop_on_signals
+from cluster.training import train_together
 from cluster.work import Done, Failed, Limits
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "room_for",
     "run_units",
     "stop_on_signals",
+    "train_together",
 ]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from deeplab import Augmentation, Loss, Precision
 from generate import Solver
 from generate.guided_flags import parse_flags
 from generate.train import Training
@@ -37,6 +38,7 @@ class PathsSection(Section):
     denoiser: Path  # a .pt with [denoiser] flags, a Hub id, or a diffusers folder, which train-ddpm can make
     annotated: Path  # the few annotated images
     held_out: Path | None = None  # annotated images for evaluation only
+    validation: Path | None = None  # annotated images by which the best epoch is chosen; published: real/train
     unlabelled: Path | None = None  # images to train a diffusion model on
 
 
@@ -194,19 +196,52 @@ class TrainSection(Section):
 
     variant: Literal["v3", "v3+"] = "v3"
     encoder: str = "resnet101"
-    encoder_weights: str | None = None
+    encoder_weights: str | None = None  # "imagenet", another name that the encoder has, or a local file
     encoder_depth: Literal[3, 4, 5] = 5
     output_stride: Literal[8, 16] = 8
     decoder_channels: Count = 256
     atrous_rates: Annotated[list[Count], Field(min_length=3, max_length=3)] = [12, 24, 36]
     aspp_dropout: Share = 0.5
     steps: Count = 20_000
-    batch_size: Annotated[int, Field(ge=2)] = 8
+    epochs: Annotated[float, Field(gt=0)] | None = None  # in place of steps: times the dataset's samples
+    batch_size: Annotated[int, Field(ge=2)] = 8  # of all workers together
+    accumulate: Count = 1  # batches a step
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["cosine", "constant"] = "constant"
+    loss: Loss = "cross_entropy"
     class_weights: Literal["equal", "inverse_sqrt"] = "equal"  # inverse_sqrt: (share of the pixels) ** -0.5
+    ema_decay: Share = 0.0
+    precision: Precision = "auto"  # of the forward pass; auto: bfloat16 on a GPU, float32 on a CPU
+    augmentation: Augmentation = "none"
+    keep: Annotated[float, Field(gt=0, le=1)] = 1.0  # the most certain share of the whole dataset
+    ignore_above: Annotated[float, Field(ge=0)] | None = None  # nats; of pixels, needs generate.uncertainty_maps
+    corrupt_shards: Literal["stop", "skip"] = "stop"
+    checkpoint_every: Count | None = None  # steps, with a validation each; None: an epoch
     seeds: Annotated[list[int], Field(min_length=1)] = [0]  # one training each
     baseline: bool = False  # train the same network on the annotated images alone as well
+    workers: Count = 1  # processes that share every batch; more than one run on Ray
+    worker_retries: Annotated[int, Field(ge=0)] = 2  # how often a lost worker is replaced
+
+    @model_validator(mode="after")
+    def _workers_share_batches(self) -> "TrainSection":
+        if self.batch_size % self.workers:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {self.workers} workers")
+        if self.workers > 1 and self.loss != "cross_entropy":
+            raise ValueError(f'loss "{self.loss}" is of a whole batch; several workers need loss "cross_entropy"')
+        return self
+
+
+class StudySection(Section):
+    """`datasetddpm study`: what is measured; each cell with every seed."""
+
+    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1]
+    parts: list[Literal["methods", "solvers", "amounts", "features"]] = ["methods", "solvers", "amounts", "features"]
+    solvers: dict[Solver, list[Count]] = {"ddim": [5, 10, 20, 50], "dpmsolver++": [5, 10, 20, 50], "ddpm": [250, 1000]}
+    portions: list[Share] = [0.0, 0.1, 0.25, 0.5]  # dropped as uncertain
+    samples: list[Count] = [250, 500, 1000, 2000, 4000, 8000]  # candidates
+    annotated: list[Count] = [5, 10, 20]  # images
+    feature_steps: list[int] = [50, 150, 250, 500]  # each alone,
+    feature_blocks: list[int] = [1, 2, 3, 4, 5, 6, 7]  # with each of these alone
 
 
 class Recipe(Section):
@@ -221,6 +256,7 @@ class Recipe(Section):
     generate: GenerateSection = GenerateSection()
     cluster: ClusterSection = ClusterSection()
     train: TrainSection = TrainSection()
+    study: StudySection = StudySection()
 
     def resolved(self) -> "Recipe":
         """The same with absolute paths; Hub ids and URLs stay what they are."""
@@ -265,6 +301,7 @@ SECTIONS: dict[str, type[Section]] = {
     "generate": GenerateSection,
     "cluster": ClusterSection,
     "train": TrainSection,
+    "study": StudySection,
 }
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from generate import sample
 from label import Scheme
 from pipelines.evaluate import mean_and_deviation, scores_folder
+from pipelines.fit_interpreter import annotated_few
 from pipelines.recipe import Recipe
 from pipelines.shards import Candidate, DatasetError, Report, class_pixels, open_dataset, read_shards, reports
 from pipelines.stage import Outcome, Record, device
