@@ -59,7 +59,7 @@ Setting = Literal["published", "fast"]
 FITTINGS: dict[Setting, Fitting] = {
     "published": Fitting(),
     "fast": Fitting(
-        batch_size=256, learning_rate=1e-2, schedule="cosine", draw="balanced", standardise=True, max_batches=190
+        batch_size=256, learning_rate=1e-2, schedule="cosine", draw="balanced", standardise=True, max_batches=165
     ),
 }
 

@@ -91,5 +91,5 @@ class PixelClassifiers(nn.Module):
     def take_scaling(self, scale: Float[Tensor, "channels"], shift: Float[Tensor, "channels"]) -> None:
         """Move into the first Linear what was done to its features: from here on x means what x * scale + shift did."""
         first = self.linear_1
-        first.bias += first.weight @ shift
-        first.weight *= scale
+        first.bias.add_(first.weight @ shift)
+        first.weight.mul_(scale)

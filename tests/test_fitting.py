@@ -24,7 +24,8 @@ def source() -> PixelSource:
 
 def fitted(members: int, **settings: Any) -> PixelClassifiers:
     classifiers = PixelClassifiers(members, 5, 3)
-    how = Fitting(members=members, batch_size=16, min_class_pixels=1, **({"max_epochs": 3} | settings))
+    given: dict[str, Any] = {"max_epochs": 3} | settings
+    how = Fitting(members=members, batch_size=16, min_class_pixels=1, **given)
     for _ in fit_members(classifiers, source(), labelled_pixels(MASKS, 1), how):
         pass
     return classifiers

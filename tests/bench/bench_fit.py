@@ -4,7 +4,7 @@ Regime: the shipped domain (20 annotated images of 64x64, 8 classes) with featur
 [1024@8, 512@8, 512@8, 512@16, 256@32]: 8448 channels a pixel, mixed at random from all activations of the shipped
 model. Plain: batches of 64 as published, dense float32 features (2.8 GB here), a member after the other. Fast: the
 setting of that name, half-precision maps, pixels gathered by their taps. The first Linear makes up nearly all of both,
-6 x channels x 128 operations a pixel and member, so the ceiling is the rate of large matrix products and what counts
+4 x channels x 128 operations a pixel and member, so the ceiling is the rate of large matrix products and what counts
 is how few pixels a fit needs. Both ways must label held-out images equally well.
 
     python tests/bench/bench_fit.py [--members 10 --images 20 --held-out 40 --setting fast --plain-members 10]

@@ -2,7 +2,7 @@
 
 Regime: the published sizes, 3 steps x [1024@32, 512@32, 512@32, 512@64, 256@128] to 256x256 pixels, 10 members.
 Plain: 709 G multiply-adds in the first Linear on a dense tensor of 2.2 GB. Fast: the same Linear on the native maps,
-32.2 G multiply-adds, 2.7 G in the second, 0.4 G in the third, about 7 G for upsampling; the ceiling is the machine's
+32.2 G multiply-adds, 2.7 G in the second, 0.4 G in the third, 3.6 G for upsampling; the ceiling is the machine's
 rate of large matrix products, which is measured here. Both ways must give the same labels.
 
     python tests/bench/bench_label.py [--size 256 --members 10 --classes 21 --dtype float32 --whole --profile]
@@ -138,7 +138,7 @@ def published_denoiser(options: argparse.Namespace, dtype: torch.dtype) -> Denoi
         for parameter in unet.parameters():
             scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
             parameter.normal_(0, scale, generator=generator)
-    return Denoiser(unet.to(dtype), flags.schedule, digest="random")
+    return Denoiser(unet.to(dtype=dtype), flags.schedule, digest="random")
 
 
 def whole(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
