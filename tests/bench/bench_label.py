@@ -10,6 +10,7 @@ rate of large matrix products, which is measured here. Both ways must give the s
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import measuring
 import numpy as np
@@ -132,8 +133,7 @@ def profile(run, device: str) -> None:
 def published_denoiser(options: argparse.Namespace, dtype: torch.dtype) -> Denoiser:
     """The LSUN UNet with weights drawn at random, small enough that activations stay finite."""
     flags = parse_flags(f"{PRESETS['lsun_horse']} --image_size {options.size} --channel_mult 1,1,2,2,4,4")
-    unet: torch.nn.Module = build_unet(flags)
-    unet = unet.to_empty(device=options.device)
+    unet: Any = build_unet(flags).to_empty(device=options.device)
     generator = torch.Generator(options.device).manual_seed(0)
     with torch.no_grad():
         for parameter in unet.parameters():
