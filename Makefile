@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint soak clean
+.PHONY: demo test lint bench bench-gpu soak clean
 .DEFAULT_GOAL := help
 
 help:

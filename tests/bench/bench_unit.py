@@ -2,7 +2,8 @@
 
 Regime: the network's calls bound everything; labelling, encoding and writing should hide behind them or be small. The
 ceiling is the time that the same calls take with nothing between them: the solver's steps, and for labelling one
-decoder pass of all feature steps. With --published the LSUN UNet and 10 members of the published sizes, of random weights.
+decoder pass of all feature steps. With --published the LSUN UNet and 10 members of the published sizes, weights
+drawn at random.
 
     python tests/bench/bench_unit.py [--published --size 256 --dtype bfloat16] [--unit 40 --batch 20 --steps 20]
 """
