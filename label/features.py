@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, cast, runtime_checkable
 
@@ -114,17 +114,33 @@ class DenoiserFeatures:
         return [found for step_maps in by_step for found in step_maps]
 
     def save_pretrained(self, folder: Path) -> None:
-        record = {"denoiser": self.denoiser.digest, "steps": self.steps, "blocks": self.blocks, "where": self.where}
+        source = self.denoiser.source
+        record = {
+            "denoiser": self.denoiser.digest,
+            "source": source and asdict(source),  # where it was found; its digest says whether it is the one
+            "steps": self.steps,
+            "blocks": self.blocks,
+            "where": self.where,
+        }
         (folder / "features.json").write_text(json.dumps(record, indent=2) + "\n")
         save_file({"noise": self.noise}, folder / "features.safetensors")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, denoiser: Denoiser) -> "DenoiserFeatures":
-        """The features that were saved in `folder`. Raises InterpreterError for those of another denoiser."""
+    def from_pretrained(
+        cls, folder: str | Path, denoiser: Denoiser | None = None, *, device: str | torch.device = "cpu"
+    ) -> "DenoiserFeatures":
+        """The features that were saved in `folder`; without a denoiser, that from where it was opened at the time.
+
+        Raises InterpreterError for those of another denoiser, CheckpointError when it cannot be opened.
+        """
         folder = Path(folder)
         if not (folder / "features.json").is_file():
             raise InterpreterError(f"{folder} holds no interpreter; fit one first")
         record = json.loads((folder / "features.json").read_text())
+        if denoiser is None:
+            if not (source := record.get("source")):
+                raise InterpreterError(f"{folder} does not say where its denoiser is; open it and name it")
+            denoiser = Denoiser.from_pretrained(source["path"], flags=source["flags"], device=device)
         if record["denoiser"] != denoiser.digest:
             raise InterpreterError(
                 f"the interpreter in {folder} was fitted on denoiser {record['denoiser'][:12]}, this one is "

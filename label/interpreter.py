@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from label.features import FeatureSource, InterpreterError, PixelSource, Upsampling
+from label.features import DenoiserFeatures, FeatureSource, InterpreterError, PixelSource, Upsampling
 from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
 from label.labelling import FoldedClassifiers
 from label.pixel_classifiers import PixelClassifiers
@@ -153,15 +153,19 @@ class Interpreter:
     def from_pretrained(
         cls,
         folder: str | Path,
-        features: FeatureSource,
+        features: FeatureSource | None = None,
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "Interpreter":
-        """Open what save_pretrained wrote. Raises InterpreterError when it was fitted on other features."""
+        """Open what save_pretrained wrote; without features, those of the denoiser that it was fitted on.
+
+        Raises InterpreterError when it was fitted on other features.
+        """
         folder = Path(folder)
         if not (folder / _RECORD).is_file():
             raise InterpreterError(f"{folder} holds no {_RECORD}; fit an interpreter first")
+        features = features or DenoiserFeatures.from_pretrained(folder, device=device)
         record = json.loads((folder / _RECORD).read_text())
         if record["features"] != features.digest:
             raise InterpreterError(f"the interpreter in {folder} was fitted on other features; fit it again")
