@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -30,6 +31,7 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),
 }
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+METRICS: list[str] = []  # where the head exports them
 
 
 def free_ports(count: int) -> list[int]:
@@ -54,6 +56,7 @@ def head() -> Iterator[str]:
             process = subprocess.Popen([*ray, *ports, *places], env=environment, stdout=log, stderr=log, cwd=home)
         try:
             wait_for_port(dashboard, process)
+            METRICS.append(f"http://127.0.0.1:{metrics}/metrics")
             yield f"http://127.0.0.1:{dashboard}"
         finally:
             started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
@@ -107,7 +110,7 @@ def test_a_job_that_fails_ends_the_follower_with_1_and_with_what_is_missing(head
     assert "lacks units 2; submit it again" in said
 
 
-def test_stop_ends_a_job_in_good_order_and_the_next_goes_on(head: str, fitted: Path) -> None:
+def test_a_running_job_exports_metrics_and_a_stop_ends_it_in_good_order(head: str, fitted: Path) -> None:
     folder, many = fitted / "out" / "dataset", ("--set", "generate.samples=3000")
     said = run(fitted, "submit", "generate", fitted / "recipe.toml", "--address", head, *many)
     job = said.split()[1].rstrip(";")
@@ -115,6 +118,10 @@ def test_stop_ends_a_job_in_good_order_and_the_next_goes_on(head: str, fitted: P
     while not committed_units(folder):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    while "ray_datasetddpm_units_done{" not in (metrics := urlopen(METRICS[0]).read().decode()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert "ray_datasetddpm_actors_alive{" in metrics
     assert "stopping" in run(fitted, "stop", job, "--address", head)
     while (end := end_of(head, job)) is None:
         assert time.monotonic() < deadline
