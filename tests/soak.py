@@ -44,6 +44,7 @@ SETTINGS = (
     "cluster.grace_seconds=3",
 )
 UNITS = 40
+FAULTS = 20  # of a round; then it is left alone, for a driver needs longer to start than the next kill to come
 QUICK = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_timeout_ms": 500}
 
 
@@ -65,6 +66,8 @@ class Soak:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     driver.wait(self.rng.uniform(2, 16))
                     break
+                if sum(self.counts[fault.__name__] for fault in faults) >= FAULTS:
+                    continue
                 fault = self.rng.choice(faults)
                 fault(folder, driver)
                 self.counts[fault.__name__] += 1
