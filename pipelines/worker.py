@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,16 @@ def describe(models: Models, settings: GenerateSection) -> Dataset:
         "names": list(scheme.names),
         "colors": [list(color) for color in scheme.colors],
     }
-    versions = {package: version(package) for package in ("torch", "diffusers", "datasetddpm")}
+    versions = {package: _version(package) for package in ("torch", "diffusers", "datasetddpm")}
     return Dataset(**what, versions=versions, digest=digest_of(what))
+
+
+def _version(package: str) -> str:
+    """On a cluster our code may have come as files that nobody installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def make_unit(

@@ -44,6 +44,7 @@ SETTINGS = (
     "cluster.grace_seconds=3",
 )
 UNITS = 40
+FAULTS = 20  # of a round; then it is left alone, for a driver needs longer to start than the next kill to come
 QUICK = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_timeout_ms": 500}
 
 
@@ -65,6 +66,8 @@ class Soak:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     driver.wait(self.rng.uniform(2, 16))
                     break
+                if sum(self.counts[fault.__name__] for fault in faults) >= FAULTS:
+                    continue
                 fault = self.rng.choice(faults)
                 fault(folder, driver)
                 self.counts[fault.__name__] += 1
@@ -97,7 +100,7 @@ class Soak:
     def kill_node(self, folder: Path, driver: subprocess.Popen[bytes]) -> None:
         node = self.rng.choice([n for n in self.cluster.worker_nodes if n is not self.cluster.head_node])
         self.cluster.remove_node(node, allow_graceful=False)
-        self.cluster.add_node(num_cpus=1, num_gpus=1)
+        add_node(self.cluster)
 
     def damage(self, folder: Path, driver: subprocess.Popen[bytes]) -> None:
         """Of a committed shard, once its driver is dead: --repair of the next must find it."""
@@ -109,6 +112,17 @@ class Soak:
             content = bytearray(path.read_bytes())
             content[self.rng.randrange(len(content))] ^= 1
             path.write_bytes(content[: self.rng.choice([len(content), len(content) // 2])])
+
+
+def add_node(cluster: Cluster) -> None:
+    """On a machine as busy as this a node may be too late for Ray; then another is started."""
+    for _ in range(5):
+        try:
+            cluster.add_node(num_cpus=1, num_gpus=1)
+            return
+        except Exception as error:  # Ray raises no narrower one
+            print(f"a node did not start: {error}", flush=True)
+    raise RuntimeError("five nodes in a row did not start")
 
 
 def _is_actor(process: psutil.Process) -> bool:
@@ -131,7 +145,7 @@ def main() -> int:
         expected = [make(unit).sha256 for unit in range(UNITS)]
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": QUICK})
         for _ in range(3):
-            cluster.add_node(num_cpus=1, num_gpus=1)
+            add_node(cluster)
         total: Counter[str] = Counter()
         while time.monotonic() - begin < 60 * asked.minutes:
             seed = asked.seed + rounds
