@@ -18,7 +18,7 @@ help:
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,demo-data]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,demo-data,onnx]'
 	touch $@
 
 demo: .venv/installed

@@ -1,6 +1,7 @@
 """Image and mask to network: build a DeepLabV3, train it on any iterable of batches, measure it and keep it on disk."""
 
 from deeplab.augment import Augmentation, augment
+from deeplab.export import ExportError, OnnxModel, export_onnx
 from deeplab.losses import Loss
 from deeplab.metrics import Scores, evaluate, mean_iou, score
 from deeplab.model import DeepLab, build, load, predict, save
@@ -9,7 +10,9 @@ from deeplab.trainer import Precision, Step, Trainee, Training, fit
 __all__ = [
     "Augmentation",
     "DeepLab",
+    "ExportError",
     "Loss",
+    "OnnxModel",
     "Precision",
     "Scores",
     "Step",
@@ -18,6 +21,7 @@ __all__ = [
     "augment",
     "build",
     "evaluate",
+    "export_onnx",
     "fit",
     "load",
     "mean_iou",

@@ -35,7 +35,7 @@ def _dice(logits: Tensor, masks: Tensor, ignore_index: int) -> Tensor:
 
 
 def _focal(logits: Tensor, masks: Tensor, ignore_index: int) -> Tensor:
-    """Focal loss (arXiv 1708.02002, gamma 2), each class against the rest; mean over the labelled pixels."""
+    """Focal loss (arXiv 1708.02002, gamma 2), each class against the rest; mean over classes and labelled pixels."""
     total = FocalLoss("multiclass", ignore_index=ignore_index, reduction="sum")(logits, masks)
     return total / (masks != ignore_index).sum().clamp_min(1)
 

@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of
 Variant = Literal["v3", "v3+"]
 OutputStride = Literal[8, 16]
 EncoderDepth = Literal[3, 4, 5]
+WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")  # encoder weights that are a file, not a name
 VARIANTS = {"v3": smp.DeepLabV3, "v3+": smp.DeepLabV3Plus}
 
 
@@ -99,7 +101,7 @@ def build(
     Its first encoder_depth stages are used: 3 of them reach stride 8, the later ones see further at the same stride
     by dilation and cost most of the time. The atrous rates, in pixels of the output stride, are the published ones
     for large images; a rate of the feature map's side or more sees nothing but padding. encoder_weights, such as
-    "imagenet", are downloaded.
+    "imagenet", are downloaded, or read from a file.
 
     Raises ValueError for a name or number that does not fit, OSError if encoder weights cannot be had.
     """
@@ -194,12 +196,14 @@ def _fresh(architecture: Architecture, encoder_weights: str | None, seed: int) -
 
 
 def _network(architecture: Architecture, encoder_weights: str | None) -> smp.DeepLabV3 | smp.DeepLabV3Plus:
-    name = architecture.encoder
+    name, file = architecture.encoder, None
+    if encoder_weights and Path(encoder_weights).suffix in WEIGHT_FILES:
+        encoder_weights, file = None, Path(encoder_weights)
     _check_encoder(name, encoder_weights)
     # a timm model's weights go by its own name, so that smp wants a flag here
     weights = True if name.startswith("tu-") and encoder_weights else encoder_weights
     try:
-        return VARIANTS[architecture.variant](
+        network = VARIANTS[architecture.variant](
             encoder_name=name,
             encoder_depth=architecture.encoder_depth,
             encoder_weights=cast(str | None, weights),
@@ -212,10 +216,31 @@ def _network(architecture: Architecture, encoder_weights: str | None) -> smp.Dee
     except OSError as error:
         raise OSError(
             f"the {encoder_weights} weights of {name} are not on this machine and could not be downloaded;"
-            " connect it to the network once, or train from scratch with encoder_weights=None"
+            " connect it to the network once, name a local file of them, or train from scratch:"
+            " encoder_weights=None"
         ) from error
     except (RuntimeError, ValueError) as error:  # a timm name that does not exist, an encoder that cannot be dilated
         raise ValueError(f"the encoder {name} cannot carry a DeepLabV3: {error}") from error
+    if file:
+        _load_encoder(network.encoder, file, name)
+    return network
+
+
+def _load_encoder(encoder: nn.Module, file: Path, name: str) -> None:
+    """Weights as torchvision or timm store them; those of a classifier on top are left out."""
+    if not file.is_file():
+        raise ValueError(f"{file} is no file; encoder_weights is a file of the weights of {name}, or their name")
+    try:
+        weights = load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True)
+        weights = {key: tensor for key, tensor in weights.items() if not key.startswith(("fc.", "classifier."))}
+        holder = cast(nn.Module, encoder.model) if name.startswith("tu-") else encoder
+        lacking = set(holder.state_dict()) - set(weights)
+        if lacking:
+            raise ValueError(f"it lacks {len(lacking)} tensors, such as {min(lacking)}")
+        holder.load_state_dict({key: weights[key] for key in holder.state_dict()})
+    except (SafetensorError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{file} does not hold the weights of the encoder {name}: {reason}") from error
 
 
 def _check_encoder(name: str, weights: str | None) -> None:

@@ -11,11 +11,13 @@ import typer
 from rich.table import Table
 
 from cluster import ClusterError, log_of, stop, submit
+from deeplab import ExportError
 from generate import CheckpointError, Denoiser
 from label import AnnotationError, Fit, ImageError, InterpreterError, Scheme, SchemeError
 from pipelines import shards
 from pipelines.evaluate import evaluate, mean_and_deviation, scores_folder
 from pipelines.export import FORMATS, export
+from pipelines.export_model import export_model, segment_with_model
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
 from pipelines.import_npz import import_npz
@@ -29,6 +31,8 @@ from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
 from pipelines.status import status
 from pipelines.storage import StorageError, location
+from pipelines.study import measure, missing
+from pipelines.study_page import write_page
 from pipelines.submission import NEEDS, packed, result
 from pipelines.tally import ranges
 from pipelines.train_ddpm import train_ddpm
@@ -43,7 +47,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-USER_ERRORS = (RecipeError, DatasetError, CheckpointError, AnnotationError, ImageError, InterpreterError, SchemeError)
+USER_ERRORS = (
+    RecipeError,
+    ExportError,
+    DatasetError,
+    CheckpointError,
+    AnnotationError,
+    ImageError,
+    InterpreterError,
+    SchemeError,
+)
 RUN_ERRORS = (ClusterError, LeaseError, StorageError)
 STAGES: dict[str, Callable[[Recipe], Outcome]] = {
     "train-ddpm": train_ddpm,
@@ -123,14 +136,55 @@ def generate_command(
 
 @app.command("segment")
 def segment(
-    recipe: RecipePath,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of images.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="[RECIPE] IMAGES...", help="The recipe, unless --model; images, or folders.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    model: Annotated[
+        Path | None, typer.Option(help="An exported network (.onnx), in place of a recipe and its interpreter.")
+    ] = None,
     fit: Annotated[Fit, typer.Option(help="How an image of another size than the model's is seen.")] = "stretch",
     overrides: Overrides = None,
 ) -> None:
-    """Segment any image: its mask, an overlay, its uncertainty, and class shares as JSON."""
+    """Segment any image: its mask, an overlay, class shares as JSON, and an interpreter's uncertainty."""
+    if model:
+        _tell("segment", segment_with_model(model, inputs, out))
+        return
+    recipe, *images = inputs
+    if not images:
+        raise RecipeError(f"{recipe} came alone; a recipe and images are needed, or --model and images")
     _tell("segment", segment_files(Recipe.load(recipe, tuple(overrides or ())), images, out, fit))
+
+
+@app.command("export-model")
+def export_model_command(
+    recipe: RecipePath,
+    onnx: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write the trained network as an ONNX file, checked against torch."""
+    _tell("export-model", export_model(Recipe.load(recipe, tuple(overrides or ())), onnx))
+    console.print(f"next: datasetddpm segment --model {onnx} IMAGES --out FOLDER")
+
+
+@app.command("study")
+def study(
+    recipe: RecipePath,
+    page: Annotated[Path, typer.Option(help="The page to write, with its figures beside it.")] = Path(
+        "docs/RESULTS.md"
+    ),
+    cells: Annotated[int | None, typer.Option(help="Measure at most so many cells, then stop.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Measure a grid of methods and settings on the held-out images; goes on where it was stopped."""
+    loaded = Recipe.load(recipe, tuple(overrides or ()))
+    todo = missing(loaded)
+    console.print(f"study: {len(todo)} cells are not measured yet")
+    write_page(loaded, page)
+    for cell in todo[:cells]:
+        measure(loaded, cell)
+        write_page(loaded, page)
+    console.print(f"study: {len(missing(loaded))} cells left; the page is {page}")
 
 
 @app.command("run")
@@ -264,9 +318,10 @@ def score_table(recipe: Recipe) -> Table:
         "synthetic": f"{network} trained on {kept} synthetic images",
         "annotated": f"{network} trained as long on the annotated images alone",
     }
-    table = Table("", "mIoU", title="On the held-out images")
+    table = Table("", "mIoU", "counted as published", title="On the held-out images")
     for name, runs in results.items():
-        table.add_row(said[name], mean_and_deviation([scores["mean_iou"] for scores in runs]))
+        counts = ([scores[key] for scores in runs] for key in ("mean_iou", "published_mean_iou"))
+        table.add_row(said[name], *map(mean_and_deviation, counts))
     return table
 
 

@@ -1,5 +1,7 @@
 """Stage evaluate: the interpreter and every trained network on the held-out annotated images."""
 
+import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +12,7 @@ import numpy as np
 
 import deeplab
 from label import IGNORE, Annotations, Interpreter
+from pipelines.figures import confusion_figure, extremes_figure, save_figure
 from pipelines.fit_interpreter import annotations_digest, open_annotations
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError
@@ -40,22 +43,30 @@ def evaluate(recipe: Recipe) -> Outcome:
     }
     trained = {source: [Record.read(folder).digest for folder in found] for source, found in folders.items()}
     inputs = {"interpreter": models.interpreter.digest, "networks": trained, "held_out": annotations_digest(held_out)}
-    inputs["counting"] = "both"
+    inputs["counting"] = ["both", excluded_classes(recipe)]
     record = Record.of(scores_folder(recipe), inputs)
     what = f"scores on {len(held_out.names)} held-out images"
     if record.found():
         return record.outcome(what, fresh=False)
-    excluded = excluded_classes(recipe)
+    excluded, names = excluded_classes(recipe), held_out.scheme.names
     with record.making():
-        record.results["interpreter"] = [as_record(of_interpreter(models.interpreter, held_out, excluded))]
+        masks = predicted_by_interpreter(models.interpreter, held_out)
+        scores = {"interpreter": [scored(masks, held_out, excluded)]}
+        _draw(record.folder, "interpreter", masks, scores["interpreter"][0], held_out)
         for source, found in folders.items():
-            record.results[source] = [as_record(of_network(f, held_out, excluded)) for f in found]
+            each = [predicted_by_network(folder, held_out) for folder in found]
+            scores[source] = [scored(masks, held_out, excluded) for masks in each]
+            _draw(record.folder, source, each[0], scores[source][0], held_out)
+        record.results = {source: [_as_record(one) for one in runs] for source, runs in scores.items()}
+        (record.folder / "scores.json").write_text(json.dumps({"classes": names} | record.results, indent=2) + "\n")
+        (record.folder / "scores.md").write_text(score_page(record.results, names))
     return record.outcome(what, fresh=True)
 
 
-def as_record(scores: deeplab.Scores) -> dict[str, Any]:
-    """For JSON."""
-    return asdict(scores) | {"confusion": scores.confusion.tolist()}
+def _as_record(scores: deeplab.Scores) -> dict[str, Any]:
+    """For JSON, in which nan is no number."""
+    record = asdict(scores) | {"confusion": scores.confusion.tolist()}
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in record.items()}
 
 
 def excluded_classes(recipe: Recipe) -> list[int]:
@@ -64,25 +75,60 @@ def excluded_classes(recipe: Recipe) -> list[int]:
     return [] if ignored == IGNORE else [ignored]
 
 
-def of_interpreter(interpreter: Interpreter, held_out: Annotations, excluded: Sequence[int] = ()) -> deeplab.Scores:
-    """Scores of an interpreter on the images themselves."""
+def predicted_by_interpreter(interpreter: Interpreter, held_out: Annotations) -> np.ndarray:
+    """Masks of the images themselves, uint8 [n,h,w]."""
     starts = range(0, len(held_out.images), _BATCH)
     batches = (interpreter.predict(held_out.images[i : i + _BATCH]).masks for i in starts)
-    masks = list(follow(batches, len(held_out.images), "evaluate the interpreter", "images", count=len))
-    classes = len(held_out.scheme)
-    return deeplab.score(np.concatenate(masks), held_out.masks, classes=classes, ignore_index=IGNORE, excluded=excluded)
+    return np.concatenate(list(follow(batches, len(held_out.images), "evaluate the interpreter", "images", count=len)))
 
 
-def of_network(folder: Path, held_out: Annotations, excluded: Sequence[int] = ()) -> deeplab.Scores:
-    """Scores of the network that lies in a folder."""
-    starts = range(0, len(held_out.images), _BATCH)
-    batches = ((held_out.images[i : i + _BATCH], held_out.masks[i : i + _BATCH]) for i in starts)
-    model, classes = deeplab.load(folder, device()), len(held_out.scheme)
-    if model.architecture.classes != classes:
+def predicted_by_network(folder: Path, held_out: Annotations) -> np.ndarray:
+    """Masks by the network that lies in a folder, uint8 [n,h,w]."""
+    try:
+        model = deeplab.load(folder, device())
+    except ValueError as error:
+        raise RecipeError(f"{error}; train again") from error
+    if list(model.architecture.class_names) != list(held_out.scheme.names):
         raise RecipeError(
-            f"{folder} is of a network of {model.architecture.classes} classes; the held-out images have {classes}"
+            f"{folder} is of a network of the classes {', '.join(model.architecture.class_names)}; the held-out images "
+            f"have {', '.join(held_out.scheme.names)}: train again, or name other images"
         )
-    return deeplab.evaluate(model, batches, classes=classes, ignore_index=IGNORE, excluded=excluded)
+    starts = range(0, len(held_out.images), _BATCH)
+    return np.concatenate([deeplab.predict(model, held_out.images[i : i + _BATCH]) for i in starts])
+
+
+def scored(masks: np.ndarray, held_out: Annotations, excluded: Sequence[int] = ()) -> deeplab.Scores:
+    classes = len(held_out.scheme)
+    return deeplab.score(masks, held_out.masks, classes=classes, ignore_index=IGNORE, excluded=excluded)
+
+
+def _draw(folder: Path, source: str, masks: np.ndarray, scores: deeplab.Scores, held_out: Annotations) -> None:
+    title = f"{source}: mIoU {scores.mean_iou:.3f}, counted as published {scores.published_mean_iou:.3f}"
+    save_figure(confusion_figure(scores.confusion, held_out.scheme.names, title), folder / f"confusion-{source}.png")
+    title = f"{source}: best and worst of {len(masks)}, by pixel accuracy"
+    save_figure(extremes_figure(held_out, masks, title), folder / f"images-{source}.png")
+
+
+def score_page(results: dict[str, list[dict[str, Any]]], names: Sequence[str]) -> str:
+    """Markdown tables: the means under both countings, and the IoU of each class; mean and deviation over runs."""
+    lines = ["| | mIoU | mIoU, counted as published | pixel accuracy |", "|---|---|---|---|"]
+    for source, runs in results.items():
+        cells = (_over(runs, key) for key in ("mean_iou", "published_mean_iou", "pixel_accuracy"))
+        lines.append(f"| {source} | {' | '.join(cells)} |")
+    lines += ["", f"| IoU | {' | '.join(results)} |", "|---" * (1 + len(results)) + "|"]
+    for i, name in enumerate(names):
+        cells = (_of_values([run["iou"][i] for run in runs]) for runs in results.values())
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _over(runs: list[dict[str, Any]], key: str) -> str:
+    return _of_values([run[key] for run in runs])
+
+
+def _of_values(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return mean_and_deviation(known) if known else "-"
 
 
 def mean_and_deviation(values: list[float]) -> str:

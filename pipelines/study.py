@@ -21,7 +21,7 @@ import torch
 from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.controls import RawPixels, untrained
 from pipelines.diversity import describe_images, precision_recall
-from pipelines.evaluate import excluded_classes, of_interpreter, of_network
+from pipelines.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, scored
 from pipelines.fit_interpreter import annotated_few, fit, open_annotations
 from pipelines.progress import console
 from pipelines.recipe import Recipe, RecipeError, digest_of
@@ -31,6 +31,7 @@ from pipelines.storage import write_whole
 from pipelines.train_deeplab import network_folder, train
 from pipelines.worker import Builder, dataset_folder, interpreter_folder, open_denoiser
 
+_NOT_MEASURED = {"name", "paths", "study", "cluster", "train_ddpm"}
 Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised"]
 
 
@@ -179,7 +180,7 @@ def _changed(recipe: Recipe, cell: Cell) -> Recipe:
 
 
 def _digest(recipe: Recipe, cell: Cell) -> str:
-    settings = recipe.model_dump(mode="json", exclude={"name", "paths", "study", "cluster", "train_ddpm"})
+    settings = recipe.model_dump(mode="json", exclude=_NOT_MEASURED, exclude_defaults=True)
     return digest_of({"recipe": settings, "kind": cell.kind, "seed": cell.seed, "changes": cell.changes})
 
 
@@ -204,7 +205,7 @@ def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     interpreter = Interpreter.fit(
         source, few.images, few.masks, classes=few.scheme, settings=fitting, upsampling=settings.upsampling
     )
-    return _scores(of_interpreter(interpreter, held_out, excluded_classes(recipe)))
+    return _scores(recipe, predicted_by_interpreter(interpreter, held_out), held_out)
 
 
 def _supervised(recipe: Recipe, cell: Cell) -> dict[str, Any]:
@@ -212,7 +213,7 @@ def _supervised(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
     train(recipe, only="annotated")
     folder = network_folder(recipe, "annotated", cell.seed)
-    return _scores(of_network(folder, held_out, excluded_classes(recipe)))
+    return _scores(recipe, predicted_by_network(folder, held_out), held_out)
 
 
 def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
@@ -226,8 +227,8 @@ def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
             make(unit)
     train(recipe, only="synthetic")
     held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
-    scores = of_network(network_folder(recipe, "synthetic", cell.seed), held_out, excluded_classes(recipe))
-    return _scores(scores) | _of_dataset(recipe, held_out)
+    masks = predicted_by_network(network_folder(recipe, "synthetic", cell.seed), held_out)
+    return _scores(recipe, masks, held_out) | _of_dataset(recipe, held_out)
 
 
 def _share_interpreter(recipe: Recipe) -> None:
@@ -259,7 +260,8 @@ def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
     }
 
 
-def _scores(scores: Any) -> dict[str, Any]:
+def _scores(recipe: Recipe, masks: np.ndarray, held_out: Annotations) -> dict[str, Any]:
+    scores = scored(masks, held_out, excluded_classes(recipe))
     return {
         "mean_iou": scores.mean_iou,
         "published_mean_iou": scores.published_mean_iou,

@@ -70,7 +70,7 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     recipe = recipe.resolved()
     wanted: list[Source] = [only] if only else sources(recipe)
     fresh, seconds, skipped = False, 0.0, 0
-    for job in _jobs(recipe, wanted):
+    for job in jobs(recipe, wanted):
         record = Record.of(job.folder, job.inputs)
         if not record.found():
             fresh = True
@@ -92,7 +92,7 @@ def stored_size(folder: Location) -> tuple[int, int]:
     return first.mask.shape[0], first.mask.shape[1]
 
 
-def _jobs(recipe: Recipe, wanted: list[Source]) -> list[Job]:
+def jobs(recipe: Recipe, wanted: list[Source]) -> list[Job]:
     """Every training of the recipe. All that is read is checked here, before the first one starts."""
     settings, data = recipe.train, _data(recipe, wanted)
     names, size = data.names, data.size
@@ -105,13 +105,13 @@ def _jobs(recipe: Recipe, wanted: list[Source]) -> list[Job]:
     epoch = max(len(found) for found in data.by_source.values())
     steps = max(1, round(settings.epochs * epoch / seen)) if settings.epochs else settings.steps
     every = settings.checkpoint_every or max(1, round(epoch / seen), steps // _MOST_CHECKPOINTS)
-    jobs = []
+    trainings = []
     for seed in settings.seeds:
         for source, found in data.by_source.items():
             where, training = network_folder(recipe, source, seed), _training(settings, steps, found, seed)
-            jobs.append(Job(settings, seed, where, names, found, validation, training, every))
-    _build(jobs[0])
-    return jobs
+            trainings.append(Job(settings, seed, where, names, found, validation, training, every))
+    _build(trainings[0])
+    return trainings
 
 
 @dataclass(frozen=True)

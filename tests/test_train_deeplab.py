@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from label import Scheme
+from deeplab import Trainee, build
+from label import AnnotationError, Scheme
 from pipelines import Recipe
 from pipelines.shards import Candidate, Dataset, Sample, claim, class_pixels, pack, write_shard
-from pipelines.train_deeplab import train
-from pipelines.training_log import CHECKPOINT
+from pipelines.train_deeplab import jobs, train
+from pipelines.training_log import CHECKPOINT, History
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()", "train"]
 SCHEME = Scheme(("ground", "square", "dot"))
@@ -79,3 +80,139 @@ def test_a_training_killed_at_any_moment_ends_with_the_losses_and_the_curve_of_o
     assert len(undisturbed["validation"]) == 14
     assert killed == undisturbed
     assert not checkpoint.exists()
+
+
+def test_two_workers_on_ray_have_the_losses_of_one_for_fifty_steps(made: Path, ray_cluster: object) -> None:
+    changes = {"steps": 50, "checkpoint_every": 25, "aspp_dropout": 0.1, "augmentation": "strong"}
+    train(recipe_of(made, **changes))
+    elsewhere = twin(made, "two")
+    settings = {"baseline": False, "workers": 2, **changes}
+    train(Recipe.load(made / "recipe.toml", (*overrides(made, settings), elsewhere)))
+    one, two = results(made), results(made, "two")
+    assert len(one["losses"]) == 50
+    assert max(abs(a - b) for a, b in zip(one["losses"], two["losses"], strict=True)) < 1e-4
+    assert [step for step, _ in two["validation"]] == [25, 50]
+
+
+def test_epochs_are_the_same_number_of_steps_whatever_the_workers(made: Path) -> None:
+    train(recipe_of(made, epochs=2.0, checkpoint_every=None))
+    found = results(made)
+    assert len(found["losses"]) == 11  # 2 * 22 samples in batches of 4
+    assert [step for step, _ in found["validation"]] == [6, 11]  # an epoch is 5.5 steps
+
+
+def test_the_best_network_by_validation_is_the_one_that_is_kept(made: Path) -> None:
+    train(recipe_of(made, steps=6, checkpoint_every=1, learning_rate=0.3))
+    curve = dict(results(made)["validation"])
+    best = results(made)["best_step"]
+    assert curve[best] == max(curve.values())
+    train(
+        Recipe.load(
+            made / "recipe.toml",
+            (
+                *overrides(made, {"steps": 6, "checkpoint_every": 1, "learning_rate": 0.3, "baseline": False}),
+                twin(made, "again"),
+            ),
+        )
+    )
+    for name in ("model.safetensors", "config.json"):
+        first, second = (made / out / "deeplab" / "synthetic-seed0" / name for out in ("out", "again"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_second_run_finds_the_networks(made: Path) -> None:
+    assert train(recipe_of(made, steps=2)).fresh
+    assert not train(recipe_of(made, steps=2, workers=2)).fresh, "the number of workers changes no result"
+    assert train(recipe_of(made, steps=3)).fresh
+
+
+def test_corrupt_shards_that_are_left_out_are_counted(made: Path) -> None:
+    (made / "out" / "dataset" / "shard-000001.tar").unlink()
+    with pytest.raises(DatasetError, match=r"shard-000001.tar is missing, its report is there; .* --repair"):
+        train(recipe_of(made, steps=2))
+    outcome = train(recipe_of(made, steps=2, corrupt_shards="skip"))
+    assert "1 corrupt shards left out" in outcome.what
+    assert results(made)["skipped_shards"] == 1
+
+
+def test_tensorboard_gets_loss_speed_and_validation(made: Path) -> None:
+    train(recipe_of(made, steps=2))
+    events = b"".join(p.read_bytes() for p in (made / "out" / "deeplab" / "synthetic-seed0" / "tensorboard").iterdir())
+    for name in (b"train/loss", b"speed/samples_per_second", b"speed/share_of_time_waiting", b"validation/mean_iou"):
+        assert name in events
+
+
+def interrupted(made: Path) -> Path:
+    """The checkpoint of a training that was stopped in the middle."""
+    recipe, folder = recipe_of(made), made / "out" / "deeplab" / "synthetic-seed0"
+    (job,) = jobs(recipe.resolved(), ["synthetic"])
+    folder.mkdir(parents=True)
+    trainee = Trainee(build(3), job.training)
+    History.start().write(folder, job.inputs, trainee)
+    return folder / CHECKPOINT
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(made: Path) -> None:
+    checkpoint = interrupted(made)
+    with pytest.raises(RecipeError, match=r"of a network of another architecture: .*; remove that folder to train anew"):
+        train(recipe_of(made))
+    assert checkpoint.is_file()
+
+
+def test_a_checkpoint_of_other_settings_is_refused(made: Path) -> None:
+    interrupted(made)
+    with pytest.raises(RecipeError, match="unfinished training with another network, settings or data; remove it"):
+        train(recipe_of(made, learning_rate=0.5))
+
+
+def test_a_checkpoint_that_is_cut_short_is_said_so(made: Path) -> None:
+    checkpoint = interrupted(made)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(RecipeError, match="is no checkpoint of a training; remove it"):
+        train(recipe_of(made))
+
+
+def test_classes_of_the_shards_must_be_those_of_the_recipe(made: Path) -> None:
+    with pytest.raises(
+        RecipeError, match=r"\[classes\] has the classes sky, sea, sun; the shards have ground, square, dot"
+    ):
+        train(
+            Recipe.load(
+                made / "recipe.toml", (*overrides(made, {"baseline": False}), 'classes.names=["sky", "sea", "sun"]')
+            )
+        )
+
+
+def test_a_validation_folder_must_have_the_classes_of_the_shards(made: Path) -> None:
+    scheme = made / "annotated" / "scheme.toml"
+    scheme.write_text(scheme.read_text().replace("dot", "disc"))
+    with pytest.raises(RecipeError, match=r"paths.validation has the classes ground, square, disc; the shards have"):
+        train(recipe_of(made))
+
+
+def test_a_validation_mask_with_a_class_out_of_range_is_named(made: Path) -> None:
+    Image.fromarray(np.full((16, 16), 7, dtype=np.uint8)).save(made / "annotated" / "1.mask.png")
+    with pytest.raises(AnnotationError, match=r"the mask of 1.png has class 7; .* 0 to 2"):
+        train(recipe_of(made))
+
+
+def test_an_empty_dataset_folder_is_said_so(project: Path) -> None:
+    (project / "out" / "dataset").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=r"holds no dataset.json; generate a dataset there first"):
+        train(recipe_of(project))
+
+
+def test_batches_must_be_shared_evenly(made: Path) -> None:
+    with pytest.raises(RecipeError, match="batch_size 4 cannot be shared evenly by 3 workers"):
+        recipe_of(made, workers=3)
+
+
+def test_a_loss_of_whole_batches_needs_one_worker(made: Path) -> None:
+    with pytest.raises(RecipeError, match=r'loss "cross_entropy\+dice" is of a whole batch'):
+        recipe_of(made, workers=2, loss="cross_entropy+dice")
+
+
+def test_encoder_weights_that_cannot_be_had_end_before_any_step(made: Path) -> None:
+    with pytest.raises(RecipeError, match=r"weights\.pth is no file; encoder_weights is a file"):
+        train(recipe_of(made, encoder_weights=str(made / "weights.pth")))
+    assert not (made / "out" / "deeplab").exists()

@@ -1,0 +1,28 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+
+from cluster import Cluster, ClusterError, Resources, train_together
+
+
+def test_all_workers_are_one_group_and_a_lost_one_is_replaced(ray_cluster: Cluster, tmp_path: Path) -> None:
+    def loop(rank: int) -> None:
+        first = tmp_path / "lost"
+        if rank == 1 and not first.exists():
+            first.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        (tmp_path / f"rank-{rank}").write_text(str(dist.get_world_size()))
+
+    train_together(loop, workers=2, resources=Resources(), retries=1, storage=tmp_path / "ray")
+    assert [(tmp_path / f"rank-{rank}").read_text() for rank in range(2)] == ["2", "2"]
+
+
+def test_a_loop_that_raises_ends_in_a_cluster_error(ray_cluster: Cluster, tmp_path: Path) -> None:
+    def loop(rank: int) -> None:
+        raise ValueError("no such thing")
+
+    with pytest.raises(ClusterError, match=r"the training on 2 workers failed: .*no such thing"):
+        train_together(loop, workers=2, resources=Resources(), retries=0, storage=tmp_path / "ray")
