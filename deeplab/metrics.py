@@ -6,9 +6,9 @@ class that is nowhere counts as 0. Under both, a class that is itself the ignore
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -25,27 +25,36 @@ IntegerMasks = Integer[np.ndarray, "n h w"] | Integer[Tensor, "n h w"]
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth of equality
 class Scores:
-    """What a network reaches on a set of images."""
+    """What a network reaches on a set of images, counted both ways."""
 
-    mean_iou: float  # 0 to 1; nan if no class counts
+    mean_iou: float  # absent classes skipped; 0 to 1, nan if no class counts
     iou: tuple[float | None, ...]  # of each class; None if it does not count
+    published_mean_iou: float  # absent classes as 0, false positives on pixels without truth
+    published_iou: tuple[float | None, ...]
     pixel_accuracy: float  # portion of the labelled pixels that are right; nan if there are none
     confusion: Int[np.ndarray, "truth predicted"]  # labelled pixels
 
 
 def mean_iou(
-    predictions: IntegerMasks, targets: IntegerMasks, *, classes: int, ignore_index: int, absent: Absent = "skip"
+    predictions: IntegerMasks,
+    targets: IntegerMasks,
+    *,
+    classes: int,
+    ignore_index: int,
+    absent: Absent = "skip",
+    excluded: Collection[int] = (),
 ) -> float:
     """Mean over the classes of intersection / union, each summed over all images: 0 to 1, nan if no class counts.
 
-    Predictions hold 0 to classes - 1, targets ignore_index besides; anything else is a ValueError.
+    Predictions hold 0 to classes - 1, targets ignore_index besides; anything else is a ValueError. `excluded` classes
+    are left out of the mean under both rules: those whose pixels became ignore_index when the truth was read.
     """
     confusion = _confusion(as_tensor(predictions), as_tensor(targets), classes, ignore_index)
-    return _mean(_ious(confusion, ignore_index, absent))
+    return _mean(_ious(confusion, {ignore_index, *excluded}, absent))
 
 
 def evaluate(
-    model: nn.Module, batches: Iterable[Batch], *, classes: int, ignore_index: int, absent: Absent = "skip"
+    model: nn.Module, batches: Iterable[Batch], *, classes: int, ignore_index: int, excluded: Collection[int] = ()
 ) -> Scores:
     """Predict every image and count, as mean_iou does; leaves the model in eval mode. No batch is a ValueError."""
     confusion = None
@@ -54,25 +63,37 @@ def evaluate(
         confusion = counted if confusion is None else confusion + counted
     if confusion is None:
         raise ValueError("there is no batch to evaluate on; one image with its mask is the least")
-    return _scores(confusion, ignore_index, absent)
+    return _scores(confusion, {ignore_index, *excluded})
 
 
 def score(
-    predictions: IntegerMasks, targets: IntegerMasks, *, classes: int, ignore_index: int, absent: Absent = "skip"
+    predictions: IntegerMasks,
+    targets: IntegerMasks,
+    *,
+    classes: int,
+    ignore_index: int,
+    excluded: Collection[int] = (),
 ) -> Scores:
     """As evaluate, of masks that are in hand."""
-    return _scores(_confusion(as_tensor(predictions), as_tensor(targets), classes, ignore_index), ignore_index, absent)
+    confusion = _confusion(as_tensor(predictions), as_tensor(targets), classes, ignore_index)
+    return _scores(confusion, {ignore_index, *excluded})
 
 
-def _scores(confusion: Int[Tensor, "rows classes"], ignore_index: int, absent: Absent) -> Scores:
-    ious = _ious(confusion, ignore_index, absent)
+def _scores(confusion: Int[Tensor, "rows classes"], excluded: Collection[int]) -> Scores:
+    skipping, published = (_ious(confusion, excluded, rule) for rule in get_args(Absent))
     labelled = confusion[:-1]
     return Scores(
-        mean_iou=_mean(ious),
-        iou=tuple(None if math.isnan(value) else value for value in ious.tolist()),
+        mean_iou=_mean(skipping),
+        iou=_known(skipping),
+        published_mean_iou=_mean(published),
+        published_iou=_known(published),
         pixel_accuracy=float(labelled.diag().sum().double() / labelled.sum()),
         confusion=labelled.numpy(),
     )
+
+
+def _known(ious: Float[Tensor, "classes"]) -> tuple[float | None, ...]:
+    return tuple(None if math.isnan(value) else value for value in ious.tolist())
 
 
 def _confusion(predictions: Tensor, targets: Tensor, classes: int, ignore_index: int) -> Int[Tensor, "rows classes"]:
@@ -95,7 +116,9 @@ def _check_ids(what: str, ids: Tensor, classes: int) -> None:
         raise ValueError(f"a {what} holds class {int(wrong[0])}; there are 0 to {classes - 1}")
 
 
-def _ious(confusion: Int[Tensor, "rows classes"], ignore_index: int, absent: Absent) -> Float[Tensor, "classes"]:
+def _ious(
+    confusion: Int[Tensor, "rows classes"], excluded: Collection[int], absent: Absent
+) -> Float[Tensor, "classes"]:
     """Intersection / union of each class, nan where it does not count."""
     if absent not in ("skip", "zero"):
         raise ValueError(f'absent is {absent!r}; it is "skip" or "zero"')
@@ -105,8 +128,8 @@ def _ious(confusion: Int[Tensor, "rows classes"], ignore_index: int, absent: Abs
     if absent == "zero":
         union = (union + unlabelled).clamp_min(1)
     ious = hits.double() / union  # 0 / 0 is nan
-    is_ignored = torch.arange(len(ious)) == ignore_index
-    return ious.masked_fill(is_ignored, math.nan)
+    left_out = torch.tensor([class_id in excluded for class_id in range(len(ious))])
+    return ious.masked_fill(left_out, math.nan)
 
 
 def _mean(ious: Float[Tensor, "classes"]) -> float:

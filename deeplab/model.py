@@ -19,6 +19,9 @@ from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPPPooling
 from segmentation_models_pytorch.encoders import encoders as ENCODERS
 from torch import Tensor, nn
 
+from deeplab.dropout import replace_dropout
+from deeplab.parallel import workers
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT = "deeplabv3-1"  # of the folder; raised when older code could not read it
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
@@ -63,13 +66,14 @@ class DeepLab(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.network = _network(architecture, encoder_weights)
+        replace_dropout(self.network)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes h w"]:
         height, width = images.shape[-2:]
         stride = self.architecture.output_stride
         # one image, averaged to one pixel, has no batch statistics: there the pooling branch uses the running ones
         pooling = next(module for module in self.network.decoder.modules() if isinstance(module, ASPPPooling))
-        pooling.train(self.training and len(images) > 1)
+        pooling.train(self.training and len(images) * workers() > 1)
         padded = F.pad(images, (0, -width % stride, 0, -height % stride), mode="replicate")
         return self.network(padded)[..., :height, :width]
 

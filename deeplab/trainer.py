@@ -1,22 +1,27 @@
-"""The training loop, as a generator: the caller owns logging, stopping and validation."""
+"""The training loop, as a generator: the caller owns logging, stopping, validation and checkpoints."""
 
+import copy
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from deeplab.dropout import seed_dropout
+from deeplab.losses import SECOND_TERMS, Loss, loss_of
 from deeplab.model import as_tensor, prepare
+from deeplab.parallel import rank, sum_gradients, summed, synchronise_batch_norm, workers
 
 Batch = tuple[
     UInt8[np.ndarray, "b h w 3"] | UInt8[Tensor, "b h w 3"], UInt8[np.ndarray, "b h w"] | UInt8[Tensor, "b h w"]
 ]
 Schedule = Literal["constant", "cosine"]
+Precision = Literal["auto", "float32", "bfloat16"]
 SCHEDULES: dict[str, Callable[[float], float]] = {  # portion of the steps done -> factor of the learning rate
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
@@ -24,12 +29,42 @@ SCHEDULES: dict[str, Callable[[float], float]] = {  # portion of the steps done 
 
 
 @dataclass(frozen=True)
+class Training:
+    """Settings of a run. One step sees `accumulate` batches; their losses are averaged."""
+
+    steps: int
+    learning_rate: float = 1e-3  # Adam's highest
+    schedule: Schedule = "cosine"
+    loss: Loss = "cross_entropy"
+    class_weights: tuple[float, ...] | None = None  # a pixel counts by its class's weight; None: all alike
+    accumulate: int = 1
+    ema_decay: float = 0.0  # 0: no moving average of the weights
+    precision: Precision = "auto"  # of the forward pass; auto: bfloat16 on a GPU, float32 on a CPU
+    ignore_index: int = 255
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.accumulate < 1:
+            raise ValueError(f"{self.steps} steps of {self.accumulate} batches were asked for; at least 1 is needed")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
+        if self.loss not in SECOND_TERMS:
+            raise ValueError(f"there is no loss {self.loss!r}; there are {', '.join(SECOND_TERMS)}")
+
+    def rate(self, done: int) -> float:
+        """Learning rate of the step after `done` steps."""
+        return self.learning_rate * SCHEDULES[self.schedule](done / self.steps)
+
+
+@dataclass(frozen=True)
 class Step:
     """What one optimiser step reports."""
 
     number: int  # counted from 1
-    loss: float  # mean cross entropy of the batch's labelled pixels before the step, weighted, nats
+    loss: float  # of the step's batches, before the step; cross entropy in nats, and the second term
     learning_rate: float
+    seconds: float  # since the step before, or the start
+    waited: float  # of them, waiting for batches
 
 
 def fit(
@@ -44,62 +79,123 @@ def fit(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Iterator[Step]:
-    """Train the model in place with Adam, one batch a step, and yield after each step.
-
-    Images are 0 to 255, masks hold class ids and ignore_index. A pixel counts by its class's weight, all alike by
-    default; the inverse root of each class's frequency lets small classes be learnt in few steps.
-
-    Between steps the model may be evaluated or saved. Dropout is a function of (seed, step), not of the global
-    generator. Batches may differ in size; one of a single image trains too, except that the image-pooling branch
-    normalises it by its running statistics.
+    """Train the model in place with Adam, one batch a step, and yield after each step; as Trainee, without restarts.
 
     Raises ValueError for settings, images or masks that do not fit, and if the batches end before the steps do.
     """
-    if steps < 1:
-        raise ValueError(f"{steps} steps were asked for; training needs at least 1")
-    if schedule not in SCHEDULES:
-        raise ValueError(f"there is no schedule {schedule!r}; there are {', '.join(SCHEDULES)}")
-    rates = (learning_rate * SCHEDULES[schedule](step / steps) for step in range(steps))
-    return _train(model, batches, list(rates), class_weights, ignore_index, seed, torch.device(device))
+    weights = None if class_weights is None else tuple(class_weights)
+    settings = Training(steps, learning_rate, schedule, class_weights=weights, ignore_index=ignore_index, seed=seed)
+    return Trainee(model, settings, device).train(batches)
 
 
-def _train(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    rates: list[float],
-    class_weights: Sequence[float] | None,
-    ignore_index: int,
-    seed: int,
-    device: torch.device,
-) -> Iterator[Step]:
-    model.to(device)
-    optimizer = torch.optim.Adam(model.parameters())
-    source = iter(batches)
-    for number, rate in enumerate(rates, 1):
-        batch = next(source, None)
-        if batch is None:
-            raise ValueError(f"the batches ended after {number - 1} of {len(rates)} steps; repeat them or ask for less")
-        images, masks = prepare(batch[0], device), as_tensor(batch[1])
-        logits = _forward(model.train(), images, seed, number)
-        check_masks(masks, logits, ignore_index)
-        weights = _weights(class_weights, logits)
-        loss = cross_entropy(logits, masks.to(device).long(), weights, ignore_index)
-        optimizer.param_groups[0]["lr"] = rate
-        optimizer.zero_grad()
+class Trainee:
+    """A network in training with all that a restart needs: `state()` of one, given to another by `restore()`.
+
+    Images are 0 to 255, masks hold class ids and ignore_index. Dropout is a function of (seed, step, place in the
+    step), not of the global generator: no other random state exists, so that the number of steps done is all of it.
+    Where torch.distributed has a process group, `batches` are this worker's part, the rank-th, of the common ones.
+    """
+
+    def __init__(self, model: nn.Module, settings: Training, device: str | torch.device = "cpu") -> None:
+        self.settings, self.device = settings, torch.device(device)
+        if workers() > 1:
+            synchronise_batch_norm(model)
+        gpu = self.device.type == "cuda"
+        self.model = model.to(self.device)
+        if gpu:
+            self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not in its stub
+        self.average = copy.deepcopy(self.model) if settings.ema_decay else None
+        self.optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
+        self.done = 0  # steps
+        self._half = settings.precision == "bfloat16" or (settings.precision == "auto" and gpu)
+
+    @property
+    def network(self) -> nn.Module:
+        """What is to be evaluated and kept: the moving average, if there is one."""
+        return self.average or self.model
+
+    def train(self, batches: Iterable[Batch]) -> Iterator[Step]:
+        """Take the steps that are not done yet; `batches` begin with the next one.
+
+        Between steps the network may be evaluated or saved. Batches may differ in size; one of a single image trains
+        too, except that the image-pooling branch normalises it by its running statistics.
+        """
+        source, start = iter(batches), time.perf_counter()
+        while self.done < self.settings.steps:
+            rate, waited, loss = self.settings.rate(self.done), 0.0, 0.0
+            self.optimizer.param_groups[0]["lr"] = rate
+            self.optimizer.zero_grad()
+            for part in range(self.settings.accumulate):
+                asked = time.perf_counter()
+                batch = next(source, None)
+                waited += time.perf_counter() - asked
+                if batch is None:
+                    done = f"{self.done} of {self.settings.steps} steps"
+                    raise ValueError(f"the batches ended after {done}; repeat them or ask for less")
+                loss += self._backward(batch, part)
+            sum_gradients(self.model)
+            self.optimizer.step()
+            self.done += 1
+            self._follow()
+            now = time.perf_counter()
+            yield Step(self.done, loss, rate, now - start, waited)
+            start = time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers alone, which torch.load(weights_only=True) reads."""
+        average = self.average and self.average.state_dict()
+        return {
+            "model": self.model.state_dict(),
+            "average": average,
+            "optimizer": self.optimizer.state_dict(),
+            "done": self.done,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken; a ValueError tells of one of another network."""
+        try:
+            self.model.load_state_dict(state["model"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"the checkpoint is of a network of another architecture: {reason}") from error
+        self.done = state["done"]
+
+    def _backward(self, batch: Batch, part: int) -> float:
+        """Add one batch's gradients; returns its share of the step's loss, of all workers together."""
+        settings = self.settings
+        images, masks = prepare(batch[0], self.device), as_tensor(batch[1])
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+            logits = self._forward(images, part).float()
+        check_masks(masks, logits, settings.ignore_index)
+        weights = _weights(settings.class_weights, logits)
+        loss = loss_of(settings.loss, logits, masks.to(self.device).long(), weights, settings.ignore_index)
+        loss = loss / settings.accumulate
         loss.backward()
-        optimizer.step()
-        yield Step(number, loss.item(), rate)
+        return summed(loss.detach()).item()
 
+    def _forward(self, images: Tensor, part: int) -> Tensor:
+        """The logits in training mode; the global generator stays as it was."""
+        here, common = len(images), len(images) * workers()
+        places = range(part * common + rank() * here, part * common + (rank() + 1) * here)
+        seeds = [_number(self.settings.seed, self.done + 1, place) for place in places]
+        seed_dropout(self.model, seeds, self.device)
+        with torch.random.fork_rng(devices=[self.device] if images.is_cuda else []):
+            torch.manual_seed(_number(self.settings.seed, self.done + 1, part))
+            return self.model.train()(images)
 
-def cross_entropy(
-    logits: Float[Tensor, "b classes h w"],
-    masks: Int[Tensor, "b h w"],
-    weights: Float[Tensor, "classes"],
-    ignore_index: int,
-) -> Float[Tensor, ""]:
-    """Mean over the pixels that are not ignored, each weighted by its class, in nats; 0 if all are ignored."""
-    total = F.cross_entropy(logits, masks, weights, ignore_index=ignore_index, reduction="sum")
-    return total / weights[masks[masks != ignore_index]].sum().clamp_min(torch.finfo(total.dtype).tiny)
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the model, faster at first: by 1 - min(decay, (1 + step) / (10 + step))."""
+        if self.average is None:
+            return
+        decay = min(self.settings.ema_decay, (1 + self.done) / (10 + self.done))
+        for average, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            average.lerp_(now, 1 - decay)
+        for average, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            average.copy_(now)
 
 
 def check_masks(masks: Tensor, logits: Tensor, ignore_index: int) -> None:
@@ -114,11 +210,8 @@ def check_masks(masks: Tensor, logits: Tensor, ignore_index: int) -> None:
         )
 
 
-def _forward(model: nn.Module, images: Tensor, seed: int, step: int) -> Tensor:
-    """The logits, with dropout drawn from (seed, step); the global generator stays as it was."""
-    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
-        torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
-        return model(images)
+def _number(*seeds: int) -> int:
+    return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
 def _weights(class_weights: Sequence[float] | None, logits: Tensor) -> Float[Tensor, "classes"]:

@@ -1,6 +1,7 @@
 """Stage evaluate: the interpreter and every trained network on the held-out annotated images."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,34 +40,49 @@ def evaluate(recipe: Recipe) -> Outcome:
     }
     trained = {source: [Record.read(folder).digest for folder in found] for source, found in folders.items()}
     inputs = {"interpreter": models.interpreter.digest, "networks": trained, "held_out": annotations_digest(held_out)}
+    inputs["counting"] = "both"
     record = Record.of(scores_folder(recipe), inputs)
     what = f"scores on {len(held_out.names)} held-out images"
     if record.found():
         return record.outcome(what, fresh=False)
+    excluded = excluded_classes(recipe)
     with record.making():
-        record.results["interpreter"] = [_as_record(_of_interpreter(models.interpreter, held_out))]
+        record.results["interpreter"] = [as_record(of_interpreter(models.interpreter, held_out, excluded))]
         for source, found in folders.items():
-            record.results[source] = [_as_record(_of_network(f, held_out)) for f in found]
+            record.results[source] = [as_record(of_network(f, held_out, excluded)) for f in found]
     return record.outcome(what, fresh=True)
 
 
-def _as_record(scores: deeplab.Scores) -> dict[str, Any]:
+def as_record(scores: deeplab.Scores) -> dict[str, Any]:
+    """For JSON."""
     return asdict(scores) | {"confusion": scores.confusion.tolist()}
 
 
-def _of_interpreter(interpreter: Interpreter, held_out: Annotations) -> deeplab.Scores:
+def excluded_classes(recipe: Recipe) -> list[int]:
+    """The class whose pixels became ignored ones when the masks were read, which no mean counts."""
+    ignored = recipe.classes.ignore if recipe.classes else IGNORE
+    return [] if ignored == IGNORE else [ignored]
+
+
+def of_interpreter(interpreter: Interpreter, held_out: Annotations, excluded: Sequence[int] = ()) -> deeplab.Scores:
+    """Scores of an interpreter on the images themselves."""
     starts = range(0, len(held_out.images), _BATCH)
     batches = (interpreter.predict(held_out.images[i : i + _BATCH]).masks for i in starts)
     masks = list(follow(batches, len(held_out.images), "evaluate the interpreter", "images", count=len))
     classes = len(held_out.scheme)
-    return deeplab.score(np.concatenate(masks), held_out.masks, classes=classes, ignore_index=IGNORE)
+    return deeplab.score(np.concatenate(masks), held_out.masks, classes=classes, ignore_index=IGNORE, excluded=excluded)
 
 
-def _of_network(folder: Path, held_out: Annotations) -> deeplab.Scores:
+def of_network(folder: Path, held_out: Annotations, excluded: Sequence[int] = ()) -> deeplab.Scores:
+    """Scores of the network that lies in a folder."""
     starts = range(0, len(held_out.images), _BATCH)
     batches = ((held_out.images[i : i + _BATCH], held_out.masks[i : i + _BATCH]) for i in starts)
-    model = deeplab.load(folder, device())
-    return deeplab.evaluate(model, batches, classes=len(held_out.scheme), ignore_index=IGNORE)
+    model, classes = deeplab.load(folder, device()), len(held_out.scheme)
+    if model.architecture.classes != classes:
+        raise RecipeError(
+            f"{folder} is of a network of {model.architecture.classes} classes; the held-out images have {classes}"
+        )
+    return deeplab.evaluate(model, batches, classes=classes, ignore_index=IGNORE, excluded=excluded)
 
 
 def mean_and_deviation(values: list[float]) -> str:

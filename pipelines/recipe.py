@@ -6,15 +6,17 @@ Relative paths start at the working directory; `{recipe}` in a path stands for t
 import hashlib
 import json
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from deeplab import Augmentation, Loss, Precision
 from generate import Solver
 from generate.guided_flags import parse_flags
 from generate.train import Training
-from label import IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Upsampling
+from label import FITTINGS, IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Setting, Upsampling
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -36,6 +38,7 @@ class PathsSection(Section):
     denoiser: Path  # a .pt with [denoiser] flags, a Hub id, or a diffusers folder, which train-ddpm can make
     annotated: Path  # the few annotated images
     held_out: Path | None = None  # annotated images for evaluation only
+    validation: Path | None = None  # annotated images by which the best epoch is chosen; published: real/train
     unlabelled: Path | None = None  # images to train a diffusion model on
 
 
@@ -109,14 +112,27 @@ class InterpreterSection(Section):
     blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
     where: Literal["output", "input"] = "output"
     upsampling: Upsampling = "bilinear"  # of the features, to the size of the image
+    setting: Setting = "published"  # fast: few large batches, balanced, at a rate that rises and falls
     members: Annotated[int, Field(ge=2)] = 10
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    draw: Literal["uniform", "balanced"] = "uniform"  # balanced: a class by (its share of the pixels) ** 0.5
+    standardise: bool = False  # features to mean 0 and deviation 1 while the members are trained
     max_epochs: Count = 100
+    max_batches: Count | None = None  # None: as many as max_epochs make
     patience: Count = 50
     min_class_pixels: Annotated[int, Field(ge=0)] = 20
     images: Count | None = None  # only the first so many of paths.annotated, by name
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _setting_fills_what_is_not_given(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("setting") not in tuple(FITTINGS):
+            return given
+        of_setting = {k: v for k, v in asdict(FITTINGS[given["setting"]]).items() if k in cls.model_fields}
+        return {**of_setting, **given}
 
     @property
     def fitting(self) -> Fitting:
@@ -181,19 +197,52 @@ class TrainSection(Section):
 
     variant: Literal["v3", "v3+"] = "v3"
     encoder: str = "resnet101"
-    encoder_weights: str | None = None
+    encoder_weights: str | None = None  # "imagenet", another name that the encoder has, or a local file
     encoder_depth: Literal[3, 4, 5] = 5
     output_stride: Literal[8, 16] = 8
     decoder_channels: Count = 256
     atrous_rates: Annotated[list[Count], Field(min_length=3, max_length=3)] = [12, 24, 36]
     aspp_dropout: Share = 0.5
     steps: Count = 20_000
-    batch_size: Annotated[int, Field(ge=2)] = 8
+    epochs: Annotated[float, Field(gt=0)] | None = None  # in place of steps: times the dataset's samples
+    batch_size: Annotated[int, Field(ge=2)] = 8  # of all workers together
+    accumulate: Count = 1  # batches a step
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     schedule: Literal["cosine", "constant"] = "constant"
+    loss: Loss = "cross_entropy"
     class_weights: Literal["equal", "inverse_sqrt"] = "equal"  # inverse_sqrt: (share of the pixels) ** -0.5
+    ema_decay: Share = 0.0
+    precision: Precision = "auto"  # of the forward pass; auto: bfloat16 on a GPU, float32 on a CPU
+    augmentation: Augmentation = "none"
+    keep: Annotated[float, Field(gt=0, le=1)] = 1.0  # the most certain share of the whole dataset
+    ignore_above: Annotated[float, Field(ge=0)] | None = None  # nats; of pixels, needs generate.uncertainty_maps
+    corrupt_shards: Literal["stop", "skip"] = "stop"
+    checkpoint_every: Count | None = None  # steps, with a validation each; None: an epoch
     seeds: Annotated[list[int], Field(min_length=1)] = [0]  # one training each
     baseline: bool = False  # train the same network on the annotated images alone as well
+    workers: Count = 1  # processes that share every batch; more than one run on Ray
+    worker_retries: Annotated[int, Field(ge=0)] = 2  # how often a lost worker is replaced
+
+    @model_validator(mode="after")
+    def _workers_share_batches(self) -> "TrainSection":
+        if self.batch_size % self.workers:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {self.workers} workers")
+        if self.workers > 1 and self.loss != "cross_entropy":
+            raise ValueError(f'loss "{self.loss}" is of a whole batch; several workers need loss "cross_entropy"')
+        return self
+
+
+class StudySection(Section):
+    """`datasetddpm study`: what is measured; each cell with every seed."""
+
+    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1]
+    parts: list[Literal["methods", "solvers", "amounts", "features"]] = ["methods", "solvers", "amounts", "features"]
+    solvers: dict[Solver, list[Count]] = {"ddim": [5, 10, 20, 50], "dpmsolver++": [5, 10, 20, 50], "ddpm": [250, 1000]}
+    portions: list[Share] = [0.0, 0.1, 0.25, 0.5]  # dropped as uncertain
+    samples: list[Count] = [250, 500, 1000, 2000, 4000, 8000]  # candidates
+    annotated: list[Count] = [5, 10, 20]  # images
+    feature_steps: list[int] = [50, 150, 250, 500]  # each alone,
+    feature_blocks: list[int] = [1, 2, 3, 4, 5, 6, 7]  # with each of these alone
 
 
 class Recipe(Section):
@@ -208,14 +257,12 @@ class Recipe(Section):
     generate: GenerateSection = GenerateSection()
     cluster: ClusterSection = ClusterSection()
     train: TrainSection = TrainSection()
+    study: StudySection = StudySection()
 
     def resolved(self) -> "Recipe":
-        """The same with absolute paths; a Hub id stays what it is."""
-        paths = {
-            name: path.resolve()
-            for name, path in self.paths
-            if isinstance(path, Path) and (name != "denoiser" or path.exists())
-        }
+        """The same with absolute paths; Hub ids and URLs stay what they are."""
+        local = {name: path for name, path in self.paths if isinstance(path, Path)}
+        paths = {name: path.resolve() for name, path in local.items() if name != "denoiser" or path.exists()}
         return self.model_copy(update={"paths": self.paths.model_copy(update=paths)})
 
     @property
@@ -255,6 +302,7 @@ SECTIONS: dict[str, type[Section]] = {
     "generate": GenerateSection,
     "cluster": ClusterSection,
     "train": TrainSection,
+    "study": StudySection,
 }
 
 

@@ -16,7 +16,7 @@ import json
 import math
 import random
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -125,15 +125,23 @@ def claim(folder: Location, dataset: Dataset) -> None:
     Raises DatasetError when it is another's, StorageError when nothing can be written there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if "dataset.json" not in storage.names(folder):
+    if claimed(folder, dataset.digest) is None:
         with contextlib.suppress(FileExistsError):
             storage.write_new(folder / "dataset.json", (json.dumps(asdict(dataset), indent=2) + "\n").encode())
+        claimed(folder, dataset.digest)
+
+
+def claimed(folder: Location, digest: str) -> Dataset | None:
+    """The dataset of this digest, None in a folder that is nobody's. Raises DatasetError when it is another's."""
+    if "dataset.json" not in storage.names(folder):
+        return None
     there = open_dataset(folder)
-    if there.digest != dataset.digest:
+    if there.digest != digest:
         raise DatasetError(
-            f"{folder} holds a dataset of another recipe or model ({there.digest[:12]}, this one is "
-            f"{dataset.digest[:12]}); name another paths.out, or remove that folder"
+            f"{folder} holds a dataset of another recipe, model or file ({there.digest[:12]}, this one is "
+            f"{digest[:12]}); name another output folder, or remove that one"
         )
+    return there
 
 
 def open_dataset(folder: Location) -> Dataset:
@@ -200,17 +208,23 @@ def write_shard(
 
 def pack(samples: Iterable[Sample], scheme: Scheme) -> bytes:
     """The tar of these samples; the same samples give the same bytes."""
+    return tar_of({sample.seed: encode(sample, scheme) for sample in samples})
+
+
+def tar_of(encoded: Mapping[int, Mapping[str, bytes]]) -> bytes:
+    """The tar of encoded samples by their seeds."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for sample in sorted(samples, key=lambda s: s.seed):
-            for suffix, content in _members(sample, scheme).items():
-                member = tarfile.TarInfo(f"{sample.seed:012d}.{suffix}")
+        for seed, members in sorted(encoded.items()):
+            for suffix, content in members.items():
+                member = tarfile.TarInfo(f"{seed:012d}.{suffix}")
                 member.size, member.mode = len(content), 0o644
                 tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
 
-def _members(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
+def encode(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
+    """A sample's files by their suffix, in the order of the tar."""
     record = {
         "seed": sample.seed,
         "uncertainty": sample.uncertainty,

@@ -3,20 +3,23 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from generate import Denoiser, sample, spaced_timesteps
 from label import FILTERS, DenoiserFeatures, Interpreter, Labels
 from pipelines.halving import Halving
 from pipelines.recipe import GenerateSection, Recipe, RecipeError, digest_of
-from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, pack, write_shard
+from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, encode, tar_of, write_shard
 from pipelines.storage import Location, location
 
 
@@ -127,27 +130,29 @@ def make_unit(
 def _make_unit(
     unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, batch_size: int
 ) -> Report:
-    clock, other = _Clock(), None if batch_size == settings.batch_size else batch_size
-    images, labels = [], []
-    for batch in sample(
-        models.denoiser,
-        settings.seeds(unit),
-        run_seed=settings.run_seed,
-        solver=settings.solver,
-        steps=settings.steps,
-        batch_size=batch_size,
-    ):
-        clock.lap("sample")
-        images.append(batch)
-        labels.append(models.interpreter.predict(batch))  # of the 8-bit image, so that it can be computed again
-        clock.lap("label")
-    made = _samples(settings, unit, dataset, np.concatenate(images), _joined(labels), other)
+    clock, seeds, scheme = _Clock(), iter(settings.seeds(unit)), dataset.scheme
+    made: list[Sample] = []
+    with ThreadPoolExecutor(1) as encoder:  # images are encoded while the next ones are sampled
+        encoded: list[Future[dict[str, bytes]]] = []
+        for images in sample(
+            models.denoiser,
+            settings.seeds(unit),
+            run_seed=settings.run_seed,
+            solver=settings.solver,
+            steps=settings.steps,
+            batch_size=batch_size,
+        ):
+            clock.lap("sample")
+            labels = models.interpreter.predict(images)  # of 8-bit images, so that it can be computed again
+            labelled = _samples(settings, dataset, list(islice(seeds, len(images))), images, labels, batch_size)
+            made += labelled
+            encoded += [encoder.submit(encode, each, scheme) for each in labelled]
+            clock.lap("label")
     kept = set(FILTERS[settings.filter](torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
-    candidates = [
-        Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, dataset.scheme)) for i, s in enumerate(made)
-    ]
-    tar = pack([s for i, s in enumerate(made) if i in kept], dataset.scheme)
+    tar = tar_of({each.seed: encoded[i].result() for i, each in enumerate(made) if i in kept})
+    candidates = [Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, scheme)) for i, s in enumerate(made)]
     clock.lap("encode")
+    other = None if batch_size == settings.batch_size else batch_size
     return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
 
 
@@ -175,29 +180,21 @@ class _Clock:
         self._last = now
 
 
-def _joined(labels: list[Labels]) -> Labels:
-    return Labels(
-        np.concatenate([batch.masks for batch in labels]),
-        np.concatenate([batch.uncertainty for batch in labels]),
-        np.concatenate([batch.pixel_uncertainty for batch in labels]),
-    )
-
-
 def _samples(
     settings: GenerateSection,
-    unit: int,
     dataset: Dataset,
-    images: np.ndarray,
+    seeds: list[int],
+    images: UInt8[np.ndarray, "b h w 3"],
     labels: Labels,
-    other_batch_size: int | None,
+    batch_size: int,
 ) -> list[Sample]:
     provenance: dict[str, Any] = {"solver": settings.solver, "steps": settings.steps, "dataset": dataset.digest}
-    if other_batch_size is not None:
-        provenance["batch_size"] = other_batch_size
+    if batch_size != settings.batch_size:
+        provenance["batch_size"] = batch_size
     doubts = labels.pixel_uncertainty if settings.uncertainty_maps else [None] * len(images)
     return [
         Sample(seed, image, mask, float(uncertainty), provenance, doubt)
         for seed, image, mask, uncertainty, doubt in zip(
-            settings.seeds(unit), images, labels.masks, labels.uncertainty, doubts, strict=True
+            seeds, images, labels.masks, labels.uncertainty, doubts, strict=True
         )
     ]

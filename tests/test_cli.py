@@ -81,7 +81,7 @@ def test_one_actor_and_two_make_the_same_dataset_and_a_kill_changes_nothing(fitt
 def test_a_dataset_of_another_recipe_is_refused_before_any_work(fitted):
     Builder.of(Recipe.load(fitted / "recipe.toml"))
     said = run("generate", fitted / "recipe.toml", "--set", "generate.steps=4", code=2)
-    assert "holds a dataset of another recipe or model" in said
+    assert "holds a dataset of another recipe, model or file" in said
     assert "Traceback" not in said
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from deeplab import evaluate, mean_iou, predict
+from deeplab import evaluate, mean_iou, predict, score
 
 GOLDEN = Path(__file__).parent / "golden"
 MASKS = (3, 2, 4)
@@ -122,10 +122,24 @@ def test_a_class_that_is_nowhere_has_no_score_of_its_own() -> None:
     assert scores.iou == (1.0, None, 1.0, None)
 
 
-def test_evaluate_offers_the_published_counting() -> None:
+def test_scores_are_counted_both_ways_side_by_side() -> None:
     masks = np.array([[[0, 2]]], dtype=np.uint8)
-    scores = evaluate(Painter(4), [(painted(masks), masks)], classes=4, ignore_index=255, absent="zero")
-    assert scores.iou == (1.0, 0.0, 1.0, 0.0)
+    scores = evaluate(Painter(4), [(painted(masks), masks)], classes=4, ignore_index=255)
+    assert (scores.mean_iou, scores.published_mean_iou) == (1.0, 0.5)
+    assert scores.published_iou == (1.0, 0.0, 1.0, 0.0)
+
+
+def test_a_class_that_became_the_ignored_one_when_it_was_read_counts_as_the_published_code_counts_it() -> None:
+    golden = np.load(GOLDEN / "miou_ignore0.npz")
+    targets, predictions = golden["gts"].astype(np.uint8), golden["preds"]
+    targets[targets == 0] = 255
+    counted = mean_iou(
+        predictions, targets, classes=int(golden["classes"]), ignore_index=255, absent="zero", excluded=[0]
+    )
+    assert counted == pytest.approx(float(golden["miou"]), abs=1e-9)
+    scores = score(predictions, targets, classes=int(golden["classes"]), ignore_index=255, excluded=[0])
+    assert scores.published_mean_iou == counted
+    assert scores.iou[0] is scores.published_iou[0] is None
 
 
 def test_masks_of_another_size_than_their_images_are_refused() -> None:

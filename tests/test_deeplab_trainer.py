@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from deeplab import build, evaluate, fit, predict
+from deeplab.losses import cross_entropy
 from deeplab.model import DeepLab
-from deeplab.trainer import cross_entropy
 
 RNG = np.random.default_rng(0)
 

@@ -109,7 +109,7 @@ def _is_on_another_node() -> bool:
 
 def _watch_phases(faulty: Faulty) -> None:
     """In this process, let every phase of a unit tell that it was reached."""
-    sample, predict, pack, fill = pipelines.worker.sample, Interpreter.predict, pipelines.worker.pack, storage._fill
+    sample, predict, pack, fill = pipelines.worker.sample, Interpreter.predict, pipelines.worker.tar_of, storage._fill
 
     def sampling(*args: Any, batch_size: int, **options: Any) -> Iterator[np.ndarray]:
         if batch_size > faulty.largest_batch:
@@ -124,7 +124,7 @@ def _watch_phases(faulty: Faulty) -> None:
         return labels
 
     def packing(*args: Any) -> bytes:
-        tar = pack(*args)
+        tar = tar_of(*args)
         faulty.reached("encoding")
         return tar
 
@@ -133,7 +133,7 @@ def _watch_phases(faulty: Faulty) -> None:
         faulty.reached(("commit of the shard", "commit of the report")[_now["files"]])
         _now["files"] += 1
 
-    pipelines.worker.sample, pipelines.worker.pack, storage._fill = sampling, packing, filling
+    pipelines.worker.sample, pipelines.worker.tar_of, storage._fill = sampling, packing, filling
     Interpreter.predict = predicting
 
 

@@ -1,5 +1,7 @@
 import hashlib
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,7 +86,10 @@ def test_the_filter_is_the_recipes(recipe, tmp_path):
     models = Models.of(recipe, "cpu")
     dataset = describe(models, settings)
     claim(tmp_path / "dataset", dataset)
-    assert make_unit(0, models, settings, dataset, tmp_path / "dataset").counts == {"kept": 0, "uncertain": 6}
+    assert make_unit(0, models, settings, dataset, tmp_path / "dataset", batch_size=3).counts == {
+        "kept": 0,
+        "uncertain": 6,
+    }
 
 
 def test_the_last_unit_holds_the_rest(recipe, tmp_path):
@@ -109,3 +114,13 @@ def test_whatever_changes_the_samples_changes_the_digest(recipe):
     assert len(set(digests)) == len(digests)
     other_weights.denoiser.digest = "other"
     assert describe(other_weights, recipe.generate).digest not in digests
+
+
+def test_memory_is_the_same_after_thirty_units_as_after_three(recipe, tmp_path):
+    builder, _ = prepared(recipe, tmp_path / "dataset")
+    make, held = builder(), []
+    for _ in range(10):
+        for unit in range(3):
+            make(unit)
+        held.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert held[-1] - held[0] < 8e6, held

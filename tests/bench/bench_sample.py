@@ -1,10 +1,10 @@
 """Sampling: one network call after another, and next to nothing between them.
 
-Regime: the network is bound by its convolutions and matrix products; at 256x256 the published UNet needs 2.24 TFLOP an
-image and call, and the ceiling is the device's rate of large matrix products, measured in the same run. Plain: the
-network in its default memory layout, the ancestral step with every coefficient looked up in a table on the device, as the
-publication's code does it. Fast: channels last, coefficients as plain numbers, compiled where asked. Both are given the
-same noise and must give the same images.
+Regime: the network is bound by its convolutions and matrix products; at 256x256 the published UNet needs 2.24 TFLOP
+an image and call, and the ceiling is the device's rate of large matrix products, measured in the same run. Plain: the
+network in its default memory layout, the ancestral step with every coefficient looked up in a table on the device, as
+the publication's code does it. Fast: channels last, coefficients as plain numbers, compiled where asked. Both are given
+the same noise and must give the same images.
 
     python tests/bench/bench_sample.py [--model pipelines/demo/model | --published] [--batch 20 --steps 10 --compile]
 """
@@ -24,7 +24,9 @@ from generate import Denoiser, spaced_timesteps, trajectory
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
 
 
-def plain_ancestral(denoiser: Denoiser, unet: torch.nn.Module, noise: Tensor, times: list[int], draws: Tensor) -> Tensor:
+def plain_ancestral(
+    denoiser: Denoiser, unet: torch.nn.Module, noise: Tensor, times: list[int], draws: Tensor
+) -> Tensor:
     """The published loop: tables of coefficients, one number a timestep, spread over the batch at each step."""
     schedule, x = denoiser.schedule, noise
     a = schedule.alphas_cumprod[times].flip(0)
@@ -79,7 +81,8 @@ def main() -> None:
         denoiser = published_denoiser(options, dtype)
     else:
         denoiser = Denoiser.from_pretrained(options.model, device=options.device, dtype=dtype)
-    unet = copy.deepcopy(denoiser.unet).to(memory_format=torch.contiguous_format)
+    unet: torch.nn.Module = copy.deepcopy(denoiser.unet)
+    unet = unet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if options.compile:
         denoiser.compile()
     shape = (options.batch, *denoiser.image_shape)

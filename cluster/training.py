@@ -1,0 +1,45 @@
+"""The same training loop in several processes of a Ray cluster, which PyTorch's process group joins."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from cluster.runtime import ClusterError, Resources
+
+
+def train_together(
+    loop: Callable[..., None], *, workers: int, resources: Resources, retries: int, storage: Path
+) -> None:
+    """Call the picklable `loop(rank=...)` in `workers` processes at once, and return when all have ended.
+
+    They are one process group: nccl where each reserves a GPU, gloo elsewhere. When one is lost, all are started
+    again, at most `retries` times: the loop goes on from what it has stored. Raises ClusterError when it failed for
+    good. `storage` is for Ray's own notes of the run, and must be seen by all machines.
+    """
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    reserved: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
+    trainer = TorchTrainer(
+        partial(_ranked, loop, max(1, int(resources.cpus))),
+        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(resources.gpus), resources_per_worker=reserved),
+        run_config=RunConfig(
+            name="ray", storage_path=str(storage.resolve()), failure_config=FailureConfig(max_failures=retries)
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        reason = str(error).strip().splitlines()
+        raise ClusterError(f"the training on {workers} workers failed: {reason[-1] if reason else error}") from error
+
+
+def _ranked(loop: Callable[..., None], threads: int, _config: dict[str, Any] | None = None) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    loop(rank=ray.train.get_context().get_world_rank())

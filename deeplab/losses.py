@@ -1,0 +1,55 @@
+"""What a training step makes smaller: cross entropy, alone or with a second term of segmentation_models_pytorch."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from segmentation_models_pytorch.losses import DiceLoss, FocalLoss
+from torch import Tensor
+
+from deeplab.parallel import summed
+
+Loss = Literal["cross_entropy", "cross_entropy+dice", "cross_entropy+focal"]
+
+
+def cross_entropy(
+    logits: Float[Tensor, "b classes h w"],
+    masks: Int[Tensor, "b h w"],
+    weights: Float[Tensor, "classes"],
+    ignore_index: int,
+) -> Float[Tensor, ""]:
+    """Mean over the pixels that are not ignored, each weighted by its class, in nats; 0 if all are ignored.
+
+    Of several workers each has its part of that mean: their results add up to it.
+    """
+    total = F.cross_entropy(logits, masks, weights, ignore_index=ignore_index, reduction="sum")
+    weight = summed(weights[masks[masks != ignore_index]].sum())
+    return total / weight.clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def _dice(logits: Tensor, masks: Tensor, ignore_index: int) -> Tensor:
+    """1 - the Dice coefficient of each class that the batch holds, mean over classes."""
+    return DiceLoss("multiclass", ignore_index=ignore_index)(logits, masks)
+
+
+def _focal(logits: Tensor, masks: Tensor, ignore_index: int) -> Tensor:
+    """Focal loss (arXiv 1708.02002, gamma 2), each class against the rest; mean over the labelled pixels."""
+    total = FocalLoss("multiclass", ignore_index=ignore_index, reduction="sum")(logits, masks)
+    return total / (masks != ignore_index).sum().clamp_min(1)
+
+
+SECOND_TERMS: dict[Loss, Callable[[Tensor, Tensor, int], Tensor] | None] = {
+    "cross_entropy": None,
+    "cross_entropy+dice": _dice,
+    "cross_entropy+focal": _focal,
+}
+
+
+def loss_of(
+    name: Loss, logits: Tensor, masks: Tensor, weights: Float[Tensor, "classes"], ignore_index: int
+) -> Float[Tensor, ""]:
+    """The named loss of one batch; the second term is not weighted by class."""
+    loss, second = cross_entropy(logits, masks, weights, ignore_index), SECOND_TERMS[name]
+    return loss if second is None else loss + second(logits, masks, ignore_index)

@@ -1,0 +1,268 @@
+"""The study: a grid of cells, each measured once and kept, so that a study that was stopped goes on.
+
+A cell is a way to segment the held-out images, with its settings and a seed. Everything runs in this process.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
+from pipelines.controls import RawPixels, untrained
+from pipelines.diversity import describe_images, precision_recall
+from pipelines.evaluate import excluded_classes, of_interpreter, of_network
+from pipelines.fit_interpreter import annotated_few, fit, open_annotations
+from pipelines.progress import console
+from pipelines.recipe import Recipe, RecipeError, digest_of
+from pipelines.shards import committed_units, each_report, read_shards
+from pipelines.stage import device
+from pipelines.storage import write_whole
+from pipelines.train_deeplab import network_folder, train
+from pipelines.worker import Builder, dataset_folder, interpreter_folder, open_denoiser
+
+Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: what is measured, the recipe's keys that it changes, and its seed."""
+
+    kind: Kind
+    seed: int
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # section -> key -> value
+
+    @property
+    def name(self) -> str:
+        said = [f"{key}={value}" for keys in self.changes.values() for key, value in keys.items()]
+        short = "-".join([self.kind, *said, f"seed{self.seed}"])
+        return "".join(c if c.isalnum() or c in "-=._+" else "_" for c in short)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: the same measurement with every seed."""
+
+    part: str
+    label: str
+    cells: tuple[Cell, ...]
+
+
+def cells_folder(recipe: Recipe) -> Path:
+    return recipe.paths.out / "study" / "cells"
+
+
+def grid(recipe: Recipe) -> list[Row]:
+    """All rows of the parts that the recipe asks for, in the order of the page."""
+    parts = {"methods": _methods, "solvers": _solvers, "amounts": _amounts, "features": _features}
+    return [row for part in recipe.study.parts for row in parts[part](recipe)]
+
+
+def _row(recipe: Recipe, part: str, label: str, kind: Kind, **changes: dict[str, Any]) -> Row:
+    return Row(part, label, tuple(Cell(kind, seed, changes) for seed in recipe.study.seeds))
+
+
+def _methods(recipe: Recipe) -> Iterator[Row]:
+    settings = recipe.generate
+    solver = {"solver": settings.solver, "steps": settings.steps}
+    yield _row(recipe, "methods", "DDPM-Seg: the interpreter on the images themselves", "interpreter")
+    yield _row(recipe, "methods", "DatasetDDPM: DeepLab on synthetic images", "synthetic", generate=solver)
+    yield _row(recipe, "methods", "DeepLab on the annotated images alone", "supervised")
+    strong = {"augmentation": "strong_mirrored"}
+    yield _row(recipe, "methods", "the same, strong augmentation", "supervised", train=strong)
+    yield _row(recipe, "methods", "interpreter on raw pixels: 7x7 colours and position", "pixels")
+    yield _row(recipe, "methods", "interpreter on an untrained UNet", "untrained")
+
+
+def _solvers(recipe: Recipe) -> Iterator[Row]:
+    for solver, counts in recipe.study.solvers.items():
+        for steps in counts:
+            changes = {"solver": solver, "steps": steps}
+            yield _row(recipe, "solvers", f"{solver}, {steps}", "synthetic", generate=changes)
+
+
+def _amounts(recipe: Recipe) -> Iterator[Row]:
+    settings = recipe.generate
+    solver = {"solver": settings.solver, "steps": settings.steps}
+    for portion in recipe.study.portions:
+        changes = solver if portion == settings.portion else solver | {"portion": portion}
+        yield _row(recipe, "amounts", f"filtered: {portion:g}", "synthetic", generate=changes)
+    for samples in recipe.study.samples:
+        yield _row(recipe, "amounts", f"candidates: {samples}", "synthetic", generate=solver | {"samples": samples})
+    for images in recipe.study.annotated:
+        few = {"images": images}
+        yield _row(recipe, "amounts", f"annotated: {images}", "synthetic", generate=solver, interpreter=few)
+
+
+def _features(recipe: Recipe) -> Iterator[Row]:
+    for block in recipe.study.feature_blocks:
+        for step in recipe.study.feature_steps:
+            alone = {"steps": [step], "blocks": [block]}
+            yield _row(recipe, "features", f"block {block}, step {step}", "interpreter", interpreter=alone)
+
+
+def missing(recipe: Recipe) -> list[Cell]:
+    """Cells that are not measured yet: all of the first seed before any of the second, each once."""
+    seen: dict[str, Cell] = {}
+    for place in range(len(recipe.study.seeds)):
+        for row in grid(recipe):
+            seen.setdefault(row.cells[place].name, row.cells[place])
+    return [cell for cell in seen.values() if result(recipe, cell) is None]
+
+
+def result(recipe: Recipe, cell: Cell) -> dict[str, Any] | None:
+    """What was measured of a cell with this recipe, or None."""
+    path = cells_folder(recipe) / f"{cell.name}.json"
+    if not path.is_file():
+        return None
+    stored = json.loads(path.read_text())
+    return stored if stored["digest"] == _digest(recipe, cell) else None
+
+
+def measure(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Measure one cell and keep what came out."""
+    start = time.perf_counter()
+    changed = _changed(recipe, cell)
+    console.print(f"study: {cell.name}")
+    if cell.kind == "synthetic":
+        measured = _synthetic(changed, cell)
+    elif cell.kind == "supervised":
+        measured = _supervised(changed, cell)
+    else:
+        measured = _interpreted(changed, cell)
+    seconds = round(time.perf_counter() - start, 1)
+    about = {"digest": _digest(recipe, cell), "seconds": seconds, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    stored = measured | about | {"commit": _commit(), "machine": machine()}
+    cells_folder(recipe).mkdir(parents=True, exist_ok=True)
+    write_whole(cells_folder(recipe) / f"{cell.name}.json", (json.dumps(stored, indent=2) + "\n").encode())
+    return stored
+
+
+def machine() -> str:
+    """The processor or GPU that the cells ran on, and how many cores torch used."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s)"
+
+
+def _commit() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def _changed(recipe: Recipe, cell: Cell) -> Recipe:
+    """The cell's recipe. Cells that differ in the training alone share a folder, and so their dataset."""
+    update: dict[str, Any] = {}
+    for section, keys in cell.changes.items():
+        update[section] = getattr(recipe, section).model_copy(update=keys)
+    made = {s: keys for s, keys in cell.changes.items() if s != "train"}
+    name = "-".join(f"{key}={value}" for keys in made.values() for key, value in keys.items()) or "common"
+    out = recipe.paths.out / "study" / "work" / "".join(c if c.isalnum() or c in "-=._" else "_" for c in name)
+    update["paths"] = recipe.paths.model_copy(update={"out": out, "dataset": None})
+    trained = update.get("train", recipe.train)
+    update["train"] = trained.model_copy(update={"seeds": [cell.seed], "baseline": False})
+    return recipe.model_copy(update=update)
+
+
+def _digest(recipe: Recipe, cell: Cell) -> str:
+    settings = recipe.model_dump(mode="json", exclude={"name", "paths", "study", "cluster", "train_ddpm"})
+    return digest_of({"recipe": settings, "kind": cell.kind, "seed": cell.seed, "changes": cell.changes})
+
+
+def _held_out(recipe: Recipe, size: tuple[int, int]) -> Annotations:
+    if recipe.paths.held_out is None:
+        raise RecipeError("paths.held_out is missing; it names the annotated images to measure on")
+    return open_annotations(recipe, recipe.paths.held_out, size)
+
+
+def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Fit an interpreter on features of the cell's kind, and label the held-out images."""
+    denoiser, settings = open_denoiser(recipe, device()), recipe.interpreter
+    if cell.kind == "untrained":
+        denoiser = untrained(denoiser, cell.seed)
+    source: FeatureSource = DenoiserFeatures(
+        denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where
+    )
+    if cell.kind == "pixels":
+        source = RawPixels(source.image_size)
+    few, held_out = annotated_few(recipe, source.image_size), _held_out(recipe, source.image_size)
+    fitting = settings.model_copy(update={"seed": cell.seed}).fitting
+    interpreter = Interpreter.fit(
+        source, few.images, few.masks, classes=few.scheme, settings=fitting, upsampling=settings.upsampling
+    )
+    return _scores(of_interpreter(interpreter, held_out, excluded_classes(recipe)))
+
+
+def _supervised(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Train on the annotated images as long as on synthetic ones; no dataset is needed."""
+    held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
+    train(recipe, only="annotated")
+    folder = network_folder(recipe, "annotated", cell.seed)
+    return _scores(of_network(folder, held_out, excluded_classes(recipe)))
+
+
+def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Generate, train, evaluate; the seed is that of the DeepLab training, all seeds share one dataset."""
+    _share_interpreter(recipe)
+    builder = Builder.of(recipe)
+    todo = sorted(set(recipe.generate.units) - committed_units(builder.folder))
+    if todo:
+        make = builder()
+        for unit in todo:
+            make(unit)
+    train(recipe, only="synthetic")
+    held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
+    scores = of_network(network_folder(recipe, "synthetic", cell.seed), held_out, excluded_classes(recipe))
+    return _scores(scores) | _of_dataset(recipe, held_out)
+
+
+def _share_interpreter(recipe: Recipe) -> None:
+    """Fit the interpreter once for all cells that have the same one."""
+    name = f"interpreter-{digest_of(recipe.interpreter.model_dump(mode='json'))[:12]}"
+    home = recipe.model_copy(update={"paths": recipe.paths.model_copy(update={"out": recipe.paths.out.parent / name})})
+    fit(home)
+    shutil.copytree(interpreter_folder(home), interpreter_folder(recipe), dirs_exist_ok=True)
+
+
+def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
+    """Seconds an image by phase, and precision and recall against the annotated and the held-out images."""
+    folder, images = dataset_folder(recipe), 0
+    phases: dict[str, float] = {}
+    for report in each_report(folder):
+        images += len(report.candidates)
+        for phase, seconds in report.seconds.items():
+            phases[phase] = phases.get(phase, 0.0) + seconds
+    settings = recipe.interpreter
+    source = DenoiserFeatures(open_denoiser(recipe, device()), steps=[settings.steps[0]], blocks=settings.blocks)
+    real = np.concatenate([annotated_few(recipe, source.image_size).images, held_out.images])
+    made = np.stack([sample.image for sample in islice(read_shards(folder), len(real))])
+    found = precision_recall(describe_images(source, real), describe_images(source, made))
+    return {
+        "seconds_an_image": {phase: seconds / images for phase, seconds in phases.items()},
+        "precision": found.precision,
+        "recall": found.recall,
+        "compared": [len(real), len(made)],
+    }
+
+
+def _scores(scores: Any) -> dict[str, Any]:
+    return {
+        "mean_iou": scores.mean_iou,
+        "published_mean_iou": scores.published_mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        "iou": scores.iou,
+    }

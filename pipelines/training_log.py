@@ -1,0 +1,118 @@
+"""What a training has done so far: its checkpoint, its losses and validation curve, and logs for TensorBoard."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboardX import SummaryWriter
+from torch import Tensor, nn
+
+from deeplab import Step, Trainee
+from pipelines.recipe import RecipeError, digest_of
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass
+class Curve:
+    """Validation mIoU by step, and the weights of the best."""
+
+    points: list[tuple[int, float]] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_step: int | None = None
+
+    def add(self, step: int, mean_iou: float, network: nn.Module) -> None:
+        """The first of equals stays the best; nan, where no class counts, is worse than any."""
+        before = max((iou for _, iou in self.points if not math.isnan(iou)), default=-1.0)
+        self.points.append((step, mean_iou))
+        if self.best is None or mean_iou > before:
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+            self.best_step = step
+
+
+class Log:
+    """Scalars for TensorBoard, below the training's folder."""
+
+    def __init__(self, writer: SummaryWriter) -> None:
+        self._writer = writer
+
+    def step(self, step: Step, samples: int) -> None:
+        """samples: that the step saw, of all workers."""
+        self._writer.add_scalar("train/loss", step.loss, step.number)
+        self._writer.add_scalar("train/learning_rate", step.learning_rate, step.number)
+        self._writer.add_scalar("speed/samples_per_second", samples / step.seconds, step.number)
+        self._writer.add_scalar("speed/share_of_time_waiting", step.waited / step.seconds, step.number)
+
+    def curve(self, curve: Curve) -> None:
+        if curve.points:
+            step, mean_iou = curve.points[-1]
+            self._writer.add_scalar("validation/mean_iou", mean_iou, step)
+
+
+@dataclass
+class History:
+    """A training from its first step to `done`."""
+
+    done: int
+    losses: list[float]
+    curve: Curve
+    state: dict[str, Any] | None  # of the trainee, as it was read
+
+    @classmethod
+    def start(cls) -> "History":
+        return cls(0, [], Curve(), None)
+
+    @classmethod
+    def read(cls, folder: Path, inputs: dict[str, Any]) -> "History | None":
+        """The folder's checkpoint, if there is one. Raises RecipeError for one of other settings or data."""
+        path = folder / CHECKPOINT
+        if not path.is_file():
+            return None
+        try:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+            digest, curve = stored["digest"], stored["curve"]
+        except (RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+            raise RecipeError(f"{path} is no checkpoint of a training; remove it to train anew") from error
+        if digest != digest_of(inputs):
+            raise RecipeError(
+                f"{path} is of an unfinished training with another network, settings or data; remove it to train anew, "
+                "or restore the recipe"
+            )
+        points = [(int(step), float(iou)) for step, iou in curve["points"]]
+        return cls(
+            stored["trainee"]["done"],
+            stored["losses"],
+            Curve(points, curve["best"], curve["best_step"]),
+            stored["trainee"],
+        )
+
+    def write(self, folder: Path, inputs: dict[str, Any], trainee: Trainee) -> None:
+        """Nobody ever sees a part of it: a temporary file, synced, then renamed."""
+        self.done = trainee.done
+        curve = {"points": self.curve.points, "best": self.curve.best, "best_step": self.curve.best_step}
+        stored = {"digest": digest_of(inputs), "losses": self.losses, "curve": curve, "trainee": trainee.state()}
+        temporary = folder / f".{CHECKPOINT}.tmp"
+        with open(temporary, "wb") as file:
+            torch.save(stored, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / CHECKPOINT)
+
+    @staticmethod
+    def forget(folder: Path) -> None:
+        """Remove the checkpoint of a training that is finished."""
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    @contextmanager
+    def logging(self, folder: Path, done: int) -> Iterator[Log]:
+        """Open the log; what an interrupted run logged after step `done` is hidden by it."""
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        try:
+            yield Log(writer)
+        finally:
+            writer.close()
