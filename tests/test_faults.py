@@ -109,7 +109,8 @@ def _is_on_another_node() -> bool:
 
 def _watch_phases(faulty: Faulty) -> None:
     """In this process, let every phase of a unit tell that it was reached."""
-    sample, predict, pack, fill = pipelines.worker.sample, Interpreter.predict, pipelines.worker.tar_of, storage._fill
+    sample, predict, fill = pipelines.worker.sample, Interpreter.predict, storage._fill
+    tar_of = pipelines.worker.tar_of
 
     def sampling(*args: Any, batch_size: int, **options: Any) -> Iterator[np.ndarray]:
         if batch_size > faulty.largest_batch:
@@ -124,7 +125,7 @@ def _watch_phases(faulty: Faulty) -> None:
         return labels
 
     def packing(*args: Any) -> bytes:
-        tar = pack(*args)
+        tar = tar_of(*args)
         faulty.reached("encoding")
         return tar
 

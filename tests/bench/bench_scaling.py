@@ -5,8 +5,7 @@ in its report) with fsync and rename. Ideal is actors / seconds of sleep. What i
 with many actors on few cores, the wake-up of the processes. Measured between the first unit of the last actor and the
 last unit that began with all actors at work. Driver CPU is the share of one core that the driver's process takes.
 
-Real, with the folder of a finished demo: the shipped model, as a bare loop, with one actor and with two; one thread
-each.
+Real, with the folder of a finished demo: the shipped model, as a bare loop, with one actor and with two; a thread each.
 The last line is JSON.
 """
 
