@@ -24,5 +24,5 @@ def test_a_loop_that_raises_ends_in_a_cluster_error(ray_cluster: Cluster, tmp_pa
     def loop(rank: int) -> None:
         raise ValueError("no such thing")
 
-    with pytest.raises(ClusterError, match="the training on 2 workers failed: .*no such thing"):
+    with pytest.raises(ClusterError, match=r"the training on 2 workers failed: .*no such thing"):
         train_together(loop, workers=2, resources=Resources(), retries=0, storage=tmp_path / "ray")

@@ -80,7 +80,7 @@ def test_pixels_above_the_uncertainty_are_ignored(tmp_path: Path) -> None:
 
 
 def test_ignoring_uncertain_pixels_needs_their_uncertainty(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="train.ignore_above needs the uncertainty of pixels"):
+    with pytest.raises(DatasetError, match=r"train.ignore_above needs the uncertainty of pixels"):
         shard_data(dataset(tmp_path, maps=False), ignore_above=0.3)
 
 
@@ -110,7 +110,7 @@ def test_a_corrupt_shard_is_named_before_the_start_or_left_out_and_counted(
 
 
 def test_an_empty_folder_is_no_dataset(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds no dataset.json"):
+    with pytest.raises(DatasetError, match=r"holds no dataset.json"):
         shard_data(tmp_path)
 
 
