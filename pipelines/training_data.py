@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
-from PIL import Image
+from torchvision.io import ImageReadMode, decode_png
 from webdataset.filters import shuffle
 from webdataset.pipeline import DataPipeline
 from webdataset.tariterators import group_by_keys, tar_file_expander
@@ -33,7 +34,7 @@ Pair = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]
 Batch = tuple[UInt8[np.ndarray, "b h w 3"], UInt8[np.ndarray, "b h w"]]
 Corrupt = Literal["stop", "skip"]
 BUFFER = 2000  # samples that are shuffled together, still compressed
-_THREADS, _AHEAD = 2, 32  # that decode; samples decoded before they are asked for
+_THREADS, _CHUNK, _AHEAD = 2, 8, 4  # that decode; samples that one takes at a time; chunks that wait to be asked for
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,10 @@ class ShardData:
         return (record for record in records if int(record["__key__"]) in self.seeds)
 
     def _decode(self, record: dict[str, Any]) -> Pair:
-        image, mask = _pixels(record["png"]), _pixels(record["mask.png"])
+        image, mask = _colours(record["png"]), _grey(record["mask.png"])
         if self.ignore_above is not None:
             classes = len(json.loads(record["json"])["class_pixels"])
-            doubt = _pixels(record["uncertainty.png"]) * (math.log(classes) / 255)
+            doubt = _grey(record["uncertainty.png"]) * (math.log(classes) / 255)
             mask = np.where(doubt > self.ignore_above, np.uint8(IGNORE), mask)
         return image, mask
 
@@ -192,15 +193,24 @@ def _ahead(
     decode: Callable[[dict[str, Any]], Pair], records: Iterable[tuple[int, dict[str, Any]]]
 ) -> Iterator[tuple[int, Pair]]:
     """Decode in threads, a few samples ahead of what is asked for, in the order of the records."""
+
+    def decoded(chunk: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, Pair]]:
+        return [(number, decode(record)) for number, record in chunk]
+
+    rest = iter(records)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
-        waiting: deque[tuple[int, Future[Pair]]] = deque()
-        for number, record in records:
-            waiting.append((number, pool.submit(decode, record)))
+        waiting: deque[Future[list[tuple[int, Pair]]]] = deque()
+        while chunk := list(itertools.islice(rest, _CHUNK)):
+            waiting.append(pool.submit(decoded, chunk))
             if len(waiting) > _AHEAD:
-                first, pair = waiting.popleft()
-                yield first, pair.result()
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
-def _pixels(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image)
+def _colours(png: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    return decode_png(torch.frombuffer(bytearray(png), dtype=torch.uint8), ImageReadMode.RGB).permute(1, 2, 0).numpy()
+
+
+def _grey(png: bytes) -> UInt8[np.ndarray, "h w"]:
+    return decode_png(torch.frombuffer(bytearray(png), dtype=torch.uint8), ImageReadMode.GRAY)[0].numpy()
