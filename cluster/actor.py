@@ -138,4 +138,6 @@ def answer_of(call: ray.ObjectRef) -> Answer:
         return Raised(f"{type(error.cause).__name__}: {error.cause}", str(error))
     except RayError as error:
         last_line = str(error).strip().splitlines()[-1]
+        if "out of memory issue" in last_line:
+            return Lost("its process was ended by Ray, for its machine's memory was full", str(error))
         return Lost(f"its process was lost: {last_line.partition(' Some common causes')[0]}", str(error))
