@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench bench-gpu soak clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   the whole pipeline on the shipped domain, at most 6 minutes on 2 cores"
 	@echo "make test   tests, lint and types"
+	@echo "make bench  the benchmarks at a size for a few CPU cores; make bench-gpu: at the published size on a GPU"
+	@echo "make soak   20 minutes of kills at random moments, with the dataset compared after each"
 
 .venv/installed: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -29,6 +31,24 @@ lint: .venv/installed-dev
 
 test: lint
 	$(BIN)/pytest
+
+soak: .venv/installed-dev
+	$(BIN)/python tests/soak.py --minutes 20
+
+bench: .venv/installed-dev
+	$(BIN)/python tests/bench/bench_sample.py
+	$(BIN)/python tests/bench/bench_label.py --rounds 1
+	$(BIN)/python tests/bench/bench_fit.py
+	$(BIN)/python tests/bench/bench_unit.py --unit 20 --rounds 1
+
+# The published size. Needs no Ray cluster; batches are for a GPU of 80 GiB or more.
+bench-gpu: .venv/installed-dev
+	$(BIN)/python tests/bench/bench_sample.py --published --dtype bfloat16 --batch 32
+	$(BIN)/python tests/bench/bench_sample.py --published --dtype bfloat16 --batch 32 --compile
+	$(BIN)/python tests/bench/bench_label.py --whole --dtype bfloat16 --images 4
+	$(BIN)/python tests/bench/bench_fit.py
+	$(BIN)/python tests/bench/bench_unit.py --published --dtype bfloat16 --unit 64 --batch 32
+	$(BIN)/python tests/bench/bench_unit.py --published --dtype bfloat16 --unit 64 --batch 32 --compile
 
 clean:
 	rm -rf .venv runs build *.egg-info

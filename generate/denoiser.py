@@ -39,6 +39,14 @@ class DecoderBlock:
     last: nn.Module  # its output is the block's
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a denoiser was opened from."""
+
+    path: str  # absolute, or a Hub id
+    flags: Flags | None
+
+
 class Denoiser(nn.Module):
     """A UNet with the schedule it was trained on and a digest that names the two.
 
@@ -51,6 +59,7 @@ class Denoiser(nn.Module):
         self.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions run fastest in
         self.schedule = schedule
         self.digest = digest
+        self.source: Source | None = None  # None for weights that were not opened from anywhere
         self._forward: Callable[..., Any] = self.unet
 
     @classmethod
@@ -67,7 +76,10 @@ class Denoiser(nn.Module):
         Flags are the published command line, a mapping, or a preset's name (arXiv 2105.05233). dtype None means
         float32. Raises CheckpointError in one sentence.
         """
-        return cls(*open_checkpoint(source, flags, torch.device(device), dtype or torch.float32))
+        opened = cls(*open_checkpoint(source, flags, torch.device(device), dtype or torch.float32))
+        path = Path(source)
+        opened.source = Source(str(path.resolve() if path.exists() else source), flags)
+        return opened
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that from_pretrained and diffusers' DDPMPipeline open.

@@ -3,7 +3,7 @@
 from label.annotations import AnnotationError, Annotations, load_annotations
 from label.any_size import FITS, Fit
 from label.features import DenoiserFeatures, FeatureSource, InterpreterError, Upsampling
-from label.fitting import Fitting
+from label.fitting import FITTINGS, Fitting, Setting
 from label.images import ImageError, read_image, to_rgb
 from label.interpreter import Interpreter, Labels
 from label.schemes import IGNORE, Scheme, SchemeError
@@ -20,6 +20,7 @@ from label.uncertainty import (
 __all__ = [
     "FILTERS",
     "FITS",
+    "FITTINGS",
     "IGNORE",
     "PUBLISHED_FILTER_SKIPS",
     "AnnotationError",
@@ -35,6 +36,7 @@ __all__ = [
     "Labels",
     "Scheme",
     "SchemeError",
+    "Setting",
     "Upsampling",
     "image_uncertainty",
     "jensen_shannon",

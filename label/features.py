@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import math
+import os
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, cast, runtime_checkable
 
@@ -12,6 +15,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from generate import Denoiser
 from generate.denoiser import Where
@@ -110,17 +114,33 @@ class DenoiserFeatures:
         return [found for step_maps in by_step for found in step_maps]
 
     def save_pretrained(self, folder: Path) -> None:
-        record = {"denoiser": self.denoiser.digest, "steps": self.steps, "blocks": self.blocks, "where": self.where}
+        source = self.denoiser.source
+        record = {
+            "denoiser": self.denoiser.digest,
+            "source": source and asdict(source),  # where it was found; its digest says whether it is the one
+            "steps": self.steps,
+            "blocks": self.blocks,
+            "where": self.where,
+        }
         (folder / "features.json").write_text(json.dumps(record, indent=2) + "\n")
         save_file({"noise": self.noise}, folder / "features.safetensors")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, denoiser: Denoiser) -> "DenoiserFeatures":
-        """The features that were saved in `folder`. Raises InterpreterError for those of another denoiser."""
+    def from_pretrained(
+        cls, folder: str | Path, denoiser: Denoiser | None = None, *, device: str | torch.device = "cpu"
+    ) -> "DenoiserFeatures":
+        """The features that were saved in `folder`; without a denoiser, that from where it was opened at the time.
+
+        Raises InterpreterError for those of another denoiser, CheckpointError when it cannot be opened.
+        """
         folder = Path(folder)
         if not (folder / "features.json").is_file():
             raise InterpreterError(f"{folder} holds no interpreter; fit one first")
         record = json.loads((folder / "features.json").read_text())
+        if denoiser is None:
+            if not (source := record.get("source")):
+                raise InterpreterError(f"{folder} does not say where its denoiser is; open it and name it")
+            denoiser = Denoiser.from_pretrained(source["path"], flags=source["flags"], device=device)
         if record["denoiser"] != denoiser.digest:
             raise InterpreterError(
                 f"the interpreter in {folder} was fitted on denoiser {record['denoiser'][:12]}, this one is "
@@ -138,6 +158,8 @@ class PixelSource:
     maps: list[Float[Tensor, "n _ _ _"]]  # [n, h, w, c]: channels last, so that a tap is one row
     size: tuple[int, int]  # height and width of the images
     upsampling: Upsampling = "bilinear"
+    scales: list[Float[Tensor, "_"]] | None = None  # a map's channels are multiplied by these,
+    shifts: list[Float[Tensor, "_"]] | None = None  # and these are added, where they are gathered
 
     @classmethod
     def of(
@@ -147,36 +169,84 @@ class PixelSource:
         *,
         upsampling: Upsampling = "bilinear",
         batch_size: int = 8,
+        memory_budget: int | None = None,
+        device: str | torch.device = "cpu",
     ) -> "PixelSource":
-        """Maps of all images, kept in host memory in half precision."""
-        batches = []
+        """Maps of all images in half precision, on `device`, or in a mapped file where they exceed the budget.
+
+        `memory_budget` is in bytes; None is no limit. The file lies in the system's temporary folder (TMPDIR) and
+        vanishes with the process. Raises OSError where there is no room for it.
+        """
+        kept: list[Tensor] = []
         for start in range(0, len(images), batch_size):
             found = source.maps(images[start : start + batch_size])
-            batches.append([m.permute(0, 2, 3, 1).half().cpu() for m in found])
-        return cls([torch.cat(parts) for parts in zip(*batches, strict=True)], source.image_size, upsampling)
+            if not kept:
+                shapes = [(len(images), *m.shape[2:], m.shape[1]) for m in found]
+                size = 2 * sum(math.prod(shape) for shape in shapes)
+                fits = memory_budget is None or size <= memory_budget
+                kept = [torch.empty(s, dtype=torch.half, device=device) if fits else _mapped(s) for s in shapes]
+            for whole, part in zip(kept, found, strict=True):
+                whole[start : start + len(part)] = part.permute(0, 2, 3, 1)
+        return cls(kept, source.image_size, upsampling)
 
     @property
     def channels(self) -> int:
         return sum(m.shape[-1] for m in self.maps)
 
+    @property
+    def bytes(self) -> int:
+        return sum(m.nbytes for m in self.maps)
+
+    def standardised(self) -> "PixelSource":
+        """The same maps, gathered with mean 0 and deviation 1 in every channel; nothing is copied."""
+        scales, shifts = [], []
+        for native in self.maps:
+            mean = torch.stack([image.float().mean((0, 1)) for image in native]).mean(0)
+            variances = [(image.float() - mean).square().mean((0, 1)) for image in native]
+            deviation = torch.stack(variances).mean(0).sqrt()
+            floor = 1e-3 * deviation.mean() + 1e-12  # a channel that hardly varies is not blown up
+            scales.append(1 / (deviation + floor))
+            shifts.append(-mean * scales[-1])
+        return replace(self, scales=scales, shifts=shifts)
+
     def gather(
         self, image: Int[Tensor, "*p"], row: Int[Tensor, "*p"], column: Int[Tensor, "*p"]
     ) -> Float[Tensor, "*p channels"]:
-        """What upsampling of all maps gives at these pixels, in float32."""
-        return torch.cat([self._gather_one(m, image, row, column) for m in self.maps], dim=-1)
+        """What upsampling of all maps gives at these pixels, in float32 and where the maps are."""
+        image, row, column = (places.to(self.maps[0].device) for places in (image, row, column))
+        found = [self._gather_one(m, image, row, column) for m in self.maps]
+        if self.scales is not None and self.shifts is not None:
+            scalings = zip(found, self.scales, self.shifts, strict=True)
+            found = [torch.addcmul(shift, features, scale) for features, scale, shift in scalings]
+        return torch.cat(found, dim=-1)
 
     def _gather_one(self, native: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        _, height, width, _ = native.shape
-        if (height, width) == self.size:
-            return native[image, row, column].float()
-        if self.upsampling == "nearest":
-            return native[image, nearest(row, height, self.size[0]), nearest(column, width, self.size[1])].float()
+        _, height, width, channels = native.shape
+        first_places = image * (height * width)
+        if (height, width) == self.size or self.upsampling == "nearest":
+            places = first_places + nearest(row, height, self.size[0]) * width + nearest(column, width, self.size[1])
+            return native.view(-1, channels)[places].float()
         top, bottom, down = taps(row, height, self.size[0])
         left, right, across = taps(column, width, self.size[1])
-        down, across = down.unsqueeze(-1), across.unsqueeze(-1)
-        upper = torch.lerp(native[image, top, left].float(), native[image, top, right].float(), across)
-        lower = torch.lerp(native[image, bottom, left].float(), native[image, bottom, right].float(), across)
-        return torch.lerp(upper, lower, down)
+        top, bottom = first_places + top * width, first_places + bottom * width
+        places = torch.stack([top + left, top + right, bottom + left, bottom + right], dim=-1)
+        above, below = 1 - down, down
+        shares = torch.stack([above * (1 - across), above * across, below * (1 - across), below * across], dim=-1)
+        sums = F.embedding_bag(
+            places.flatten(0, -2),
+            native.view(-1, channels),
+            mode="sum",
+            per_sample_weights=shares.flatten(0, -2).to(native),
+        )
+        return sums.float().unflatten(0, image.shape)
+
+
+def _mapped(shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+    """An empty half-precision tensor in a file that has no name any more, so that it ends with its last user."""
+    with tempfile.NamedTemporaryFile(prefix="datasetddpm-maps-") as file:
+        os.posix_fallocate(file.fileno(), 0, 2 * math.prod(shape))
+        flat = torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=torch.half)
+    return flat.view(shape)
 
 
 def taps(position: Int[Tensor, "*p"], native: int, full: int) -> tuple[Tensor, Tensor, Tensor]:

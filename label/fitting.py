@@ -4,8 +4,11 @@ Batches, rate and stopping follow arXiv 2112.03126 (appendix) and its public imp
 from the fifth epoch on a member stops after `patience` batches in a row without a new lowest batch loss.
 """
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,10 +31,37 @@ class Fitting:
     members: int = 10
     batch_size: int = 64  # pixels a member
     learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"  # cosine: rises for a tenth of the batches, then falls to 0
+    draw: Literal["uniform", "balanced"] = "uniform"  # balanced: a class by (its share of the pixels) ** 0.5
+    standardise: bool = False  # features to mean 0 and deviation 1; the trained weights take plain features again
     max_epochs: int = 100
+    max_batches: int | None = None  # fewer than max_epochs make; None: no fewer
     patience: int = 50  # batches
     min_class_pixels: int = 20  # a class with fewer in an image is ignored there
     seed: int = 0
+    memory_budget: int = 2_000_000_000  # bytes of maps; more are mapped from a file
+
+    def batches(self, pixels: int) -> int:
+        """How many there are, from so many annotated pixels, if no member stops early."""
+        epochs = self.max_epochs * (pixels // min(self.batch_size, pixels))
+        return min(epochs, self.max_batches or epochs)
+
+    def rate(self, batch: int, batches: int) -> float:
+        """The learning rate of a batch, counted from 0."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        warmup = max(1, batches // 10)
+        falling = 0.5 * (1 + math.cos(math.pi * max(0, batch - warmup) / max(1, batches - warmup)))
+        return self.learning_rate * min((batch + 1) / warmup, falling)
+
+
+Setting = Literal["published", "fast"]
+FITTINGS: dict[Setting, Fitting] = {
+    "published": Fitting(),
+    "fast": Fitting(
+        batch_size=256, learning_rate=1e-2, schedule="cosine", draw="balanced", standardise=True, max_batches=165
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -80,32 +110,46 @@ def fit_members(
     classifiers.initialise(generators)
     classifiers.train()
     optimizer = torch.optim.Adam(classifiers.parameters(), settings.learning_rate, fused=True)
-    total, batch_size = len(pixels.label), min(settings.batch_size, len(pixels.label))
-    batches = total // batch_size
-    stopping = _EarlyStopping(classifiers, settings.patience)
-    for epoch in range(settings.max_epochs):
-        orders = torch.stack([torch.randperm(total, generator=g) for g in generators])
-        for batch in range(batches):
-            chosen = orders[:, batch * batch_size : (batch + 1) * batch_size]
-            places = (pixels.image[chosen], pixels.row[chosen], pixels.column[chosen])
-            logits = classifiers(source.gather(*places).to(device))
-            labels = pixels.label[chosen].to(device)
-            losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
-            optimizer.zero_grad()
-            losses.sum().backward()
-            optimizer.step()
-            if epoch >= _EPOCHS_BEFORE_STOPPING:
-                stopping.see(losses.detach())
-            running = stopping.running
-            mean = losses.detach().cpu()[running].mean().item() if running.any() else losses.detach().mean().item()
-            number = epoch * batches + batch + 1
-            yield FitStep(number, settings.max_epochs * batches, int(running.sum()), mean)
-            if not running.any():
-                break
-        if not stopping.running.any():
+    if settings.standardise:
+        source = source.standardised()
+    total, stopping = settings.batches(len(pixels.label)), _EarlyStopping(classifiers, settings.patience)
+    for number, (epoch, chosen) in enumerate(_orders(pixels.label, settings, generators)):
+        if number == total or not stopping.running.any():
             break
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate(number, total)
+        features = source.gather(pixels.image[chosen], pixels.row[chosen], pixels.column[chosen])
+        logits, labels = classifiers(features.to(device)), pixels.label[chosen].to(device)
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
+        optimizer.zero_grad()
+        losses.sum().backward()
+        optimizer.step()
+        if epoch >= _EPOCHS_BEFORE_STOPPING:
+            stopping.see(losses.detach())
+        running, shown = stopping.running, losses.detach().cpu()
+        mean = (shown[running] if running.any() else shown).mean().item()
+        yield FitStep(number + 1, total, int(running.sum()), mean)
     stopping.restore()
+    if source.scales is not None and source.shifts is not None:
+        classifiers.take_scaling(torch.cat(source.scales).to(device), torch.cat(source.shifts).to(device))
     classifiers.eval()
+
+
+def _orders(
+    labels: Int[Tensor, "p"], settings: Fitting, generators: list[torch.Generator]
+) -> Iterator[tuple[int, Int[Tensor, "members batch"]]]:
+    """Yield the epoch and the pixels of a batch, without end; each member draws for itself, a rest is left out."""
+    pixels, batch_size = len(labels), min(settings.batch_size, len(labels))
+    weights = torch.bincount(labels).float().rsqrt()[labels]
+    for epoch in itertools.count():
+        if settings.draw == "balanced":
+            orders = torch.stack(
+                [torch.multinomial(weights, pixels, replacement=True, generator=g) for g in generators]
+            )
+        else:
+            orders = torch.stack([torch.randperm(pixels, generator=g) for g in generators])
+        for start in range(0, pixels - batch_size + 1, batch_size):
+            yield epoch, orders[:, start : start + batch_size]
 
 
 class _EarlyStopping:

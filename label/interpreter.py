@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -13,12 +13,13 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from label.features import FeatureSource, InterpreterError, PixelSource, Upsampling
+from label.features import DenoiserFeatures, FeatureSource, InterpreterError, PixelSource, Upsampling
 from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
+from label.labelling import FoldedClassifiers
 from label.pixel_classifiers import PixelClassifiers
 from label.reference import load_reference
 from label.schemes import Scheme
-from label.uncertainty import image_uncertainty, jensen_shannon
+from label.uncertainty import image_uncertainty, jensen_shannon, majority
 
 _RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"
 
@@ -42,9 +43,12 @@ class Interpreter:
         scheme: Scheme,
         *,
         upsampling: Upsampling = "bilinear",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        """`dtype` is what the classifiers compute in when they label; votes and divergence are float32 in any case."""
         self.features, self.classifiers, self.scheme = features, classifiers.eval(), scheme
         self.upsampling: Upsampling = upsampling
+        self.dtype = dtype
 
     @classmethod
     def fit(
@@ -81,15 +85,18 @@ class Interpreter:
         """As fit, for a caller that wants to watch: the interpreter is trained once the steps are exhausted."""
         settings = settings or Fitting()
         pixels = labelled_pixels(masks, settings.min_class_pixels)
-        source = PixelSource.of(features, images, upsampling=upsampling)
+        source = PixelSource.of(
+            features, images, upsampling=upsampling, memory_budget=settings.memory_budget, device=device
+        )
         classifiers = PixelClassifiers(settings.members, source.channels, len(classes)).to(device)
         interpreter = cls(features, classifiers, classes, upsampling=upsampling)
         return interpreter, fit_members(classifiers, source, pixels, settings)
 
     @property
     def digest(self) -> str:
-        """Names features, upsampling, classes and weights: two interpreters with the same digest label alike."""
-        whole = hashlib.sha256(json.dumps([self.features.digest, asdict(self.scheme), self.upsampling]).encode())
+        """Names all that labels depend on: two interpreters with the same digest label alike."""
+        settings = [self.features.digest, asdict(self.scheme), self.upsampling, str(self.dtype)]
+        whole = hashlib.sha256(json.dumps(settings).encode())
         for name, tensor in sorted(self.classifiers.state_dict().items()):
             whole.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
         return whole.hexdigest()
@@ -97,23 +104,35 @@ class Interpreter:
     @torch.no_grad()
     def logits(self, images: UInt8[np.ndarray, "b h w 3"]) -> Iterator[Float[Tensor, "members h w classes"]]:
         """Yield every member's class scores, an image at a time. Raises ValueError for images of another size."""
-        size = self.features.image_size
-        if images.shape[1:3] != size:
-            raise ValueError(f"images are {images.shape[1:3]}; the interpreter labels {size}")
-        maps = self.features.maps(images)
+        self._check_size(images)
+        maps, folded = self.features.maps(images), FoldedClassifiers.of(self.classifiers, self.dtype)
         for i in range(len(images)):
-            yield self.classifiers.classify([m[i] for m in maps], size, self.upsampling).unflatten(1, size)
+            yield folded.scores([m[i] for m in maps], self.features.image_size, self.upsampling)
 
     @torch.no_grad()
     def predict(self, images: UInt8[np.ndarray, "b h w 3"]) -> Labels:
-        """Label images of the feature source's size."""
-        masks, doubts = zip(*(decide(logits) for logits in self.logits(images)), strict=True)
-        pixel_uncertainty = torch.stack(doubts)
+        """Label images of the feature source's size. Raises ValueError for images of another size."""
+        self._check_size(images)
+        return self.label(self.features.maps(images))
+
+    @torch.no_grad()
+    def label(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Labels:
+        """Label images whose maps are in hand, a tile at a time: all scores of an image never exist at once."""
+        folded, device = FoldedClassifiers.of(self.classifiers, self.dtype), maps[0].device
+        shape = (len(maps[0]), *self.features.image_size)
+        masks = torch.empty(shape, dtype=torch.uint8, device=device)
+        pixel_uncertainty = torch.empty(shape, device=device)
+        for i in range(len(masks)):
+            for tile in folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling):
+                place = (i, tile.rows, tile.columns)
+                masks[place], pixel_uncertainty[place] = decide(tile.scores)
         return Labels(
-            torch.stack(masks).cpu().numpy(),
-            image_uncertainty(pixel_uncertainty).cpu().numpy(),
-            pixel_uncertainty.cpu().numpy(),
+            masks.cpu().numpy(), image_uncertainty(pixel_uncertainty).cpu().numpy(), pixel_uncertainty.cpu().numpy()
         )
+
+    def _check_size(self, images: np.ndarray) -> None:
+        if images.shape[1:3] != self.features.image_size:
+            raise ValueError(f"images are {images.shape[1:3]}; the interpreter labels {self.features.image_size}")
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write interpreter.json and .safetensors beside the feature source's own files."""
@@ -132,12 +151,21 @@ class Interpreter:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, features: FeatureSource, *, device: str | torch.device = "cpu"
+        cls,
+        folder: str | Path,
+        features: FeatureSource | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> "Interpreter":
-        """Open what save_pretrained wrote. Raises InterpreterError when it was fitted on other features."""
+        """Open what save_pretrained wrote; without features, those of the denoiser that it was fitted on.
+
+        Raises InterpreterError when it was fitted on other features.
+        """
         folder = Path(folder)
         if not (folder / _RECORD).is_file():
             raise InterpreterError(f"{folder} holds no {_RECORD}; fit an interpreter first")
+        features = features or DenoiserFeatures.from_pretrained(folder, device=device)
         record = json.loads((folder / _RECORD).read_text())
         if record["features"] != features.digest:
             raise InterpreterError(f"the interpreter in {folder} was fitted on other features; fit it again")
@@ -145,7 +173,7 @@ class Interpreter:
         classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
         classifiers.load_state_dict(load_file(folder / _WEIGHTS))
         upsampling = cast(Upsampling, record.get("upsampling", "bilinear"))  # the only one that 0.1 knew
-        return cls(features, classifiers.to(device), scheme, upsampling=upsampling)
+        return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
 
     @classmethod
     def from_reference(
@@ -156,6 +184,7 @@ class Interpreter:
         scheme: Scheme,
         upsampling: Upsampling = "bilinear",
         device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> "Interpreter":
         """Open published classifiers, model_0.pth and so on, that were trained on these features and classes.
 
@@ -163,10 +192,10 @@ class Interpreter:
         InterpreterError for a member that is missing, of another shape, or more than tensors.
         """
         classifiers = load_reference(Path(folder), features.channels, len(scheme))
-        return cls(features, classifiers.to(device), scheme, upsampling=upsampling)
+        return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
 
 
 def decide(logits: Float[Tensor, "members h w classes"]) -> tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"]]:
     """The members' majority vote and their divergence in nats; of equally many votes the lowest class wins."""
-    votes = logits.argmax(-1).mode(dim=0).values
-    return votes.to(torch.uint8), jensen_shannon(logits.flatten(1, 2)).view(votes.shape)
+    pixels, size = logits.flatten(1, 2), logits.shape[1:3]
+    return majority(pixels).view(size), jensen_shannon(pixels).view(size)

@@ -10,8 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from label.features import Upsampling, nearest, taps
-
 
 def published_widths(classes: int) -> tuple[int, int]:
     """Hidden units: 128 and 32, or 256 and 128 from 30 classes on."""
@@ -90,53 +88,8 @@ class PixelClassifiers(nn.Module):
         return self.linear_3(x)
 
     @torch.no_grad()
-    def classify(
-        self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling = "bilinear"
-    ) -> Float[Tensor, "m n classes"]:
-        """Class scores of all pixels of one image from its maps at their own resolution, rows first; eval mode only.
-
-        Upsampling is linear over space and the first Linear is linear over channels, so they commute: maps
-        are projected first, those of one resolution added up, and only the sums upsampled. The norms are folded into
-        the Linear behind them.
-        """
-        assert not self.training, "the norms' running statistics are meant"
-        x = self._projected(maps, size, upsampling).add_(self.linear_1.bias.unsqueeze(-1)).relu_()
-        x = _folded(self.norm_1, self.linear_2, x).relu_()
-        return _folded(self.norm_2, self.linear_3, x).transpose(1, 2)
-
-    def _projected(
-        self, maps: Sequence[Tensor], size: tuple[int, int], upsampling: Upsampling
-    ) -> Float[Tensor, "members first n"]:
-        """The first Linear, without its bias, of the upsampled and concatenated maps."""
-        weights = self.linear_1.weight.flatten(0, 1).split([m.shape[0] for m in maps], dim=1)
-        alike: dict[tuple[int, int], list[int]] = {}
-        for i, native in enumerate(maps):
-            alike.setdefault((native.shape[1], native.shape[2]), []).append(i)
-        total = weights[0].new_zeros(weights[0].shape[0], *size)
-        for resolution, those in alike.items():
-            joined = torch.cat([maps[i].flatten(1) for i in those]).to(total.dtype)
-            projected = (torch.cat([weights[i] for i in those], dim=1) @ joined).view(-1, *resolution)
-            if resolution != size:
-                rows, columns = (_matrix(upsampling, n, f, total) for n, f in zip(resolution, size, strict=True))
-                projected = torch.matmul(torch.matmul(rows, projected), columns.T)
-            total += projected
-        return total.view(self.members, -1, size[0] * size[1])
-
-
-def _matrix(upsampling: Upsampling, native: int, full: int, like: Tensor) -> Float[Tensor, "full native"]:
-    """Upsampling of one axis as a matrix."""
-    position, matrix = torch.arange(full, device=like.device), like.new_zeros(full, native)
-    if upsampling == "nearest":
-        matrix[position, nearest(position, native, full)] = 1
-        return matrix
-    first, second, towards_second = taps(position, native, full)
-    matrix[position, first] = (1 - towards_second).to(like.dtype)
-    matrix[position, second] += towards_second.to(like.dtype)
-    return matrix
-
-
-def _folded(norm: MemberNorm, linear: MemberLinear, x: Float[Tensor, "m inputs n"]) -> Float[Tensor, "m outputs n"]:
-    """linear(norm(x)) with the norm's scale and shift moved into the Linear's weight and bias."""
-    scale, shift = norm.as_affine()
-    bias = linear.bias.unsqueeze(-1) + torch.bmm(linear.weight, shift.unsqueeze(-1))
-    return torch.baddbmm(bias, linear.weight * scale.unsqueeze(1), x)
+    def take_scaling(self, scale: Float[Tensor, "channels"], shift: Float[Tensor, "channels"]) -> None:
+        """Move into the first Linear what was done to its features: from here on x means what x * scale + shift did."""
+        first = self.linear_1
+        first.bias.add_(first.weight @ shift)
+        first.weight.mul_(scale)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 PUBLISHED_FILTER_SKIPS = 30
@@ -16,12 +16,22 @@ def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Ten
 
     Beluch et al., CVPR 2018, as used by DatasetGAN (arXiv 2104.06490, section 3.2).
     """
-    log_p = logits.float().log_softmax(-1)
-    p = log_p.exp()
-    mean = p.mean(0)
-    entropy_of_mean = -torch.special.xlogy(mean, mean).sum(-1)
-    mean_entropy = -(p * log_p).sum(-1).mean(0)
-    return (entropy_of_mean - mean_entropy).clamp_min(0)
+    below_highest = logits.float() - logits.float().amax(-1, keepdim=True)
+    unnormalised = below_highest.exp()
+    total = unnormalised.sum(-1, keepdim=True)
+    mean = (unnormalised / total).mean(0)
+    entropies = total.log() - (unnormalised * below_highest).sum(-1, keepdim=True) / total
+    return (torch.special.entr(mean).sum(-1) - entropies.mean(0).squeeze(-1)).clamp_min(0)
+
+
+def majority(logits: Float[Tensor, "members pixels classes"]) -> UInt8[Tensor, "pixels"]:
+    """The class that most members score highest; of equal scores and of equally many votes the lowest class wins."""
+    classes = logits.shape[-1]
+    lowest_first = torch.arange(classes, 0, -1, dtype=torch.uint8, device=logits.device)
+    highest = (logits == logits.amax(-1, keepdim=True)).view(torch.uint8)
+    votes = (highest * lowest_first).amax(-1, keepdim=True)
+    ranked = (votes == lowest_first).sum(0, dtype=torch.int32) * classes + (lowest_first - 1)
+    return (classes - 1 - ranked.amax(-1) % classes).to(torch.uint8)
 
 
 def image_uncertainty(pixel_uncertainty: Float[Tensor, "... h w"]) -> Float[Tensor, "..."]:

@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Callable
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cluster import ClusterError
+from cluster import ClusterError, log_of, stop, submit
 from deeplab import ExportError
 from generate import CheckpointError, Denoiser
 from label import AnnotationError, Fit, ImageError, InterpreterError, Scheme, SchemeError
@@ -30,9 +29,11 @@ from pipelines.sample_images import sample_images
 from pipelines.segment_images import segment_files
 from pipelines.shards import DatasetError
 from pipelines.stage import Outcome, Record
+from pipelines.status import status
 from pipelines.storage import StorageError, location
 from pipelines.study import measure, missing
 from pipelines.study_page import write_page
+from pipelines.submission import NEEDS, packed, result
 from pipelines.tally import ranges
 from pipelines.train_ddpm import train_ddpm
 from pipelines.train_deeplab import train
@@ -84,18 +85,26 @@ Address = Annotated[
 ]
 
 
-def run_stage(name: str, recipe: Recipe, stage: Callable[[Recipe], Outcome] | None = None) -> None:
+JobAddress = Annotated[str, typer.Option(help="The HTTP address of the cluster's head.")]
+
+
+def run_stage(name: str, recipe: Recipe) -> None:
     """Run one stage and say what it made."""
-    _tell(name, (stage or STAGES[name])(recipe))
+    _tell(name, STAGES[name](recipe))
 
 
 def _tell(name: str, outcome: Outcome) -> None:
     """Say what was made; a unit or an image that failed ends in exit code 1."""
     verb = "made" if outcome.fresh else "found"
     console.print(f"[bold]{name}[/bold]: {verb} {outcome.what} in {outcome.where} ({outcome.seconds:.0f} s)")
-    for failure in outcome.failures:
-        console.print(f"[red]{name}: {failure}[/red]")
-    if outcome.failures:
+    _end([f"{name}: {failure}" for failure in outcome.failures])
+
+
+def _end(failures: list[str]) -> None:
+    """What failed, one sentence each, and exit code 1 if anything did."""
+    for failure in failures:
+        console.print(f"[red]{failure}[/red]")
+    if failures:
         raise typer.Exit(1)
 
 
@@ -111,6 +120,18 @@ def _command(name: str) -> Callable[..., None]:
 
 for _name in [name for name in STAGES if name != "generate"]:
     app.command(_name)(_command(_name))
+
+
+@app.command("generate")
+def generate_command(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    address: Address = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
+) -> None:
+    """Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster."""
+    _tell("generate", generate(Recipe.load(recipe, _at(address, overrides)), repair=repair))
+    console.print(f"next: datasetddpm train {recipe}")
 
 
 @app.command("segment")
@@ -164,18 +185,6 @@ def study(
         measure(loaded, cell)
         write_page(loaded, page)
     console.print(f"study: {len(missing(loaded))} cells left; the page is {page}")
-
-
-@app.command("generate")
-def generate_command(
-    recipe: RecipePath,
-    overrides: Overrides = None,
-    address: Address = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
-) -> None:
-    """Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster."""
-    run_stage("generate", Recipe.load(recipe, _at(address, overrides)), partial(generate, repair=repair))
-    console.print(f"next: datasetddpm train {recipe}")
 
 
 @app.command("run")
@@ -251,6 +260,38 @@ def verify(folder: Annotated[str, typer.Argument(help="A dataset's folder, a pat
     console.print(f"{folder}: {len(shards.committed_units(where))} shards, all as written")
 
 
+@app.command("submit")
+def submit_command(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help=f"One of: {', '.join(NEEDS)}.")],
+    recipe: RecipePath,
+    address: JobAddress = "http://127.0.0.1:8265",
+    follow: Annotated[bool, typer.Option("--follow", help="Show what it prints, and end as it ends.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Run a stage as a job on a Ray cluster; with --follow the exit code says whether everything is there."""
+    settings = tuple(overrides or ())
+    with packed(stage, recipe, settings, address) as parcel:
+        job = submit(address, parcel.command, parcel.load, grace_seconds=parcel.grace_seconds)
+    console.print(f"submitted {job}; `datasetddpm stop {job} --address {address}` ends it in good order")
+    if follow:
+        for piece in log_of(address, job):
+            console.out(piece, end="", highlight=False)
+        _end(result(Recipe.load(recipe, settings), stage, address, job))
+
+
+@app.command("stop")
+def stop_command(job: Annotated[str, typer.Argument()], address: JobAddress = "http://127.0.0.1:8265") -> None:
+    """Ask a job to end in good order: its current units have their grace, and the next run goes on."""
+    console.print(f"{job}: {'stopping' if stop(address, job) else 'has ended already'}")
+
+
+@app.command("status")
+def status_command(folder: Annotated[str, typer.Argument(help="A dataset's folder, a path or a URL.")]) -> None:
+    """How far a dataset is, who makes it, and what failed: from its folder alone."""
+    for name, value in status(location(folder)).items():
+        console.print(f"{name + ':':10} {value}")
+
+
 def run_all(recipe: Recipe) -> None:
     """All stages from fit on, and the table of scores; without [generate], of the interpreter alone."""
     stages = ["fit"]
@@ -287,6 +328,7 @@ def score_table(recipe: Recipe) -> Table:
 def main() -> None:
     """Entry point: mistakes of the user's end in one sentence and exit code 2, those of machines in exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("ray").setLevel(logging.WARNING)
     try:
         app()
     except USER_ERRORS as error:

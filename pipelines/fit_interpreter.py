@@ -75,7 +75,7 @@ def fit(recipe: Recipe) -> Outcome:
         batches = 0
         for step in follow(
             steps,
-            settings.max_epochs * annotations.masks.size // settings.batch_size,
+            settings.batches(annotations.masks.size),
             "fit",
             "batches",
             note=lambda s: (

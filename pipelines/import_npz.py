@@ -19,9 +19,9 @@ from pipelines.shards import (
     Report,
     Sample,
     claim,
+    claimed,
     class_pixels,
     committed_units,
-    open_dataset,
     pack,
     reports,
     write_index,
@@ -29,22 +29,22 @@ from pipelines.shards import (
 )
 from pipelines.stage import Outcome
 
-_SCANNED_ROWS = 250
+_CHECKED_ROWS = 50
 
 
 def import_npz(path: Path, out: Path, scheme: Scheme | None, *, portion: float = 0.0, unit_size: int = 250) -> Outcome:
     """Write the units that `out` lacks; a row is its sample's seed, and `portion` of each unit's rows is dropped.
 
     Without a scheme the classes are 0 to the highest label, named "class 0" and so on.
-    Raises DatasetError for a file that is no synthetic set, or a label that the scheme lacks.
+    Before a new folder's first shard the whole file is read once.
+    Raises DatasetError for a file that is no synthetic set or is damaged, or a label that the scheme lacks.
     """
     start = time.perf_counter()
     if unit_size < 1 or not 0 <= portion < 1:
         raise DatasetError(f"unit size {unit_size}, portion {portion}; at least 1, and at least 0 and less than 1")
     npz = open_npz(path)
     uncertainty = npz.all_uncertainty()
-    dataset = _describe(npz, out, scheme, portion, unit_size)
-    claim(out, dataset)
+    dataset = _claim(npz, out, scheme, portion, unit_size)
     units = range(-(-npz.rows // unit_size))
     missing = sorted(set(units) - committed_units(out))
     made = _import(npz, out, dataset, uncertainty, missing)
@@ -67,26 +67,35 @@ def _rows(npz: Npz, unit: int, unit_size: int) -> range:
     return range(unit * unit_size, min((unit + 1) * unit_size, npz.rows))
 
 
-def _describe(npz: Npz, out: Path, scheme: Scheme | None, portion: float, unit_size: int) -> Dataset:
-    """The dataset's name depends on no row; classes that were looked for once are taken from the folder."""
+def _claim(npz: Npz, out: Path, scheme: Scheme | None, portion: float, unit_size: int) -> Dataset:
+    """Check the file and claim `out` for it; a folder that is claimed for it already had its file checked."""
     settings = {"portion": portion, "unit_size": unit_size, "uncertainty": npz.uncertainty.dtype.str}
     what = {"npz": npz.identity, **settings, "scheme": scheme and [scheme.names, scheme.colors]}
     digest = digest_of(what)
-    if (out / "dataset.json").is_file() and (there := open_dataset(out)).digest == digest:
+    if there := claimed(out, digest):
         return there
-    scheme = scheme or _scheme_of(npz)
+    scheme = _checked(npz, scheme)
     colors = [list(color) for color in scheme.colors]
-    return Dataset(digest, list(scheme.names), colors, what, "", "", {"datasetddpm": version("datasetddpm")})
+    dataset = Dataset(digest, list(scheme.names), colors, what, "", "", {"datasetddpm": version("datasetddpm")})
+    claim(out, dataset)
+    return dataset
 
 
-def _scheme_of(npz: Npz) -> Scheme:
-    """As many classes as the highest label asks for, and at least 2; one pass over the labels."""
-    counts = np.zeros(256, np.int64)
-    ranges = [_rows(npz, block, _SCANNED_ROWS) for block in range(-(-npz.rows // _SCANNED_ROWS))]
-    for masks in follow(npz.blocks(npz.labels, ranges), npz.rows, "look for classes", "images", count=len):
-        counts += np.bincount(masks.ravel(), minlength=256)
-    highest = int(np.flatnonzero(counts[:IGNORE]).max(initial=1))
-    return Scheme(tuple(f"class {i}" for i in range(highest + 1)))
+def _checked(npz: Npz, scheme: Scheme | None) -> Scheme:
+    """Read all labels and images, whose CRC-32 is compared where an array ends.
+
+    Without a scheme there are as many classes as the highest label asks for, and at least 2.
+    """
+    ranges = [_rows(npz, block, _CHECKED_ROWS) for block in range(-(-npz.rows // _CHECKED_ROWS))]
+    highest = 1
+    masks = follow(npz.blocks(npz.labels, ranges), npz.rows, "check the labels", "images", count=len)
+    for rows, block in zip(ranges, masks, strict=True):
+        if scheme:
+            _refuse_unknown(npz, rows, block, len(scheme))
+        highest = max(highest, int(block[block != IGNORE].max(initial=0)))
+    for _ in follow(npz.blocks(npz.images, ranges), npz.rows, "check the images", "images", count=len):
+        pass
+    return scheme or Scheme(tuple(f"class {i}" for i in range(highest + 1)))
 
 
 def _import(npz: Npz, out: Path, dataset: Dataset, uncertainty: np.ndarray, units: list[int]) -> Iterator[Report]:
@@ -97,7 +106,6 @@ def _import(npz: Npz, out: Path, dataset: Dataset, uncertainty: np.ndarray, unit
         start = time.perf_counter()
         doubts = uncertainty[rows.start : rows.stop]
         kept = set(keep_most_certain(torch.from_numpy(doubts.astype(np.float64)), portion).tolist())
-        _refuse_unknown(npz, rows, masks, len(dataset.names))
         about = {"dataset": dataset.digest}
         samples = [Sample(rows[i], images[i], masks[i], float(doubts[i]), about) for i in sorted(kept)]
         candidates = [

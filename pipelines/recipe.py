@@ -6,6 +6,7 @@ Relative paths start at the working directory; `{recipe}` in a path stands for t
 import hashlib
 import json
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from deeplab import Augmentation, Loss, Precision
 from generate import Solver
 from generate.guided_flags import parse_flags
 from generate.train import Training
-from label import IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Upsampling
+from label import FITTINGS, IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Setting, Upsampling
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -111,14 +112,27 @@ class InterpreterSection(Section):
     blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
     where: Literal["output", "input"] = "output"
     upsampling: Upsampling = "bilinear"  # of the features, to the size of the image
+    setting: Setting = "published"  # fast: few large batches, balanced, at a rate that rises and falls
     members: Annotated[int, Field(ge=2)] = 10
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    draw: Literal["uniform", "balanced"] = "uniform"  # balanced: a class by (its share of the pixels) ** 0.5
+    standardise: bool = False  # features to mean 0 and deviation 1 while the members are trained
     max_epochs: Count = 100
+    max_batches: Count | None = None  # None: as many as max_epochs make
     patience: Count = 50
     min_class_pixels: Annotated[int, Field(ge=0)] = 20
     images: Count | None = None  # only the first so many of paths.annotated, by name
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _setting_fills_what_is_not_given(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("setting") not in tuple(FITTINGS):
+            return given
+        of_setting = {k: v for k, v in asdict(FITTINGS[given["setting"]]).items() if k in cls.model_fields}
+        return {**of_setting, **given}
 
     @property
     def fitting(self) -> Fitting:
@@ -131,6 +145,7 @@ class GenerateSection(Section):
     samples: Count = 10_000  # candidates, before the filter
     unit_size: Count = 100  # candidates a unit, so a shard
     batch_size: Count = 25  # part of the recipe, since an image's last bits depend on it
+    threads: Count = 1  # of the processor, for a unit; likewise
     run_seed: Annotated[int, Field(ge=0)] = 0
     solver: Solver = "dpmsolver++"
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
@@ -163,6 +178,7 @@ class ClusterSection(Section):
     """Where units are made, and how long things may take."""
 
     address: str = "local"  # auto: the cluster that a job runs in; or host:6379, ray://host:10001
+    shared: list[str] = []  # folders that all machines of the cluster see; for submit
     actors: Count | Literal["auto"] = "auto"  # auto: as many as the machines hold, more as they join
     cpus: Annotated[float, Field(gt=0)] = 1  # an actor
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # an actor; auto: 1 where the cluster has any

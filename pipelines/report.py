@@ -49,11 +49,16 @@ def report_page(recipe: Recipe) -> Path:
 
 def write_report(recipe: Recipe) -> Outcome:
     """Write report.html: scores, samples, rejected samples, class shares, uncertainties, times; and strip.png."""
+    folder = dataset_folder(recipe)
+    if not open_dataset(folder).interpreter:
+        raise DatasetError(
+            f"{folder} was imported; the report shows what a recipe's own models made: generate a dataset"
+        )
     template = files("pipelines").joinpath("report.html").read_text("utf-8")
     inputs = {
         "name": recipe.name,
         "template": template,
-        "shards": [report.sha256 for report in reports(dataset_folder(recipe))],
+        "shards": [report.sha256 for report in reports(folder)],
         "scores": Record.read(scores_folder(recipe)).digest if recipe.paths.held_out else None,
     }
     record = Record.of(report_page(recipe).parent, inputs)
@@ -69,10 +74,6 @@ def write_report(recipe: Recipe) -> Outcome:
 def _page(recipe: Recipe, template: Template) -> tuple[str, Image.Image]:
     folder = dataset_folder(recipe)
     dataset, made = open_dataset(folder), reports(folder)
-    if not dataset.interpreter:
-        raise DatasetError(
-            f"{folder} was imported; the report shows what a recipe's own models made: generate a dataset"
-        )
     scheme = dataset.scheme
     models = Models.of(recipe, device())
     candidates = [c for report in made for c in report.candidates]

@@ -125,15 +125,23 @@ def claim(folder: Location, dataset: Dataset) -> None:
     Raises DatasetError when it is another's, StorageError when nothing can be written there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if "dataset.json" not in storage.names(folder):
+    if claimed(folder, dataset.digest) is None:
         with contextlib.suppress(FileExistsError):
             storage.write_new(folder / "dataset.json", (json.dumps(asdict(dataset), indent=2) + "\n").encode())
+        claimed(folder, dataset.digest)
+
+
+def claimed(folder: Location, digest: str) -> Dataset | None:
+    """The dataset of this digest, None in a folder that is nobody's. Raises DatasetError when it is another's."""
+    if "dataset.json" not in storage.names(folder):
+        return None
     there = open_dataset(folder)
-    if there.digest != dataset.digest:
+    if there.digest != digest:
         raise DatasetError(
-            f"{folder} holds a dataset of another recipe or model ({there.digest[:12]}, this one is "
-            f"{dataset.digest[:12]}); name another paths.out, or remove that folder"
+            f"{folder} holds a dataset of another recipe, model or file ({there.digest[:12]}, this one is "
+            f"{digest[:12]}); name another output folder, or remove that one"
         )
+    return there
 
 
 def open_dataset(folder: Location) -> Dataset:

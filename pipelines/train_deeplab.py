@@ -96,11 +96,11 @@ def jobs(recipe: Recipe, wanted: list[Source]) -> list[Job]:
     """Every training of the recipe. All that is read is checked here, before the first one starts."""
     settings, data = recipe.train, _data(recipe, wanted)
     names, size = data.names, data.size
+    if recipe.classes and recipe.classes.names != names:
+        raise RecipeError(_other_classes("[classes]", recipe.classes.names, names))
     validation = recipe.paths.validation and open_annotations(recipe, recipe.paths.validation, size)
     if validation and list(validation.scheme.names) != names:
         raise RecipeError(_other_classes("paths.validation", validation.scheme.names, names))
-    if recipe.classes and recipe.classes.names != names:
-        raise RecipeError(_other_classes("[classes]", recipe.classes.names, names))
     seen = settings.batch_size * settings.accumulate  # samples a step
     epoch = max(len(found) for found in data.by_source.values())
     steps = max(1, round(settings.epochs * epoch / seen)) if settings.epochs else settings.steps

@@ -2,10 +2,11 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,7 @@ class Builder:
                 f"{socket.gethostname()} shows this process no CUDA device, though one is needed; "
                 'repair its driver, or set cluster.device = "cpu"'
             )
-        models = Models.of(self.recipe, device)
-        settings = self.recipe.generate
+        models, settings = Models.of(self.recipe, device), self.recipe.generate
         return Halving(
             lambda unit, size: make_unit(unit, models, settings, self.dataset, self.folder, batch_size=size),
             settings.batch_size,
@@ -101,14 +101,35 @@ def describe(models: Models, settings: GenerateSection) -> Dataset:
         "names": list(scheme.names),
         "colors": [list(color) for color in scheme.colors],
     }
-    versions = {package: version(package) for package in ("torch", "diffusers", "datasetddpm")}
+    versions = {package: _version(package) for package in ("torch", "diffusers", "datasetddpm")}
     return Dataset(**what, versions=versions, digest=digest_of(what))
 
 
+def _version(package: str) -> str:
+    """On a cluster our code may have come as files that nobody installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
 def make_unit(
-    unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, *, batch_size: int
+    unit: int,
+    models: Models,
+    settings: GenerateSection,
+    dataset: Dataset,
+    folder: Location,
+    *,
+    batch_size: int | None = None,
 ) -> Report:
     """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
+    with _threads(settings.threads):
+        return _make_unit(unit, models, settings, dataset, folder, batch_size or settings.batch_size)
+
+
+def _make_unit(
+    unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, batch_size: int
+) -> Report:
     clock, seeds, scheme = _Clock(), iter(settings.seeds(unit)), dataset.scheme
     made: list[Sample] = []
     with ThreadPoolExecutor(1) as encoder:  # images are encoded while the next ones are sampled
@@ -133,6 +154,17 @@ def make_unit(
     clock.lap("encode")
     other = None if batch_size == settings.batch_size else batch_size
     return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """The last bits of sums depend on how many threads share them, whatever an actor was given."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Clock:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def tiny_denoiser() -> Denoiser:
     """A UNet of random weights on 16x16 images, with four decoder blocks: two at 8x8, two at 16x16."""
+    return make_denoiser()
+
+
+def make_denoiser() -> Denoiser:
     torch.manual_seed(0)
     unet = UNet2DModel(
         sample_size=16,
@@ -30,7 +34,7 @@ def tiny_denoiser() -> Denoiser:
     return Denoiser(unet, Schedule.named("cosine", "v_prediction"), digest="tiny")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster() -> Iterator["Cluster"]:
     """One local Ray with four cores and two GPUs that exist in its books only."""
     from cluster import connect  # imported here, since the tests of most modules need no Ray
@@ -91,10 +95,14 @@ sheet_every = 2
 
 
 @pytest.fixture
-def project(tiny_denoiser: Denoiser, tmp_path: Path) -> Path:
+def project(tmp_path: Path) -> Path:
     """A folder with recipe.toml, a denoiser of random weights, and four images of squares with their masks."""
-    tiny_denoiser.save_pretrained(tmp_path / "model")
-    annotated = tmp_path / "annotated"
+    return make_project(tmp_path)
+
+
+def make_project(folder: Path) -> Path:
+    make_denoiser().save_pretrained(folder / "model")
+    annotated = folder / "annotated"
     annotated.mkdir()
     (annotated / "scheme.toml").write_text('classes = [{ name = "ground" }, { name = "square" }, { name = "dot" }]')
     for i in range(4):
@@ -103,5 +111,5 @@ def project(tiny_denoiser: Denoiser, tmp_path: Path) -> Path:
         image[12:14, 12:15], mask[12:14, 12:15] = (20, 240, 240), 2
         Image.fromarray(image).save(annotated / f"{i}.png")
         Image.fromarray(mask).save(annotated / f"{i}.mask.png")
-    (tmp_path / "recipe.toml").write_text(RECIPE.replace("{folder}", str(tmp_path)))
-    return tmp_path
+    (folder / "recipe.toml").write_text(RECIPE.replace("{folder}", str(folder)))
+    return folder

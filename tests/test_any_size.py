@@ -10,6 +10,7 @@ import torch
 
 from label import FITS, DenoiserFeatures, Fitting, Interpreter, Labels, Scheme, any_size, load_annotations
 from label.interpreter import decide
+from label.labelling import FoldedClassifiers
 from label.pixel_classifiers import PixelClassifiers
 
 RNG = np.random.default_rng(0)
@@ -141,10 +142,11 @@ def test_a_denoisers_tiles_give_what_blending_at_once_gives(interpreter):
 )
 def test_tiles_change_nothing_for_features_without_context(size, window):
     image, interpreter = noise(*size), of_colours(window)
-    alone = interpreter.classifiers.classify([torch.from_numpy(image).permute(2, 0, 1).float() / 255], size)
+    maps = [torch.from_numpy(image).permute(2, 0, 1).float() / 255]
+    alone = FoldedClassifiers.of(interpreter.classifiers).scores(maps, size, "bilinear")
     labels = any_size.tile(image, interpreter)
     assert len(np.unique(labels.masks)) > 1, "the classifiers are of several opinions"
-    same(labels, labelled(alone.unflatten(1, size)))
+    same(labels, labelled(alone))
 
 
 @pytest.mark.parametrize(("side", "window"), [(16, 16), (17, 16), (24, 16), (500, 64), (333, 64), (97, 15), (7, 1)])

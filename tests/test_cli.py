@@ -81,7 +81,7 @@ def test_one_actor_and_two_make_the_same_dataset_and_a_kill_changes_nothing(fitt
 def test_a_dataset_of_another_recipe_is_refused_before_any_work(fitted):
     Builder.of(Recipe.load(fitted / "recipe.toml"))
     said = run("generate", fitted / "recipe.toml", "--set", "generate.steps=4", code=2)
-    assert "holds a dataset of another recipe or model" in said
+    assert "holds a dataset of another recipe, model or file" in said
     assert "Traceback" not in said
 
 
@@ -139,12 +139,25 @@ def test_a_unit_that_cannot_be_made_is_named_and_the_exit_code_is_1(fitted):
 
 def test_verify_names_a_damaged_shard(fitted):
     make = Builder.of(Recipe.load(fitted / "recipe.toml"))()
-    path = fitted / "out" / "dataset" / f"shard-{make(1).unit:06d}.tar"
-    assert "1 shards, all as written" in run("verify", path.parent)
+    folder = fitted / "out" / "dataset"
+    for unit in (0, 1, 3):
+        make(unit)
+    assert "not made yet: units 2" in run("verify", folder, code=1)
+    make(2)
+    assert "4 shards, all as written" in run("verify", folder)
+    path = folder / "shard-000001.tar"
     content = bytearray(path.read_bytes())
     content[700] ^= 1
     path.write_bytes(content)
-    assert "shard-000001.tar is not what was written" in run("verify", path.parent, code=1)
+    assert "shard-000001.tar is not what was written" in run("verify", folder, code=1)
+
+
+def test_status_tells_how_far_a_dataset_is(fitted):
+    Builder.of(Recipe.load(fitted / "recipe.toml"))()(1)
+    said = run("status", fitted / "out" / "dataset")
+    assert "units:     1 of 4" in said
+    assert "missing:   units 0, 2 to 3" in said
+    assert "holds no dataset.json" in run("status", fitted, code=2)
 
 
 def test_a_broken_image_is_named_the_rest_is_segmented_and_the_exit_code_is_1(fitted):

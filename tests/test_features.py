@@ -1,3 +1,6 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +40,33 @@ def test_gathered_pixels_are_those_of_the_upsampled_maps(tiny_denoiser, upsampli
     expected = dense.permute(0, 2, 3, 1).flatten(0, 2)
     torch.testing.assert_close(source.gather(*places), expected, atol=5e-3, rtol=5e-3)  # kept in half precision
     assert source.channels == expected.shape[1]
+
+
+def test_maps_beyond_the_budget_are_mapped_from_a_file_that_leaves_nothing_behind(tiny_denoiser, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    features = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[0, 3])
+    held = PixelSource.of(features, IMAGES)
+    within, mapped = (PixelSource.of(features, IMAGES, memory_budget=held.bytes - short) for short in (0, 1))
+    for kept, in_memory, in_file in zip(held.maps, within.maps, mapped.maps, strict=True):
+        assert torch.equal(kept, in_memory)
+        assert torch.equal(kept, in_file)
+        assert str(tmp_path) in mapping_of(in_file)
+        assert str(tmp_path) not in mapping_of(in_memory)
+    assert list(tmp_path.iterdir()) == []
+
+
+def mapping_of(tensor: torch.Tensor) -> str:
+    """The line of this process's memory map that the tensor lies in."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, end = (int(address, 16) for address in line.split()[0].split("-"))
+        if start <= tensor.data_ptr() < end:
+            return line
+    raise AssertionError("a tensor lies somewhere")
+
+
+def test_maps_take_two_bytes_a_value(tiny_denoiser):
+    features = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[0, 3])
+    assert PixelSource.of(features, IMAGES).bytes == 2 * sum(m.numel() for m in features.maps(IMAGES))
 
 
 @pytest.mark.parametrize(("native", "full"), [(6, 20), (7, 61), (10, 24), (24, 10)])

@@ -1,9 +1,14 @@
+import itertools
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from label.features import PixelSource
-from label.fitting import Fitting, fit_members, labelled_pixels
+from label.fitting import FITTINGS, Fitting, _orders, fit_members, labelled_pixels
+from label.labelling import FoldedClassifiers
 from label.pixel_classifiers import PixelClassifiers
 
 MASKS = np.zeros((2, 8, 8), dtype=np.uint8)
@@ -17,9 +22,10 @@ def source() -> PixelSource:
     return PixelSource([told, torch.randn(2, 8, 8, 2, generator=torch.Generator().manual_seed(0)).half()], (8, 8))
 
 
-def fitted(members: int, **settings) -> PixelClassifiers:
+def fitted(members: int, **settings: Any) -> PixelClassifiers:
     classifiers = PixelClassifiers(members, 5, 3)
-    how = Fitting(members=members, batch_size=16, min_class_pixels=1, **({"max_epochs": 3} | settings))
+    given: dict[str, Any] = {"max_epochs": 3} | settings
+    how = Fitting(members=members, batch_size=16, min_class_pixels=1, **given)
     for _ in fit_members(classifiers, source(), labelled_pixels(MASKS, 1), how):
         pass
     return classifiers
@@ -28,7 +34,8 @@ def fitted(members: int, **settings) -> PixelClassifiers:
 def test_fitting_learns_classes_that_can_be_told_apart():
     classifiers = fitted(2, max_epochs=30)
     maps = [m[0].permute(2, 0, 1).float() for m in source().maps]
-    assert (classifiers.classify(maps, (8, 8)).argmax(-1).view(2, 8, 8) == torch.from_numpy(MASKS[0])).all()
+    found = FoldedClassifiers.of(classifiers).scores(maps, (8, 8), "bilinear").argmax(-1)
+    assert (found == torch.from_numpy(MASKS[0])).all()
 
 
 def test_a_member_is_the_same_whoever_is_trained_beside_it():
@@ -70,6 +77,85 @@ def test_no_member_stops_before_the_fifth_epoch():
     batches_an_epoch = MASKS.size // 16
     assert len(steps) > 4 * batches_an_epoch
     assert len(steps) < 300 * batches_an_epoch
+
+
+def test_a_limit_on_the_batches_ends_the_fit():
+    settings = Fitting(members=1, batch_size=16, max_epochs=50, max_batches=11)
+    steps = list(fit_members(PixelClassifiers(1, 5, 3), source(), labelled_pixels(MASKS, 1), settings))
+    assert [step.number for step in steps] == list(range(1, 12))
+    assert {step.most for step in steps} == {settings.batches(MASKS.size)} == {11}
+
+
+def test_more_batches_than_the_epochs_hold_are_not_made():
+    assert Fitting(batch_size=16, max_epochs=2, max_batches=100).batches(50) == 6
+    assert Fitting(batch_size=64, max_epochs=2).batches(50) == 2
+
+
+def test_the_cosine_rate_rises_for_a_tenth_of_the_batches_and_falls_to_nothing():
+    settings = Fitting(schedule="cosine", learning_rate=0.5)
+    rates = [settings.rate(batch, 100) for batch in range(100)]
+    assert rates[:10] == pytest.approx([0.05 * (i + 1) for i in range(10)])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[55] == pytest.approx(0.25)
+    assert 0 < rates[-1] < 1e-3
+
+
+def test_the_published_rate_is_constant():
+    assert {FITTINGS["published"].rate(batch, 100) for batch in range(100)} == {1e-3}
+
+
+def test_the_rate_is_what_members_are_trained_at():
+    """With a rate of almost nothing after the first batch, later batches change almost nothing."""
+    few, many = (
+        fitted(1, schedule="cosine", learning_rate=1e-12, max_epochs=epochs).linear_1.weight for epochs in (1, 3)
+    )
+    assert torch.allclose(few, many, atol=1e-9)
+    moved = fitted(1, schedule="cosine", learning_rate=1e-2, max_epochs=3).linear_1.weight
+    assert not torch.allclose(few, moved, atol=1e-3)
+
+
+def test_the_fast_setting_learns_as_well_in_fewer_batches():
+    classifiers, pixels = PixelClassifiers(2, 5, 3), labelled_pixels(MASKS, 1)
+    settings = replace(FITTINGS["fast"], members=2, max_batches=60)
+    last = list(fit_members(classifiers, source(), pixels, settings))[-1]
+    assert last.loss < 0.05
+
+
+def test_standardised_features_have_mean_0_and_deviation_1_and_the_maps_stay_as_they_are():
+    plain = PixelSource([torch.randn(2, 8, 8, 3).mul(5).add(40).half(), torch.randn(2, 4, 4, 2).half()], (8, 8))
+    before, standardised = plain.maps[0].clone(), plain.standardised()
+    image, row, column = torch.cartesian_prod(torch.arange(2), torch.arange(8), torch.arange(8)).unbind(1)
+    found = standardised.gather(image, row, column)
+    assert found[:, :3].mean(0).abs().max() < 1e-3
+    assert found[:, :3].std(0, correction=0).sub(1).abs().max() < 1e-2
+    assert torch.equal(plain.maps[0], before)
+    assert plain.gather(image, row, column)[:, :3].mean() > 30
+
+
+def test_members_trained_on_standardised_features_take_plain_ones():
+    shifted = PixelSource([source().maps[0].mul(8).add(100), source().maps[1]], (8, 8))
+    classifiers = PixelClassifiers(1, 5, 3)
+    settings = Fitting(members=1, batch_size=16, max_epochs=30, standardise=True)
+    for _ in fit_members(classifiers, shifted, labelled_pixels(MASKS, 1), settings):
+        pass
+    maps = [m[0].permute(2, 0, 1).float() for m in shifted.maps]
+    found = FoldedClassifiers.of(classifiers).scores(maps, (8, 8), "bilinear").argmax(-1)
+    assert (found == torch.from_numpy(MASKS[0])).all()
+
+
+def test_a_balanced_draw_takes_a_class_by_the_root_of_its_share():
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    draws = itertools.islice(_orders(labels, Fitting(draw="balanced"), [torch.Generator().manual_seed(0)]), 300)
+    share = torch.cat([labels[chosen[0]] for _, chosen in draws]).float().mean()
+    assert share == pytest.approx(1 / (1 + 3), abs=0.02)
+
+
+def test_a_uniform_draw_takes_every_pixel_once_an_epoch():
+    labels = torch.zeros(64, dtype=torch.int64)
+    draws = list(itertools.islice(_orders(labels, Fitting(batch_size=16), [torch.Generator().manual_seed(0)]), 8))
+    assert [epoch for epoch, _ in draws] == [0] * 4 + [1] * 4
+    for epoch in range(2):
+        assert torch.cat([chosen[0] for e, chosen in draws if e == epoch]).sort().values.tolist() == list(range(64))
 
 
 def test_a_class_that_is_too_small_in_an_image_is_left_out_there():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from generate import Denoiser
 from label import DenoiserFeatures, Fitting, Interpreter, InterpreterError, load_annotations
 
 SETTINGS = Fitting(members=3, batch_size=64, max_epochs=6, min_class_pixels=1)
@@ -88,3 +89,18 @@ def test_a_folder_without_an_interpreter_is_refused(interpreter, tmp_path):
 def test_images_of_another_size_are_refused(interpreter):
     with pytest.raises(ValueError, match=r"images are \(8, 8\)"):
         interpreter.predict(np.zeros((1, 8, 8, 3), dtype=np.uint8))
+
+
+def test_an_interpreter_finds_the_denoiser_that_it_was_fitted_on(project, annotations):
+    features = DenoiserFeatures(Denoiser.from_pretrained(project / "model"), steps=[50], blocks=[1, 3])
+    images, masks = annotations.images, annotations.masks
+    fitted = Interpreter.fit(features, images, masks, classes=annotations.scheme, settings=SETTINGS)
+    fitted.save_pretrained(project / "interpreter")
+    again = Interpreter.from_pretrained(project / "interpreter")
+    assert np.array_equal(again.predict(images).masks, fitted.predict(images).masks)
+
+
+def test_an_interpreter_of_a_denoiser_from_nowhere_asks_for_it(interpreter, tmp_path):
+    interpreter.save_pretrained(tmp_path / "interpreter")
+    with pytest.raises(InterpreterError, match="does not say where its denoiser is"):
+        Interpreter.from_pretrained(tmp_path / "interpreter")

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+from label import FITTINGS
 from pipelines import Recipe, RecipeError
 
 MINIMAL = """
@@ -89,6 +91,17 @@ def test_a_recipe_that_is_not_there_is_refused(path):
 
 def test_a_network_whose_groups_do_not_divide_its_channels_is_refused(path):
     refused(path, "norm_groups 8 must divide", "train_ddpm.channels=[12, 24]")
+
+
+def test_a_named_setting_gives_what_the_recipe_does_not(path):
+    fast = Recipe.load(path, ("interpreter.setting=fast", "interpreter.max_batches=7")).interpreter.fitting
+    assert fast == replace(FITTINGS["fast"], max_batches=7)
+    assert Recipe.load(path).interpreter.fitting == FITTINGS["published"]
+
+
+@pytest.mark.parametrize("setting", ["quick", "[1]"])
+def test_an_unknown_setting_is_refused(path, setting):
+    refused(path, r"interpreter\.setting: it should be 'published' or 'fast'", f"interpreter.setting={setting}")
 
 
 @pytest.mark.parametrize("size", ["generate.samples=309", "generate.samples=400"])  # 400: 350 and a rest of 50

@@ -136,7 +136,9 @@ def test_a_shard_cut_at_a_members_border_is_not_read_in_silence(folder):
 
 def test_a_folder_of_another_dataset_is_refused(folder):
     other = Dataset(**{**vars(open_dataset(folder)), "digest": "another"})
-    with pytest.raises(DatasetError, match="holds a dataset of another recipe or model"):
+    with pytest.raises(
+        DatasetError, match=r"another recipe, model or file .* name another output folder, or remove that one"
+    ):
         claim(folder, other)
 
 

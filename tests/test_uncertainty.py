@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from label import FILTERS, image_uncertainty, jensen_shannon, keep_most_certain, keep_published
+from label.uncertainty import majority
 
 GOLDEN = Path(__file__).parent / "golden"
 LAYERS = {0: "Linear", 2: "BatchNorm", 3: "Linear", 5: "BatchNorm", 6: "Linear"}
@@ -46,6 +47,12 @@ def test_divergence_lies_between_0_and_ln_classes(logits):
     divergence = jensen_shannon(torch.from_numpy(logits))
     assert (divergence >= 0).all()
     assert (divergence <= math.log(4) + 1e-5).all()
+
+
+@given(arrays(np.int8, (4, 6, 3), elements=st.integers(-2, 2)))  # few values, so that scores and votes tie
+def test_the_vote_is_that_of_each_members_first_highest_class_and_of_ties_the_lowest(scores):
+    logits = torch.from_numpy(scores).float()
+    assert torch.equal(majority(logits).long(), logits.argmax(-1).mode(dim=0).values)
 
 
 def test_members_that_agree_have_no_divergence():

@@ -1,8 +1,11 @@
 import hashlib
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines import Recipe, read_shards
 from pipelines.fit_interpreter import fit
@@ -31,6 +34,20 @@ def test_a_unit_made_twice_has_the_same_bytes_and_needs_no_ray(recipe, tmp_path)
         assert report.sha256 == hashlib.sha256(shard_path(tmp_path / name, 0).read_bytes()).hexdigest()
         digests.append(report.sha256)
     assert digests[0] == digests[1]
+
+
+def test_a_unit_has_the_same_bytes_however_many_threads_its_process_has(recipe, tmp_path):
+    """Sums are split among threads, so without a fixed number the uncertainty differs in its last bits."""
+    before, digests = torch.get_num_threads(), set()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            builder, _ = prepared(recipe, tmp_path / str(threads))
+            digests.add(builder()(0).sha256)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(digests) == 1
 
 
 def test_a_unit_does_not_depend_on_those_made_before_it(recipe, tmp_path):
@@ -88,6 +105,7 @@ def test_whatever_changes_the_samples_changes_the_digest(recipe):
         {"run_seed": 1},
         {"portion": 0.3},
         {"batch_size": 2},
+        {"threads": 2},
         {"filter": "published"},
         {"solver": "ddim"},
     ]
@@ -96,3 +114,13 @@ def test_whatever_changes_the_samples_changes_the_digest(recipe):
     assert len(set(digests)) == len(digests)
     other_weights.denoiser.digest = "other"
     assert describe(other_weights, recipe.generate).digest not in digests
+
+
+def test_memory_is_the_same_after_thirty_units_as_after_three(recipe, tmp_path):
+    builder, _ = prepared(recipe, tmp_path / "dataset")
+    make, held = builder(), []
+    for _ in range(10):
+        for unit in range(3):
+            make(unit)
+        held.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert held[-1] - held[0] < 8e6, held

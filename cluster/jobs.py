@@ -1,0 +1,93 @@
+"""Jobs on a Ray cluster: submit, follow, stop, over the HTTP address of its head.
+
+Where the cluster asks for a token, Ray's client sends the one of RAY_AUTH_TOKEN or its token file.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from cluster.runtime import ClusterError
+
+_STARTING_SECONDS = 60.0  # a head answers before it can run jobs
+
+
+@dataclass(frozen=True)
+class Load:
+    """What travels to the cluster: a folder that the job starts in, packages, and environment variables."""
+
+    folder: Path
+    packages: tuple[Path, ...]
+    excludes: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class End:
+    """How a job ended, as Ray has it: the job of a killed driver may well be called SUCCEEDED."""
+
+    status: str
+    exit_code: int | None
+    message: str
+
+
+def submit(address: str, command: str, load: Load, *, grace_seconds: float) -> str:
+    """Start the command as a job on the head's machine; returns the job's name.
+
+    A stop is SIGTERM, and SIGKILL once the grace is over. ClusterError: nobody answers, or it is refused.
+    """
+    runtime: dict[str, Any] = {
+        "working_dir": str(load.folder),
+        "py_modules": [str(package) for package in load.packages],
+        "excludes": list(load.excludes),
+        "env_vars": load.variables | {"RAY_JOB_STOP_WAIT_TIME_S": str(round(grace_seconds))},
+    }
+    client, patience_ends = _client(address), time.monotonic() + _STARTING_SECONDS
+    while True:
+        try:
+            return client.submit_job(entrypoint=command, runtime_env=runtime)
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > patience_ends:
+                raise ClusterError(f"The cluster at {address} does not take the job: {error}") from error
+        time.sleep(1.0)
+
+
+def log_of(address: str, job: str) -> Iterator[str]:
+    """Yield what the job prints, from its beginning to its end, in pieces."""
+    client = _client(address)
+    with asyncio.Runner() as runner:
+        pieces = client.tail_job_logs(job)
+        while (piece := runner.run(anext(pieces, None))) is not None:
+            yield piece
+
+
+def end_of(address: str, job: str) -> End | None:
+    """None while it runs or waits."""
+    try:
+        info = _client(address).get_job_info(job)
+    except RuntimeError as error:
+        raise ClusterError(f"The cluster at {address} knows no job {job!r}: {error}") from error
+    status = JobStatus(info.status)
+    return End(status.value, info.driver_exit_code, info.message or "") if status.is_terminal() else None
+
+
+def stop(address: str, job: str) -> bool:
+    """Ask a job to end in good order; false when it has ended already."""
+    try:
+        return end_of(address, job) is None and _client(address).stop_job(job)
+    except RuntimeError as error:
+        raise ClusterError(f"The job {job!r} cannot be stopped: {error}") from error
+
+
+def _client(address: str) -> JobSubmissionClient:
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(
+            f"No Ray dashboard answers at {address!r}: give its HTTP address, such as http://head:8265"
+        ) from error

@@ -1,0 +1,154 @@
+"""Class scores of every pixel from maps at their own resolution, a tile at a time.
+
+Upsampling is linear over space and the first Linear is linear over channels, so they commute: maps are projected
+first, those of one resolution added up, and only the sums upsampled, by two small matrix products a tile. On a CPU a
+tile is so small that it stays in the cache from there to the scores; neither the features nor all scores ever exist.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from label.features import Upsampling, nearest, taps
+from label.pixel_classifiers import MemberLinear, MemberNorm, PixelClassifiers
+
+_TILES = {"cpu": (16, 32)}  # 2.6 MB after the published ensemble's first Linear
+_LARGE_TILE = (256, 256)  # for devices that gain from fewer and larger products
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some rows and columns of an image, and every member's class scores there."""
+
+    rows: slice
+    columns: slice
+    scores: Float[Tensor, "members h w classes"]
+
+
+@dataclass(frozen=True)
+class FoldedClassifiers:
+    """Trained members as three Linears; each norm's scale and shift are moved into the Linear behind it."""
+
+    weight_1: Float[Tensor, "units channels"]  # units: the first Linear's of all members, one member after the other
+    bias_1: Float[Tensor, "units"]
+    weight_2: Float[Tensor, "members second first"]
+    bias_2: Float[Tensor, "members second 1"]
+    weight_3: Float[Tensor, "members classes second"]
+    bias_3: Float[Tensor, "members classes 1"]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, classifiers: PixelClassifiers, dtype: torch.dtype = torch.float32) -> "FoldedClassifiers":
+        """Fold in the classifiers' own precision, then go to `dtype`; they must be in eval mode."""
+        assert not classifiers.training, "the norms' running statistics are meant"
+        first = classifiers.linear_1
+        folded = (
+            first.weight.flatten(0, 1),
+            first.bias.flatten(),
+            *_fold(classifiers.norm_1, classifiers.linear_2),
+            *_fold(classifiers.norm_2, classifiers.linear_3),
+        )
+        return cls(*(tensor.detach().to(dtype) for tensor in folded))
+
+    def tiles(
+        self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling
+    ) -> Iterator[Tile]:
+        """Yield tiles that cover an image of this height and width once."""
+        projected = self._projected(maps)
+        rows = [_Axis.of(upsampling, p.shape[0], size[0], p) for p in projected]
+        columns = [_Axis.of(upsampling, p.shape[1], size[1], p) for p in projected]
+        height, width = _TILES.get(self.bias_1.device.type, _LARGE_TILE)
+        for top in range(0, size[0], height):
+            down = slice(top, min(top + height, size[0]))
+            for left in range(0, size[1], width):
+                across = slice(left, min(left + width, size[1]))
+                first = self._upsampled(projected, [r.cut(down) for r in rows], [c.cut(across) for c in columns])
+                scores = self._after_first(first.flatten(0, 1)).unflatten(2, first.shape[:2])
+                yield Tile(down, across, scores.permute(0, 2, 3, 1))
+
+    def scores(
+        self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling
+    ) -> Float[Tensor, "members h w classes"]:
+        """The scores of all tiles in one tensor."""
+        members, classes, _ = self.weight_3.shape
+        whole = self.bias_3.new_empty(members, classes, *size).permute(0, 2, 3, 1)
+        for tile in self.tiles(maps, size, upsampling):
+            whole[:, tile.rows, tile.columns] = tile.scores
+        return whole
+
+    def _projected(self, maps: Sequence[Tensor]) -> list[Float[Tensor, "_ _ units"]]:
+        """The first Linear, without its bias, of the maps; one sum for each resolution."""
+        weights = self.weight_1.split([m.shape[0] for m in maps], dim=1)
+        sums: dict[tuple[int, int], Tensor] = {}
+        for native, weight in zip(maps, weights, strict=True):
+            resolution, places = (native.shape[1], native.shape[2]), native.flatten(1).T.to(weight.dtype)
+            if resolution in sums:
+                sums[resolution].addmm_(places, weight.T)
+            else:
+                sums[resolution] = places @ weight.T
+        return [total.unflatten(0, resolution) for resolution, total in sums.items()]
+
+    def _upsampled(
+        self, projected: list[Tensor], rows: list["_Cut"], columns: list["_Cut"]
+    ) -> Float[Tensor, "h w units"]:
+        """The first Linear of a tile's pixels: rows a resolution at a time, then the columns of all and the bias."""
+        height, units = rows[0].matrix.shape[0], len(self.bias_1)
+        ends = torch.tensor([0, *(c.matrix.shape[1] for c in columns)]).cumsum(0).tolist()
+        stretched = self.bias_1.new_empty(height, ends[-1] + 1, units)
+        for native, row, column, start, end in zip(projected, rows, columns, ends[:-1], ends[1:], strict=True):
+            torch.mm(
+                row.matrix,
+                native[row.native].flatten(1)[:, column.native.start * units : column.native.stop * units],
+                out=stretched.flatten(1)[:, start * units : end * units],
+            )
+        stretched[:, -1] = self.bias_1
+        ones = self.bias_1.new_ones(columns[0].matrix.shape[0], 1)
+        return torch.matmul(torch.cat([*(c.matrix for c in columns), ones], dim=1), stretched)
+
+    def _after_first(self, first: Float[Tensor, "n units"]) -> Float[Tensor, "members classes n"]:
+        x = first.relu_().unflatten(1, (len(self.weight_2), -1)).permute(1, 2, 0)
+        x = torch.baddbmm(self.bias_2, self.weight_2, x).relu_()
+        return torch.baddbmm(self.bias_3, self.weight_3, x)
+
+
+def _fold(norm: MemberNorm, linear: MemberLinear) -> tuple[Tensor, Tensor]:
+    """Weight and bias [members, outputs, 1] of a Linear that does what norm and then linear do."""
+    scale, shift = norm.as_affine()
+    bias = linear.bias.unsqueeze(-1) + torch.bmm(linear.weight, shift.unsqueeze(-1))
+    return linear.weight * scale.unsqueeze(1), bias
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How a stretch of the full axis comes from a stretch of the native one."""
+
+    native: slice
+    matrix: Float[Tensor, "full native"]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Upsampling of one axis as a matrix; row i is zero outside of first[i] to last[i]."""
+
+    matrix: Float[Tensor, "full native"]
+    first: list[int]
+    last: list[int]
+
+    @classmethod
+    def of(cls, upsampling: Upsampling, native: int, full: int, like: Tensor) -> "_Axis":
+        place, matrix = torch.arange(full), torch.zeros(full, native)
+        if upsampling == "nearest":
+            first = last = nearest(place, native, full)
+            matrix[place, first] = 1
+        else:
+            first, last, towards_last = taps(place, native, full)
+            matrix[place, first] = 1 - towards_last
+            matrix[place, last] += towards_last
+        return cls(matrix.to(like), first.tolist(), last.tolist())
+
+    def cut(self, stretch: slice) -> _Cut:
+        native = slice(self.first[stretch.start], self.last[stretch.stop - 1] + 1)
+        return _Cut(native, self.matrix[stretch, native])

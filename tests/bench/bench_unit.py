@@ -1,0 +1,102 @@
+"""A whole unit: sampled, labelled, filtered, encoded and committed, against the bare network.
+
+Regime: the network's calls bound everything; labelling, encoding and writing should hide behind them or be small. The
+ceiling is the time that the same calls take with nothing between them: the solver's steps, and for labelling one
+decoder pass of all feature steps. With --published the LSUN UNet and 10 members of the published sizes, weights
+drawn at random.
+
+    python tests/bench/bench_unit.py [--published --size 256 --dtype bfloat16] [--unit 40 --batch 20 --steps 20]
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import measuring
+import numpy as np
+import torch
+from bench_label import published_denoiser, random_classifiers
+
+from generate import Denoiser
+from label import DenoiserFeatures, Interpreter, Scheme
+from pipelines.recipe import GenerateSection
+from pipelines.shards import claim
+from pipelines.worker import Models, describe, make_unit
+
+DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
+
+
+def models_of(options: argparse.Namespace) -> Models:
+    """The shipped model, or the published shapes; the members' weights are drawn at random."""
+    dtype = getattr(torch, options.dtype)
+    if options.published:
+        denoiser = published_denoiser(options, dtype)
+        features = DenoiserFeatures(denoiser)
+    else:
+        denoiser = Denoiser.from_pretrained(DEMO, device=options.device, dtype=dtype)
+        features = DenoiserFeatures(denoiser, blocks=[3, 4, 5, 6, 7])
+    if options.compile:
+        denoiser.compile()
+    classifiers = random_classifiers(10, features.channels, options.classes).to(options.device)
+    scheme = Scheme(tuple(f"class {i}" for i in range(options.classes)))
+    labelling = torch.bfloat16 if dtype == torch.bfloat16 and options.device == "cuda" else torch.float32
+    return Models(denoiser, Interpreter(features, classifiers, scheme, dtype=labelling))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--published", action="store_true")
+    parser.add_argument("--size", type=int, default=256, help="with --published")
+    parser.add_argument("--unit", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--classes", type=int, default=21)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--device", default=measuring.default_device())
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    models = models_of(options)
+    denoiser, features = models.denoiser, models.interpreter.features
+    assert isinstance(features, DenoiserFeatures)
+    settings = GenerateSection(
+        samples=options.unit,
+        unit_size=options.unit,
+        batch_size=options.batch,
+        steps=options.steps,
+        threads=torch.get_num_threads(),
+    )
+    dataset = describe(models, settings)
+    x = torch.randn(options.batch, *denoiser.image_shape, device=options.device)
+    t = torch.full((options.batch,), 500, device=options.device)
+    blank = np.zeros((options.batch, *features.image_size, 3), np.uint8)
+    batches = -(-options.unit // options.batch)
+
+    def bare() -> None:
+        for _ in range(batches):
+            for _ in range(options.steps):
+                denoiser(x, t)
+            features.maps(blank)
+
+    with tempfile.TemporaryDirectory() as folder:
+        claim(Path(folder), dataset)
+
+        def unit() -> dict[str, float]:
+            return make_unit(0, models, settings, dataset, Path(folder)).seconds
+
+        bare()
+        timed = measuring.alternate({"unit": unit, "bare": bare}, options.rounds, options.device)
+    rows = [["", "s an image", "CPU s an image", "share of the bare rate"]]
+    for name, way in timed.items():
+        share = f"{timed['bare'].best / way.best:.0%}"
+        rows.append([name, f"{way.best / options.unit:.4f}", f"{way.best_cpu / options.unit:.4f}", share])
+    for phase, seconds in timed["unit"].result.items():
+        rows.append([f"of it {phase}", f"{seconds / options.unit:.4f}", "", ""])
+    measuring.show(f"{measuring.hardware(options.device)}, {options.dtype}, {options.steps} steps", rows)
+    figures = {f"{name}_s": way.best / options.unit for name, way in timed.items()}
+    shares = {"share": timed["bare"].best / timed["unit"].best, "phases": timed["unit"].result}
+    measuring.finish("unit", options.device, vars(options), {**figures, **shares})
+
+
+if __name__ == "__main__":
+    main()

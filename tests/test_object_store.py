@@ -1,0 +1,174 @@
+"""The same contract on S3, against moto's server on loopback."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from moto.server import ThreadedMotoServer
+from upath import UPath
+
+from pipelines import Recipe, read_shards, storage
+from pipelines.fit_interpreter import fit
+from pipelines.generate_dataset import generate
+from pipelines.lease import LeaseError, leased
+from pipelines.shards import committed_units, reports, stream
+from pipelines.status import status
+from pipelines.storage import StorageError, location
+from pipelines.verification import damages, missing_units, remove_damages
+from pipelines.worker import Builder
+
+COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "nothing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_MAX_ATTEMPTS": "1",  # the patience is ours
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    yield monkeypatch
+    fresh_clients()
+
+
+def fresh_clients() -> None:
+    """fsspec keeps a client for each set of arguments, and the address is none of them."""
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(environment: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    environment.setenv("AWS_ENDPOINT_URL", address)
+    urlopen(Request(f"{address}/moto-api/reset", method="POST")).close()  # what it holds is the process's
+    fresh_clients()
+    UPath("s3://faces").fs.mkdir("faces")
+    yield "s3://faces"
+    server.stop()
+
+
+@pytest.fixture
+def recipe(project: Path, bucket: str) -> Recipe:
+    fit(Recipe.load(project / "recipe.toml"))
+    return Recipe.load(project / "recipe.toml", (f'paths.dataset="{bucket}/dataset"', "generate.samples=60"))
+
+
+def test_a_run_that_is_killed_midway_goes_on_and_makes_what_a_disk_would_hold(recipe: Recipe, tmp_path: Path) -> None:
+    folder = location(str(recipe.paths.dataset))
+    settings = ["--set", f'paths.dataset="{folder}"', "--set", "generate.samples=60", "--set", "cluster.actors=1"]
+    command = [*COMMAND, "generate", str(tmp_path / "recipe.toml"), *settings]
+    process = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(committed_units(folder)) < 2 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 2 <= len(committed_units(folder)) < 10
+    assert storage.names(folder) >= {"dataset.json", "lease-000001.json"}
+    assert generate(recipe).failures == []
+    assert (damages(folder), missing_units(folder)) == ([], [])
+    assert "index.parquet" in storage.names(folder)
+    assert not {name for name in storage.names(folder) if name.startswith("lease")}
+    disk = Builder.of(Recipe.load(tmp_path / "recipe.toml", ("generate.samples=60",)))()
+    assert [report.sha256 for report in reports(folder)] == [disk(unit).sha256 for unit in range(10)]
+    assert status(folder)["units"] == "10 of 10"
+    local = [sample.seed for sample in read_shards(tmp_path / "out" / "dataset")]
+    assert [sample.seed for sample in read_shards(folder)] == local
+    assert next(stream(folder, seed=0)).seed in local
+
+
+def test_damage_is_found_and_removed_there_as_well(recipe: Recipe) -> None:
+    make, folder = Builder.of(recipe)(), location(str(recipe.paths.dataset))
+    for unit in range(3):
+        make(unit)
+    (folder / "shard-000000.tar").unlink()
+    (folder / "shard-000001.json").unlink()
+    (folder / "shard-000002.tar").write_bytes(bytes(10))
+    assert len(damages(folder)) == 3
+    remove_damages(folder)
+    assert not {name for name in storage.names(folder) if name.startswith("shard")}
+
+
+def test_a_second_driver_is_refused_there_as_well(bucket: str) -> None:
+    folder = location(f"{bucket}/dataset")
+    with leased(folder):
+        with pytest.raises(LeaseError, match="writes, since"), leased(folder):
+            pass
+        assert storage.names(folder) == {"lease-000001.json"}
+    assert storage.names(folder) == set()
+
+
+def test_a_bucket_that_is_not_there_is_named_at_once(bucket: str) -> None:
+    with pytest.raises(StorageError, match="specified bucket does not exist; name a place that exists"):
+        storage.write_whole(location("s3://nowhere/file"), b"")
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An object store that is throttling everybody."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        content = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+        self.send_response(503)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing to standard error."""
+
+
+def test_a_store_that_throttles_is_given_time_and_then_named(environment: pytest.MonkeyPatch, caplog: Any) -> None:
+    environment.setattr(storage, "WAITS", (0.1, 0.1))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    fresh_clients()
+    with pytest.raises(StorageError, match=r"s3://faces/file cannot be written: .*reduce your request rate"):
+        storage.write_whole(location("s3://faces/file"), b"content")
+    server.shutdown()
+    server.server_close()
+    assert caplog.text.count("tried again in 0.1 s") == 2
+
+
+def test_a_store_that_comes_back_is_waited_for(environment: pytest.MonkeyPatch, caplog: Any) -> None:
+    environment.setattr(storage, "WAITS", (0.5,) * 20)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    fresh_clients()
+    if not UPath("s3://faces").exists():
+        UPath("s3://faces").fs.mkdir("faces")
+    server.stop()
+    again = ThreadedMotoServer(host, port, verbose=False)
+    timer = threading.Timer(1.0, again.start)
+    timer.start()
+    storage.write_whole(location("s3://faces/file"), b"content")
+    assert storage.read(location("s3://faces/file")) == b"content"
+    assert "tried again" in caplog.text
+    timer.join()
+    again.stop()

@@ -1,0 +1,71 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.lease import Entry, Owner, leased
+from pipelines.shards import Candidate, Dataset, claim, write_shard
+from pipelines.status import status
+from pipelines.tally import Failure, Tally, ranges
+
+DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 10, "unit_size": 2}, "denoiser", "interpreter", {})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A dataset of five units, of which 0, 1 and 3 are made, each with one candidate of two dropped."""
+    claim(tmp_path, DATASET)
+    for unit in (0, 1, 3):
+        candidates = [Candidate(2 * unit + i, bool(i), 0.1, [64]) for i in range(2)]
+        write_shard(tmp_path, unit, "digest", b"tar", candidates, {})
+    return tmp_path
+
+
+def test_a_folder_tells_what_is_made_kept_and_missing(folder):
+    said = status(folder)
+    assert (said["units"], said["samples"]) == ("3 of 5", "6 candidates, 3 kept (50.0%)")
+    assert said["missing"] == "units 2, 4"
+    assert said["rate"] == "0.60 units a minute in the last 5 min 0 s"
+    assert said["left"] == "3 min 20 s"
+    assert "driver" not in said
+
+
+def test_while_a_driver_works_it_is_named_with_its_actors(folder):
+    tally = Tally(5, 10, alive=3, waiting=2)
+    tally.write(folder)
+    with leased(folder):
+        said = status(folder)
+    assert said["driver"].startswith(Owner.this_process().name)
+    assert (said["actors"], said["last run"]) == ("3 alive, 2 waiting", "goes on")
+    assert status(folder)["last run"] == "was killed"
+
+
+def test_a_driver_of_this_machine_that_is_gone_is_called_so(folder):
+    gone = replace(Owner.this_process(), process="1 never")
+    (folder / "lease-000001.json").write_bytes(Entry(gone, 0.0, 0.0, 0.0).renew().content())
+    assert status(folder)["driver"].endswith(", gone")
+
+
+def test_what_failed_stands_there_after_the_run(folder):
+    tally = Tally(5, 10, failures=[Failure(2, "ArithmeticError: no", 3)], ended="finished")
+    tally.write(folder)
+    assert status(folder)["unit 2"] == "failed 3 times: ArithmeticError: no"
+
+
+def test_a_tally_counts_what_is_kept_and_says_it_in_a_line():
+    tally = Tally(10, 100, units_done=2, samples_done=20)
+    tally.add(10, 9)
+    assert tally.line().startswith("units 3 of 10, samples 30 of 100, kept 90.0%, samples/s ")
+    assert tally.numbers()["kept_share"] == 0.9
+
+
+def test_a_tally_is_read_as_it_was_written(tmp_path):
+    tally = Tally(4, 40, failures=[Failure(1, "so", 2)], alive=2)
+    tally.write(tmp_path)
+    assert Tally.read(tmp_path) == tally
+    assert Tally.read(tmp_path / "none") is None
+
+
+def test_units_are_told_as_ranges():
+    assert ranges([3, 1, 2, 9, 11, 12]) == "1 to 3, 9, 11 to 12"
+    assert ranges(range(0, 50, 2)).endswith("38 and 5 more ranges")

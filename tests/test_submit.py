@@ -1,0 +1,172 @@
+"""A stage as a job: on a head of its own, on loopback, from a clean directory."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from cluster import ClusterError, end_of, stop
+from pipelines import Recipe, RecipeError
+from pipelines.fit_interpreter import fit
+from pipelines.shards import committed_units, reports
+from pipelines.submission import is_reachable, packed
+from pipelines.verification import damages, missing_units
+from pipelines.worker import Builder
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = os.environ | {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+    "COLUMNS": "300",
+    "PYTHONPATH": str(ROOT),
+}
+COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+METRICS: list[str] = []  # where the head exports them
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[str]:
+    """`ray start --head` with two cores; yields the HTTP address of its dashboard, which listens on loopback only."""
+    port, dashboard, client, agent, agent_grpc, metrics = free_ports(6)
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:
+        ray = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
+        ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
+        ports += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"]
+        ports += [f"--metrics-export-port={metrics}"]  # every Ray of this machine would take the same
+        places = [f"--temp-dir={home}", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
+        environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        with open(Path(home) / "head.log", "wb") as log:
+            process = subprocess.Popen([*ray, *ports, *places], env=environment, stdout=log, stderr=log, cwd=home)
+        try:
+            wait_for_port(dashboard, process)
+            METRICS.append(f"http://127.0.0.1:{metrics}/metrics")
+            yield f"http://127.0.0.1:{dashboard}"
+        finally:
+            started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+            for one in started:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.wait()
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, "the head has ended"
+        assert time.monotonic() < deadline, "the dashboard does not answer"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def fitted(project: Path) -> Path:
+    fit(Recipe.load(project / "recipe.toml"))
+    return project
+
+
+def run(directory: Path, *arguments: str | Path, code: int = 0) -> str:
+    directory.mkdir(exist_ok=True)
+    command = [*COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, cwd=directory)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_submitted_stage_makes_the_dataset_and_its_log_is_followed(head: str, fitted: Path, tmp_path: Path) -> None:
+    said = run(tmp_path / "clean", "submit", "generate", fitted / "recipe.toml", "--address", head, "--follow")
+    assert "submitted raysubmit_" in said
+    assert "actors for 4 of 4 units" in said, "the job's own output"
+    assert list((tmp_path / "clean").iterdir()) == []
+    folder = fitted / "out" / "dataset"
+    assert damages(folder) == []
+    assert missing_units(folder) == []
+    alone = Builder.of(Recipe.load(fitted / "recipe.toml", (f'paths.dataset="{tmp_path / "alone"}"',)))()
+    assert [report.sha256 for report in reports(folder)] == [alone(unit).sha256 for unit in range(4)]
+
+
+def test_a_job_that_fails_ends_the_follower_with_1_and_with_what_is_missing(head: str, fitted: Path) -> None:
+    (fitted / "out" / "dataset" / "shard-000002.tar" / "in the way").mkdir(parents=True)
+    said = run(fitted, "submit", "generate", fitted / "recipe.toml", "--address", head, "--follow", code=1)
+    assert "unit 2 failed 3 times" in said
+    assert "ended with exit code 1, FAILED" in said
+    assert "lacks units 2; submit it again" in said
+
+
+def test_a_running_job_exports_metrics_and_a_stop_ends_it_in_good_order(head: str, fitted: Path) -> None:
+    folder, many = fitted / "out" / "dataset", ("--set", "generate.samples=3000")
+    said = run(fitted, "submit", "generate", fitted / "recipe.toml", "--address", head, *many)
+    job = said.split()[1].rstrip(";")
+    deadline = time.monotonic() + 120
+    while not committed_units(folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    while "ray_datasetddpm_units_done{" not in (metrics := urlopen(METRICS[0]).read().decode()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert "ray_datasetddpm_actors_alive{" in metrics
+    assert "stopping" in run(fitted, "stop", job, "--address", head)
+    while (end := end_of(head, job)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert end.status == "STOPPED"
+    assert damages(folder) == []
+    assert not list(folder.glob("lease-*")), "the driver had the time to say goodbye"
+    assert "has ended already" in run(fitted, "stop", job, "--address", head)
+
+
+def test_an_unknown_job_and_an_address_where_nobody_answers_are_named(head: str) -> None:
+    with pytest.raises(ClusterError, match="knows no job 'raysubmit_no'"):
+        stop(head, "raysubmit_no")
+    with pytest.raises(ClusterError, match=r"No Ray dashboard answers at 'http://127\.0\.0\.1:9'"):
+        stop("http://127.0.0.1:9", "any")
+
+
+def test_a_local_weight_file_is_refused_before_anything_is_sent(fitted: Path) -> None:
+    recipe = fitted / "recipe.toml"
+    with (
+        pytest.raises(RecipeError, match=r"paths\.denoiser = .*model, paths\.dataset = .*: on this machine only"),
+        packed("generate", recipe, (), "http://10.0.0.1:8265"),
+    ):
+        pass
+
+
+def test_shared_folders_and_urls_are_reachable_and_loopback_is_this_machine(fitted: Path) -> None:
+    recipe = Recipe.load(fitted / "recipe.toml", (f'cluster.shared=["{fitted}"]',))
+    assert is_reachable(fitted / "out", recipe, "http://10.0.0.1:8265")
+    assert not is_reachable(Path("/elsewhere"), recipe, "http://10.0.0.1:8265")
+    assert is_reachable(Path("/elsewhere"), recipe, "http://localhost:8265")
+
+
+def test_a_parcel_holds_recipe_and_interpreter_and_nothing_else(fitted: Path) -> None:
+    settings = (f'cluster.shared=["{fitted}"]',)
+    with packed("generate", fitted / "recipe.toml", settings, "http://10.0.0.1:8265") as parcel:
+        assert {path.name for path in parcel.load.folder.iterdir()} == {"recipe.toml", "out"}
+        assert {path.name for path in (parcel.load.folder / "out").iterdir()} == {"interpreter"}
+        assert {path.name for path in parcel.load.packages} == {"generate", "label", "deeplab", "cluster", "pipelines"}
+        assert 'paths.out="out"' in parcel.command
+    assert not parcel.load.folder.exists()
+
+
+def test_a_stage_that_is_not_for_clusters_and_a_missing_interpreter_are_named(project: Path) -> None:
+    with pytest.raises(RecipeError, match="'fit' is no stage for a cluster; known are generate, train, run"):
+        packed("fit", project / "recipe.toml", (), "http://127.0.0.1:1").__enter__()
+    with pytest.raises(RecipeError, match="holds no interpreter; run `datasetddpm fit` first"):
+        packed("generate", project / "recipe.toml", (), "http://127.0.0.1:1").__enter__()
