@@ -131,7 +131,7 @@ def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
         found["synthetic"] = shard_data(
             folder, keep=settings.keep, ignore_above=settings.ignore_above, corrupt=settings.corrupt_shards
         )
-        size = stored_size(folder)
+        size = found["synthetic"].image_size
     if "annotated" in wanted:
         few = annotated_few(recipe, size or open_denoiser(recipe, "cpu").image_shape[1:])
         if names and list(few.scheme.names) != names:

@@ -73,6 +73,12 @@ class ShardData:
         return len(self.seeds)
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width."""
+        _, (_, mask) = next(self.pairs(0, 0, Part(1)))
+        return mask.shape[0], mask.shape[1]
+
+    @property
     def class_pixels(self) -> list[int]:
         """Pixels of each class over an epoch, before any are ignored for their uncertainty."""
         used = [c.class_pixels for r in self.reports for c in r.candidates if c.seed in self.seeds]
