@@ -96,11 +96,11 @@ def jobs(recipe: Recipe, wanted: list[Source]) -> list[Job]:
     """Every training of the recipe. All that is read is checked here, before the first one starts."""
     settings, data = recipe.train, _data(recipe, wanted)
     names, size = data.names, data.size
+    if recipe.classes and recipe.classes.names != names:
+        raise RecipeError(_other_classes("[classes]", recipe.classes.names, names))
     validation = recipe.paths.validation and open_annotations(recipe, recipe.paths.validation, size)
     if validation and list(validation.scheme.names) != names:
         raise RecipeError(_other_classes("paths.validation", validation.scheme.names, names))
-    if recipe.classes and recipe.classes.names != names:
-        raise RecipeError(_other_classes("[classes]", recipe.classes.names, names))
     seen = settings.batch_size * settings.accumulate  # samples a step
     epoch = max(len(found) for found in data.by_source.values())
     steps = max(1, round(settings.epochs * epoch / seen)) if settings.epochs else settings.steps
@@ -131,7 +131,7 @@ def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
         found["synthetic"] = shard_data(
             folder, keep=settings.keep, ignore_above=settings.ignore_above, corrupt=settings.corrupt_shards
         )
-        size = stored_size(folder)
+        size = found["synthetic"].image_size
     if "annotated" in wanted:
         few = annotated_few(recipe, size or open_denoiser(recipe, "cpu").image_shape[1:])
         if names and list(few.scheme.names) != names:

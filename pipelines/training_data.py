@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
-from torchvision.io import ImageReadMode, decode_png
+from PIL import Image
 from webdataset.filters import shuffle
 from webdataset.pipeline import DataPipeline
 from webdataset.tariterators import group_by_keys, tar_file_expander
@@ -74,6 +73,12 @@ class ShardData:
         return len(self.seeds)
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width."""
+        _, (_, mask) = next(self.pairs(0, 0, Part(1)))
+        return mask.shape[0], mask.shape[1]
+
+    @property
     def class_pixels(self) -> list[int]:
         """Pixels of each class over an epoch, before any are ignored for their uncertainty."""
         used = [c.class_pixels for r in self.reports for c in r.candidates if c.seed in self.seeds]
@@ -105,10 +110,10 @@ class ShardData:
         return (record for record in records if int(record["__key__"]) in self.seeds)
 
     def _decode(self, record: dict[str, Any]) -> Pair:
-        image, mask = _colours(record["png"]), _grey(record["mask.png"])
+        image, mask = _pixels(record["png"]), _pixels(record["mask.png"])
         if self.ignore_above is not None:
             classes = len(json.loads(record["json"])["class_pixels"])
-            doubt = _grey(record["uncertainty.png"]) * (math.log(classes) / 255)
+            doubt = _pixels(record["uncertainty.png"]) * (math.log(classes) / 255)
             mask = np.where(doubt > self.ignore_above, np.uint8(IGNORE), mask)
         return image, mask
 
@@ -208,9 +213,6 @@ def _ahead(
             yield from waiting.popleft().result()
 
 
-def _colours(png: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    return decode_png(torch.frombuffer(bytearray(png), dtype=torch.uint8), ImageReadMode.RGB).permute(1, 2, 0).numpy()
-
-
-def _grey(png: bytes) -> UInt8[np.ndarray, "h w"]:
-    return decode_png(torch.frombuffer(bytearray(png), dtype=torch.uint8), ImageReadMode.GRAY)[0].numpy()
+def _pixels(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image)

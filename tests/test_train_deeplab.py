@@ -17,7 +17,7 @@ from deeplab import Trainee, build
 from label import AnnotationError, Scheme
 from pipelines import Recipe
 from pipelines.recipe import RecipeError
-from pipelines.shards import Candidate, Dataset, Sample, claim, class_pixels, pack, write_shard
+from pipelines.shards import Candidate, Dataset, DatasetError, Sample, claim, class_pixels, pack, write_shard
 from pipelines.train_deeplab import jobs, train
 from pipelines.training_log import CHECKPOINT, History
 

@@ -1,7 +1,7 @@
 """Samples a second from shards to a batch that a network takes: ours, and a plain loop of torch.utils.data.
 
 Both read the same shards and end with the same float32 batches: RGB normalised as ImageNet's, masks as int64. The plain
-loop is a Dataset that finds a sample in its tar by an offset, decodes it with torchvision and normalises it with
+loop is a Dataset that finds a sample in its tar by an offset, decodes it with Pillow and normalises it with
 transforms.v2, in a DataLoader that shuffles, without worker processes. The two alternate, in one process.
 
     python tests/bench/bench_input.py DATASET [--rounds 5] [--batch 16] [--threads 1]
@@ -13,13 +13,14 @@ import statistics
 import tarfile
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.io import ImageReadMode, decode_png
 from torchvision.transforms import v2
 
 from deeplab.model import IMAGENET_MEAN, IMAGENET_STD, prepare
@@ -48,14 +49,13 @@ class Plain(Dataset):
         path, members = self.members[place]
         with open(path, "rb") as file:
             image, mask = (_read(file, *members[suffix]) for suffix in ("png", "mask.png"))
-        picture = decode_png(torch.frombuffer(image, dtype=torch.uint8), ImageReadMode.RGB)
-        truth = decode_png(torch.frombuffer(mask, dtype=torch.uint8), ImageReadMode.GRAY)
+        picture, truth = (v2.functional.pil_to_tensor(Image.open(BytesIO(content))) for content in (image, mask))
         return self.transform(picture), truth[0].long()
 
 
-def _read(file, start: int, size: int) -> bytearray:
+def _read(file, start: int, size: int) -> bytes:
     file.seek(start)
-    return bytearray(file.read(size))
+    return file.read(size)
 
 
 def ours(data: ShardData, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
