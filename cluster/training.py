@@ -4,10 +4,12 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import ray.train
+from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -20,24 +22,39 @@ def train_together(
     """Call the picklable `loop(rank=...)` in `workers` processes at once, and return when all have ended.
 
     They are one process group: nccl where each reserves a GPU, gloo elsewhere. When one is lost, all are started
-    again, at most `retries` times: the loop goes on from what it has stored. Raises ClusterError when it failed for
-    good. `storage` is for Ray's own notes of the run, and must be seen by all machines.
+    again, at most `retries` times: the loop goes on from what it has stored. Ray Train replaces those lost in the loop;
+    one lost while the group starts ends its controller, so the whole call is then made again here. Raises ClusterError
+    when it failed for good. `storage` is for Ray's own notes of the run, and must be seen by all machines.
     """
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     reserved: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
-    trainer = TorchTrainer(
-        partial(_ranked, loop, max(1, int(resources.cpus))),
-        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(resources.gpus), resources_per_worker=reserved),
-        run_config=RunConfig(
-            name="ray", storage_path=str(storage.resolve()), failure_config=FailureConfig(max_failures=retries)
-        ),
-    )
-    try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        reason = str(error).strip().splitlines()
-        raise ClusterError(f"the training on {workers} workers failed: {reason[-1] if reason else error}") from error
+    for tried in count():
+        trainer = TorchTrainer(
+            partial(_ranked, loop, max(1, int(resources.cpus))),
+            torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=bool(resources.gpus), resources_per_worker=reserved
+            ),
+            run_config=RunConfig(
+                name=f"ray-{tried}",
+                storage_path=str(storage.resolve()),
+                failure_config=FailureConfig(max_failures=retries),
+            ),
+        )
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            if tried < retries and _lost_at_start(error):
+                continue
+            reason = str(error).strip().splitlines()
+            raise ClusterError(
+                f"the training on {workers} workers failed: {reason[-1] if reason else error}"
+            ) from error
+        return
+
+
+def _lost_at_start(error: ray.train.TrainingFailedError) -> bool:
+    return isinstance(error, ray.train.ControllerError) and isinstance(error.controller_failure, RayActorError)
 
 
 def _ranked(loop: Callable[..., None], threads: int, _config: dict[str, Any] | None = None) -> None:

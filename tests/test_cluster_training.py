@@ -20,6 +20,28 @@ def test_all_workers_are_one_group_and_a_lost_one_is_replaced(ray_cluster: Clust
     assert [(tmp_path / f"rank-{rank}").read_text() for rank in range(2)] == ["2", "2"]
 
 
+def test_a_worker_lost_before_the_loop_begins_is_replaced(ray_cluster: Cluster, tmp_path: Path) -> None:
+    class DiesWhenFirstUnpickled:
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
+
+        def __setstate__(self, state: dict[str, Path]) -> None:
+            self.__dict__.update(state)
+            try:
+                (self.folder / "lost").touch(exist_ok=False)
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def __call__(self, rank: int) -> None:
+            (self.folder / f"rank-{rank}").write_text(str(dist.get_world_size()))
+
+    loop = DiesWhenFirstUnpickled(tmp_path)
+    train_together(loop, workers=2, resources=Resources(), retries=1, storage=tmp_path / "ray")
+    assert (tmp_path / "lost").exists()
+    assert [(tmp_path / f"rank-{rank}").read_text() for rank in range(2)] == ["2", "2"]
+
+
 def test_a_loop_that_raises_ends_in_a_cluster_error(ray_cluster: Cluster, tmp_path: Path) -> None:
     def loop(rank: int) -> None:
         raise ValueError("no such thing")

@@ -222,3 +222,11 @@ def test_encoder_weights_that_cannot_be_had_end_before_any_step(made: Path) -> N
     with pytest.raises(RecipeError, match=r"weights\.pth is no file; encoder_weights is a file"):
         train(recipe_of(made, encoder_weights=str(made / "weights.pth")))
     assert not (made / "out" / "deeplab").exists()
+
+
+def test_a_recipe_without_a_dataset_trains_nothing_and_says_so(project: Path) -> None:
+    recipe = project / "recipe.toml"
+    head, _, rest = recipe.read_text().partition("[generate]")
+    recipe.write_text(head + rest[rest.index("[cluster]") :])
+    with pytest.raises(RecipeError, match=r"has no \[generate\], so there is no dataset to train on"):
+        train(Recipe.load(recipe))
