@@ -1,4 +1,8 @@
-from collections.abc import Iterator
+import io
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,3 +117,59 @@ def make_project(folder: Path) -> Path:
         Image.fromarray(mask).save(annotated / f"{i}.mask.png")
     (folder / "recipe.toml").write_text(RECIPE.replace("{folder}", str(folder)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with everything up to its networks: interpreter, dataset of four shards, a network of each source."""
+    from pipelines import Recipe
+    from pipelines.fit_interpreter import fit
+    from pipelines.train_deeplab import train
+    from pipelines.worker import Builder
+
+    project = make_project(tmp_path_factory.mktemp("finished"))
+    recipe = Recipe.load(project / "recipe.toml")
+    fit(recipe)
+    make = Builder.of(recipe)()
+    for unit in recipe.generate.units:
+        make(unit)
+    train(recipe)
+    return project
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Path:
+    """A copy of that project, to be harmed at will."""
+    return copy_of(finished_once, tmp_path / "finished")
+
+
+def copy_of(project: Path, to: Path) -> Path:
+    """The project in another place, its recipe naming that place."""
+    shutil.copytree(project, to)
+    recipe = to / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace(str(project), str(to)))
+    return to
+
+
+def content(folder: Path) -> dict[Path, bytes | None]:
+    """Every file with its bytes, and every folder."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., str]:
+    """`datasetddpm` with these arguments, in this process."""
+    return _command
+
+
+def _command(*arguments: str | Path, code: int = 0) -> str:
+    """Both streams of the command, which must end with this exit code; what it lets through fails the test."""
+    from pipelines.cli import main
+
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        patch.setattr(sys, "argv", ["datasetddpm", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert (ended.value.code or 0) == code, said.getvalue()
+    return said.getvalue()
