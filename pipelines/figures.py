@@ -27,8 +27,8 @@ def confusion_figure(confusion: Int[np.ndarray, "truth predicted"], names: Seque
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="predicted", ylabel="truth")
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
     for row, column in zip(*np.nonzero(shares >= 0.01), strict=True):
         share = shares[row, column]
         colour = "white" if share > 0.5 else "black"
@@ -71,5 +71,5 @@ def extremes_figure(held_out: Annotations, predictions: UInt8[np.ndarray, "n h w
             axes.set_yticks([])
             if column == 0:
                 axes.set_ylabel(name, fontsize=8)
-        grid[0][column].set_title(f"{held_out.names[i]}\n{scores[i]:.1%}", fontsize=7)
+        grid[0][column].set_title(f"{held_out.names[i]}\n{scores[i]:.1%}", fontsize=7, parse_math=False)
     return figure
