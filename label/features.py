@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -136,7 +137,7 @@ class DenoiserFeatures:
         folder = Path(folder)
         if not (folder / "features.json").is_file():
             raise InterpreterError(f"{folder} holds no interpreter; fit one first")
-        record = json.loads((folder / "features.json").read_text())
+        record = stored_record(folder / "features.json")
         if denoiser is None:
             if not (source := record.get("source")):
                 raise InterpreterError(f"{folder} does not say where its denoiser is; open it and name it")
@@ -146,9 +147,25 @@ class DenoiserFeatures:
                 f"the interpreter in {folder} was fitted on denoiser {record['denoiser'][:12]}, this one is "
                 f"{denoiser.digest[:12]}; fit it again, or open the denoiser that it was fitted on"
             )
-        noise = load_file(folder / "features.safetensors")["noise"]
+        noise = stored_tensors(folder / "features.safetensors")["noise"]
         where = cast(Where, record["where"])
         return cls(denoiser, steps=record["steps"], blocks=record["blocks"], where=where, noise=noise)
+
+
+def stored_record(path: Path) -> dict[str, Any]:
+    """A JSON file of an interpreter's folder. Raises InterpreterError for one that is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InterpreterError(f"{path} is cut short or damaged; fit the interpreter again") from error
+
+
+def stored_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of an interpreter's folder. Raises InterpreterError for a file that holds none."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InterpreterError(f"{path} is cut short or damaged; fit the interpreter again") from error
 
 
 @dataclass(frozen=True)

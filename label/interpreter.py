@@ -10,10 +10,18 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from label.features import DenoiserFeatures, FeatureSource, InterpreterError, PixelSource, Upsampling
+from label.features import (
+    DenoiserFeatures,
+    FeatureSource,
+    InterpreterError,
+    PixelSource,
+    Upsampling,
+    stored_record,
+    stored_tensors,
+)
 from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
 from label.labelling import FoldedClassifiers
 from label.pixel_classifiers import PixelClassifiers
@@ -166,12 +174,12 @@ class Interpreter:
         if not (folder / _RECORD).is_file():
             raise InterpreterError(f"{folder} holds no {_RECORD}; fit an interpreter first")
         features = features or DenoiserFeatures.from_pretrained(folder, device=device)
-        record = json.loads((folder / _RECORD).read_text())
+        record = stored_record(folder / _RECORD)
         if record["features"] != features.digest:
             raise InterpreterError(f"the interpreter in {folder} was fitted on other features; fit it again")
         scheme = Scheme(tuple(record["names"]), tuple(tuple(c) for c in record["colors"]))
         classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
-        classifiers.load_state_dict(load_file(folder / _WEIGHTS))
+        classifiers.load_state_dict(stored_tensors(folder / _WEIGHTS))
         upsampling = cast(Upsampling, record.get("upsampling", "bilinear"))  # the only one that 0.1 knew
         return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
 

@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def evaluate(recipe: Recipe) -> Outcome:
             f"paths.held_out has the classes {', '.join(held_out.scheme.names)}; "
             f"the interpreter was fitted on {', '.join(models.interpreter.scheme.names)}"
         )
+    if (held_out.masks == IGNORE).all():
+        raise RecipeError(f"paths.held_out, {recipe.paths.held_out}, has no labelled pixel to count; label some")
     folders = {
         source: [network_folder(recipe, source, seed) for seed in recipe.train.seeds] for source in sources(recipe)
     }
@@ -48,6 +51,8 @@ def evaluate(recipe: Recipe) -> Outcome:
     what = f"scores on {len(held_out.names)} held-out images"
     if record.found():
         return record.outcome(what, fresh=False)
+    for folder in chain.from_iterable(folders.values()):
+        _open_network(folder, held_out, "cpu")  # before any work: one that does not fit is said at once
     excluded, names = excluded_classes(recipe), held_out.scheme.names
     with record.making():
         masks = predicted_by_interpreter(models.interpreter, held_out)
@@ -84,8 +89,15 @@ def predicted_by_interpreter(interpreter: Interpreter, held_out: Annotations) ->
 
 def predicted_by_network(folder: Path, held_out: Annotations) -> np.ndarray:
     """Masks by the network that lies in a folder, uint8 [n,h,w]."""
+    model = _open_network(folder, held_out, device())
+    starts = range(0, len(held_out.images), _BATCH)
+    return np.concatenate([deeplab.predict(model, held_out.images[i : i + _BATCH]) for i in starts])
+
+
+def _open_network(folder: Path, held_out: Annotations, where: str) -> deeplab.DeepLab:
+    """Raises RecipeError for a network that is damaged or of other classes."""
     try:
-        model = deeplab.load(folder, device())
+        model = deeplab.load(folder, where)
     except ValueError as error:
         raise RecipeError(f"{error}; train again") from error
     if list(model.architecture.class_names) != list(held_out.scheme.names):
@@ -93,8 +105,7 @@ def predicted_by_network(folder: Path, held_out: Annotations) -> np.ndarray:
             f"{folder} is of a network of the classes {', '.join(model.architecture.class_names)}; the held-out images "
             f"have {', '.join(held_out.scheme.names)}: train again, or name other images"
         )
-    starts = range(0, len(held_out.images), _BATCH)
-    return np.concatenate([deeplab.predict(model, held_out.images[i : i + _BATCH]) for i in starts])
+    return model
 
 
 def scored(masks: np.ndarray, held_out: Annotations, excluded: Sequence[int] = ()) -> deeplab.Scores:

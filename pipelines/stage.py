@@ -42,12 +42,15 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
-        """The record of a finished stage. Raises RecipeError when there is none."""
+        """The record of a finished stage. Raises RecipeError when there is none, or a damaged one."""
         path = folder / RECORD
         if not path.is_file():
             raise RecipeError(f"{folder} holds no finished stage; run the stages before this one first")
-        stored = json.loads(path.read_text())
-        return cls(folder, stored["digest"], stored["results"], stored["seconds"])
+        try:
+            stored = json.loads(path.read_text())
+            return cls(folder, stored["digest"], stored["results"], stored["seconds"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecipeError(f"{path} is no record of a stage; remove it, and run that stage again") from error
 
     def found(self) -> bool:
         """Whether the folder holds what these inputs make; if so, takes over its results."""
