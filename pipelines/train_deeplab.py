@@ -24,7 +24,7 @@ from pipelines.shards import open_dataset, read_shards
 from pipelines.stage import Outcome, Record, device
 from pipelines.storage import Location
 from pipelines.training_data import AnnotatedData, Batch, Part, ShardData, batched, shard_data
-from pipelines.training_log import Curve, History
+from pipelines.training_log import CHECKPOINT, Curve, History
 from pipelines.worker import dataset_folder, open_denoiser
 
 Source = Literal["synthetic", "annotated"]
@@ -72,8 +72,11 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     if not wanted:
         raise RecipeError("the recipe has no [generate], so there is no dataset to train on; add that section")
     fresh, seconds, skipped = False, 0.0, 0
-    for job in jobs(recipe, wanted):
-        record = Record.of(job.folder, job.inputs)
+    records = [(job, Record.of(job.folder, job.inputs)) for job in jobs(recipe, wanted)]
+    for job, record in records:
+        if not record.found() and (job.folder / CHECKPOINT).is_file():
+            _resumed(job, "cpu")  # before any work, and while the folder's network still counts as made
+    for job, record in records:
         if not record.found():
             fresh = True
             with record.making():
@@ -221,14 +224,8 @@ def _run(job: Job) -> dict[str, Any]:
 
 def train_network(job: Job, rank: int = 0) -> None:
     """Train from the last checkpoint to the end and keep the best network; the work of one worker."""
-    workers, where = job.settings.workers, device()
-    trainee = Trainee(_build(job), job.training, where)
-    history = History.read(job.folder, job.inputs) or History.start()
-    if history.state:
-        try:
-            trainee.restore(history.state)
-        except ValueError as error:
-            raise RecipeError(f"{job.folder}: {error}; remove that folder to train anew") from error
+    workers = job.settings.workers
+    trainee, history = _resumed(job, device())
     batches = training_batches(job, trainee.done, Part(job.settings.batch_size, rank, workers))
     steps = trainee.train(batches)
     if rank != 0:
@@ -249,6 +246,18 @@ def train_network(job: Job, rank: int = 0) -> None:
     if history.curve.best is not None:
         network.load_state_dict(history.curve.best)
     deeplab.save(network, job.folder)
+
+
+def _resumed(job: Job, where: str) -> tuple[Trainee, History]:
+    """The network where its last checkpoint left it. Raises RecipeError for a checkpoint that is not its own."""
+    trainee = Trainee(_build(job), job.training, where)
+    history = History.read(job.folder, job.inputs) or History.start()
+    if history.state:
+        try:
+            trainee.restore(history.state)
+        except ValueError as error:
+            raise RecipeError(f"{job.folder}: {error}; remove that folder to train anew") from error
+    return trainee, history
 
 
 def training_batches(job: Job, done: int, part: Part) -> Iterator[Batch]:

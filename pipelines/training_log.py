@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class History:
         try:
             stored = torch.load(path, map_location="cpu", weights_only=True)
             digest, curve = stored["digest"], stored["curve"]
-        except (RuntimeError, EOFError, KeyError, OSError, ValueError) as error:
+        except (RuntimeError, EOFError, KeyError, OSError, TypeError, ValueError, pickle.UnpicklingError) as error:
             raise RecipeError(f"{path} is no checkpoint of a training; remove it to train anew") from error
         if digest != digest_of(inputs):
             raise RecipeError(
