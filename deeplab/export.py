@@ -78,14 +78,22 @@ class OnnxModel:
         """Raises ExportError for a file that export_onnx did not write."""
         _onnx()
         from onnxruntime import InferenceSession  # here, since the package is optional
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
+        from onnxruntime.capi.onnxruntime_pybind11_state import (
+            Fail,
+            InvalidArgument,
+            InvalidGraph,
+            InvalidProtobuf,
+            NoSuchFile,
+        )
+        from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotSupported
 
+        refused = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, NotSupported)
         try:
             session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
             about = session.get_modelmeta().custom_metadata_map
             height, width = json.loads(about["size"])
             return cls(session, tuple(json.loads(about["classes"])), (height, width))
-        except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile, KeyError, ValueError) as error:
+        except (*refused, KeyError, TypeError, ValueError) as error:
             raise ExportError(
                 f"{path} is no network that `datasetddpm export-model` wrote; export one with --onnx"
             ) from error

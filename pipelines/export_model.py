@@ -33,6 +33,8 @@ def export_model(recipe: Recipe, path: Path) -> Outcome:
         raise RecipeError(str(error)) from error
     if not path.parent.is_dir():
         raise ExportError(f"{path.parent} is no folder; make it first, or name another file")
+    if path.is_dir():
+        raise ExportError(f"{path} is a folder; name a file")
     difference = export_onnx(model, path, stored_size(dataset_folder(recipe)))
     what = f"an ONNX file of {folder.name}, whose logits differ from torch's by {difference:.1g},"
     return Outcome(what, path, time.perf_counter() - start, fresh=True)
