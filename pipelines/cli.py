@@ -173,7 +173,7 @@ def study(
     page: Annotated[Path, typer.Option(help="The page to write, with its figures beside it.")] = Path(
         "docs/RESULTS.md"
     ),
-    cells: Annotated[int | None, typer.Option(help="Measure at most so many cells, then stop.")] = None,
+    cells: Annotated[int | None, typer.Option(min=0, help="Measure at most so many cells, then stop.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Measure a grid of methods and settings on the held-out images; goes on where it was stopped."""

@@ -64,7 +64,12 @@ def cells_folder(recipe: Recipe) -> Path:
 
 
 def grid(recipe: Recipe) -> list[Row]:
-    """All rows of the parts that the recipe asks for, in the order of the page."""
+    """All rows of the parts that the recipe asks for, in the order of the page.
+
+    Raises RecipeError for a recipe without held-out images, on which all of them are measured.
+    """
+    if recipe.paths.held_out is None:
+        raise RecipeError("paths.held_out is missing; it names the annotated images to measure on")
     parts = {"methods": _methods, "solvers": _solvers, "amounts": _amounts, "features": _features}
     return [row for part in recipe.study.parts for row in parts[part](recipe)]
 
@@ -141,8 +146,12 @@ def measure(recipe: Recipe, cell: Cell) -> dict[str, Any]:
         measured = _supervised(changed, cell)
     else:
         measured = _interpreted(changed, cell)
-    seconds = round(time.perf_counter() - start, 1)
-    about = {"digest": _digest(recipe, cell), "seconds": seconds, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    return keep(recipe, cell, measured, time.perf_counter() - start)
+
+
+def keep(recipe: Recipe, cell: Cell, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Write a cell's file, with what it was measured by, on and when."""
+    about = {"digest": _digest(recipe, cell), "seconds": round(seconds, 1), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
     stored = measured | about | {"commit": _commit(), "machine": machine()}
     cells_folder(recipe).mkdir(parents=True, exist_ok=True)
     write_whole(cells_folder(recipe) / f"{cell.name}.json", (json.dumps(stored, indent=2) + "\n").encode())
@@ -185,14 +194,14 @@ def _digest(recipe: Recipe, cell: Cell) -> str:
 
 
 def _held_out(recipe: Recipe, size: tuple[int, int]) -> Annotations:
-    if recipe.paths.held_out is None:
-        raise RecipeError("paths.held_out is missing; it names the annotated images to measure on")
+    assert recipe.paths.held_out is not None, "grid() has checked it"
     return open_annotations(recipe, recipe.paths.held_out, size)
 
 
 def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Fit an interpreter on features of the cell's kind, and label the held-out images."""
-    denoiser, settings = open_denoiser(recipe, device()), recipe.interpreter
+    where = "cpu" if cell.kind == "pixels" else device()
+    denoiser, settings = open_denoiser(recipe, where), recipe.interpreter
     if cell.kind == "untrained":
         denoiser = untrained(denoiser, cell.seed)
     source: FeatureSource = DenoiserFeatures(
@@ -203,7 +212,13 @@ def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     few, held_out = annotated_few(recipe, source.image_size), _held_out(recipe, source.image_size)
     fitting = settings.model_copy(update={"seed": cell.seed}).fitting
     interpreter = Interpreter.fit(
-        source, few.images, few.masks, classes=few.scheme, settings=fitting, upsampling=settings.upsampling
+        source,
+        few.images,
+        few.masks,
+        classes=few.scheme,
+        settings=fitting,
+        upsampling=settings.upsampling,
+        device=where,
     )
     return _scores(recipe, predicted_by_interpreter(interpreter, held_out), held_out)
 
@@ -225,10 +240,11 @@ def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
         make = builder()
         for unit in todo:
             make(unit)
-    train(recipe, only="synthetic")
     held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
+    about = _of_dataset(recipe, held_out)
+    train(recipe, only="synthetic")
     masks = predicted_by_network(network_folder(recipe, "synthetic", cell.seed), held_out)
-    return _scores(recipe, masks, held_out) | _of_dataset(recipe, held_out)
+    return _scores(recipe, masks, held_out) | about
 
 
 def _share_interpreter(recipe: Recipe) -> None:
@@ -251,7 +267,10 @@ def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
     source = DenoiserFeatures(open_denoiser(recipe, device()), steps=[settings.steps[0]], blocks=settings.blocks)
     real = np.concatenate([annotated_few(recipe, source.image_size).images, held_out.images])
     made = np.stack([sample.image for sample in islice(read_shards(folder), len(real))])
-    found = precision_recall(describe_images(source, real), describe_images(source, made))
+    try:
+        found = precision_recall(describe_images(source, real), describe_images(source, made))
+    except ValueError as error:
+        raise RecipeError(f"{folder}: {error}") from error
     return {
         "seconds_an_image": {phase: seconds / images for phase, seconds in phases.items()},
         "precision": found.precision,

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipelines.figures import save_figure
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, RecipeError
+from pipelines.storage import write_whole
 from pipelines.study import Row, grid, result
 
 _TITLES = {
@@ -18,14 +19,18 @@ _TITLES = {
     "amounts": "Filter, number of samples, number of annotated images",
     "features": "The interpreter by single block and single step",
 }
+_END = "<!-- end -->"
 Results = list[dict[str, Any]]
 
 
 def write_page(recipe: Recipe, page: Path) -> None:
-    """Write the page, and its figures beside it as study-<part>.png; a text below `<!-- end -->` is kept."""
+    """Write the page, and its figures beside it as study-<part>.png; a text below `<!-- end -->` is kept.
+
+    Raises RecipeError for a folder that is not there, and for a file that is another document.
+    """
+    kept = _kept(page)
     rows = [(row, _measured(recipe, row)) for row in grid(recipe)]
     measured = [one for _, results in rows for one in results]
-    kept = page.read_text().partition("<!-- end -->")[2] if page.is_file() else ""
     lines = ["# What the synthetic data is worth", "", *_head(recipe, measured), ""]
     for part in recipe.study.parts:
         of_part = [(row, results) for row, results in rows if row.part == part]
@@ -34,7 +39,19 @@ def write_page(recipe: Recipe, page: Path) -> None:
         if figure is not None:
             save_figure(figure, page.with_name(f"study-{part}.png"))
             lines += [f"![{_TITLES[part]}](study-{part}.png)", ""]
-    page.write_text("\n".join(lines) + "<!-- end -->" + (kept or "\n"))
+    write_whole(page, ("\n".join(lines) + _END + kept).encode())
+
+
+def _kept(page: Path) -> str:
+    """What people wrote below the mark."""
+    if not page.parent.is_dir():
+        raise RecipeError(f"{page.parent} is no folder; make it first, or name another page with --page")
+    if not page.exists():
+        return "\n"
+    text = page.read_text("utf-8", errors="replace") if page.is_file() else ""
+    if _END not in text:
+        raise RecipeError(f"{page} is no page of a study, it has no {_END}; name another with --page")
+    return text.partition(_END)[2]
 
 
 def _measured(recipe: Recipe, row: Row) -> Results:
