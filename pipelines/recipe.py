@@ -217,6 +217,7 @@ class TrainSection(Section):
     keep: Annotated[float, Field(gt=0, le=1)] = 1.0  # the most certain share of the whole dataset
     ignore_above: Annotated[float, Field(ge=0)] | None = None  # nats; of pixels, needs generate.uncertainty_maps
     corrupt_shards: Literal["stop", "skip"] = "stop"
+    decoded_gib: Annotated[float, Field(ge=0)] = 4.0  # GiB of decoded samples that stay in memory, for each worker
     checkpoint_every: Count | None = None  # steps, with a validation each; None: an epoch
     seeds: Annotated[list[int], Field(min_length=1)] = [0]  # one training each
     baseline: bool = False  # train the same network on the annotated images alone as well

@@ -30,7 +30,7 @@ from pipelines.worker import dataset_folder, open_denoiser
 Source = Literal["synthetic", "annotated"]
 _BATCH = 10  # of validation
 _MOST_CHECKPOINTS = 100  # where an epoch is a step or two
-_NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "worker_retries"}
+_NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "worker_retries", "decoded_gib"}
 
 
 def network_folder(recipe: Recipe, source: Source, seed: int) -> Path:
@@ -131,7 +131,11 @@ def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
         folder = dataset_folder(recipe)
         names = open_dataset(folder).names
         found["synthetic"] = shard_data(
-            folder, keep=settings.keep, ignore_above=settings.ignore_above, corrupt=settings.corrupt_shards
+            folder,
+            keep=settings.keep,
+            ignore_above=settings.ignore_above,
+            corrupt=settings.corrupt_shards,
+            memory=settings.decoded_gib * 2**30,
         )
         size = found["synthetic"].image_size
     if "annotated" in wanted:
