@@ -144,7 +144,8 @@ class GenerateSection(Section):
 
     samples: Count = 10_000  # candidates, before the filter
     unit_size: Count = 100  # candidates a unit, so a shard
-    batch_size: Count = 25  # part of the recipe, since an image's last bits depend on it
+    batch_size: Count | Literal["auto"] = 25  # part of the recipe, since an image's last bits depend on it; auto:
+    # as many as the memory of one actor's device holds, asked once and kept in dataset.json
     threads: Count = 1  # of the processor, for a unit; likewise
     run_seed: Annotated[int, Field(ge=0)] = 0
     solver: Solver = "dpmsolver++"
@@ -156,6 +157,13 @@ class GenerateSection(Section):
     @property
     def units(self) -> range:
         return range(-(-self.samples // self.unit_size))
+
+    @property
+    def batch(self) -> int:
+        """The batch size, which was settled where the recipe says auto."""
+        if self.batch_size == "auto":
+            raise RecipeError('generate.batch_size is "auto", which only `datasetddpm generate` settles; give a number')
+        return self.batch_size
 
     def seeds(self, unit: int) -> range:
         """The unit's fixed range of seeds; the last unit may be shorter."""
@@ -265,6 +273,9 @@ class Recipe(Section):
         local = {name: path for name, path in self.paths if isinstance(path, Path)}
         paths = {name: path.resolve() for name, path in local.items() if name != "denoiser" or path.exists()}
         return self.model_copy(update={"paths": self.paths.model_copy(update=paths)})
+
+    def with_batch(self, batch_size: int) -> "Recipe":
+        return self.model_copy(update={"generate": self.generate.model_copy(update={"batch_size": batch_size})})
 
     @property
     def makes_dataset(self) -> bool:
