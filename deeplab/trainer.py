@@ -168,7 +168,8 @@ class Trainee:
         settings = self.settings
         images, masks = prepare(batch[0], self.device), as_tensor(batch[1])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            logits = self._forward(images, part).float()
+            logits = self._forward(images, part)
+        logits = logits.float() if self._half else logits
         check_masks(masks, logits, settings.ignore_index)
         weights = _weights(settings.class_weights, logits)
         loss = loss_of(settings.loss, logits, masks.to(self.device).long(), weights, settings.ignore_index)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from label.features import DenoiserFeatures, FeatureSource, InterpreterError, PixelSource, Upsampling
 from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
-from label.labelling import FoldedClassifiers
+from label.labelling import FoldedClassifiers, Tile
 from label.pixel_classifiers import PixelClassifiers
 from label.reference import load_reference
 from label.schemes import Scheme
@@ -122,10 +123,14 @@ class Interpreter:
         shape = (len(maps[0]), *self.features.image_size)
         masks = torch.empty(shape, dtype=torch.uint8, device=device)
         pixel_uncertainty = torch.empty(shape, device=device)
+
+        def fill(tile: Tile, image: int) -> None:
+            place = (image, tile.rows, tile.columns)
+            masks[place], pixel_uncertainty[place] = decide(tile.scores)
+
         for i in range(len(masks)):
-            for tile in folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling):
-                place = (i, tile.rows, tile.columns)
-                masks[place], pixel_uncertainty[place] = decide(tile.scores)
+            tiles = folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling)
+            tiles.each(partial(fill, image=i))
         return Labels(
             masks.cpu().numpy(), image_uncertainty(pixel_uncertainty).cpu().numpy(), pixel_uncertainty.cpu().numpy()
         )
