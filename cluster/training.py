@@ -13,7 +13,8 @@ from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from cluster.runtime import ClusterError, Resources
+from cluster.errors import ClusterError
+from cluster.runtime import Resources
 
 
 def train_together(

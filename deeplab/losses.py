@@ -1,7 +1,6 @@
 """What a training step makes smaller: cross entropy, alone or with a second term of segmentation_models_pytorch."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +9,7 @@ from segmentation_models_pytorch.losses import DiceLoss, FocalLoss
 from torch import Tensor
 
 from deeplab.parallel import summed
-
-Loss = Literal["cross_entropy", "cross_entropy+dice", "cross_entropy+focal"]
+from deeplab.settings import Loss
 
 
 def cross_entropy(

@@ -20,22 +20,9 @@ from PIL import Image, ImageOps
 from generate.pixels import to_model
 from generate.schedule import Schedule
 from generate.seeds import generator
+from generate.settings import Training
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-
-
-@dataclass(frozen=True)
-class Training:
-    """Settings of a run. One update sees batch_size images."""
-
-    updates: int
-    batch_size: int = 16
-    learning_rate: float = 6e-4  # AdamW's highest, after the warm-up; cosine decay to 0
-    warmup: int = 200
-    ema_decay: float = 0.999
-    mirror: bool = True  # flip half of the images left to right
-    seed: int = 0
-    checkpoint_every: int = 250
 
 
 @dataclass(frozen=True)

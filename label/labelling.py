@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from label.features import Upsampling, nearest, taps
+from label.features import nearest, taps
 from label.pixel_classifiers import MemberLinear, MemberNorm, PixelClassifiers
+from label.settings import Upsampling
 
 _TILES = {"cpu": (16, 32)}  # 2.6 MB after the published ensemble's first Linear
 _LARGE_TILE = (256, 256)  # for devices that gain from fewer and larger products

@@ -1,14 +1,12 @@
 """How sure an ensemble is, and what to keep of what it labelled."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-PUBLISHED_FILTER_SKIPS = 30
-"""Of the most certain images, as many are lost by the published filter."""
+from label.settings import PUBLISHED_FILTER_SKIPS, Filter
 
 
 def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Tensor, "pixels"]:
@@ -59,7 +57,6 @@ def keep_published(scores: Float[Tensor, "n"], portion: float) -> Int[Tensor, "k
     return torch.argsort(scores, stable=True)[first : first - _dropped(scores, portion)].sort().values
 
 
-Filter = Literal["most_certain", "published"]
 FILTERS: dict[Filter, Callable[[Tensor, float], Tensor]] = {
     "most_certain": keep_most_certain,
     "published": keep_published,

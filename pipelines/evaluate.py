@@ -17,7 +17,7 @@ from pipelines.fit_interpreter import annotations_digest, open_annotations
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.stage import Outcome, Record, device
-from pipelines.train_deeplab import network_folder, sources
+from pipelines.training_jobs import network_folder, sources
 from pipelines.worker import Models
 
 _BATCH = 10

@@ -16,7 +16,7 @@ from pipelines.recipe import Recipe, RecipeError
 from pipelines.segment_images import image_files, unique_stems
 from pipelines.shards import class_pixels
 from pipelines.stage import Outcome, Record
-from pipelines.train_deeplab import network_folder, stored_size
+from pipelines.training_jobs import network_folder, stored_size
 from pipelines.worker import dataset_folder
 
 _RESULTS = (".mask.png", ".overlay.png", ".json")

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from cluster import Crew, Failed, Gauges, Limits, Resources, connect, run_units, stop_on_signals
 from pipelines import storage
+from pipelines.dataset import committed_units, each_report
+from pipelines.index import write_index
 from pipelines.lease import Lease, LeaseError, leased
 from pipelines.monitor import keep, shown
 from pipelines.progress import console
-from pipelines.recipe import ClusterSection, Recipe
-from pipelines.shards import committed_units, each_report, write_index
+from pipelines.recipe import Recipe
+from pipelines.sections import ClusterSection
 from pipelines.stage import Outcome
 from pipelines.storage import StorageError
 from pipelines.tally import Failure, Tally, ranges

@@ -9,24 +9,12 @@ import numpy as np
 import torch
 
 from label import IGNORE, Scheme, keep_most_certain
+from pipelines.dataset import Candidate, Dataset, DatasetError, Report, claim, claimed, committed_units, reports
+from pipelines.index import write_index
 from pipelines.npz import Npz, open_npz
 from pipelines.progress import follow
 from pipelines.recipe import digest_of
-from pipelines.shards import (
-    Candidate,
-    Dataset,
-    DatasetError,
-    Report,
-    Sample,
-    claim,
-    claimed,
-    class_pixels,
-    committed_units,
-    pack,
-    reports,
-    write_index,
-    write_shard,
-)
+from pipelines.shards import Sample, class_pixels, pack, write_shard
 from pipelines.stage import Outcome
 
 _CHECKED_ROWS = 50

@@ -3,9 +3,9 @@
 import time
 
 from pipelines import storage
+from pipelines.dataset import committed_units, each_report, is_report, open_dataset
 from pipelines.lease import holder
 from pipelines.progress import duration
-from pipelines.shards import committed_units, each_report, is_report, open_dataset
 from pipelines.storage import Location
 from pipelines.tally import RECENT, Tally, ranges
 from pipelines.verification import planned_units

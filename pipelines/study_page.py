@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from pipelines.figures import save_figure
 from pipelines.recipe import Recipe
-from pipelines.study import Row, grid, result
+from pipelines.study import result
+from pipelines.study_grid import Row, grid
 
 _TITLES = {
     "methods": "Methods on the same held-out images",

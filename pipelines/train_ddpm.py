@@ -10,7 +10,8 @@ from PIL import Image
 from generate import Denoiser, Schedule, sample
 from generate.train import Trainee, image_paths, train, trainee
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError, TrainDDPMSection
+from pipelines.recipe import Recipe, RecipeError
+from pipelines.sections import TrainDDPMSection
 from pipelines.stage import Outcome, Record, device
 
 

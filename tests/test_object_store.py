@@ -17,10 +17,11 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from pipelines import Recipe, read_shards, storage
+from pipelines.dataset import committed_units, reports
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
 from pipelines.lease import LeaseError, leased
-from pipelines.shards import committed_units, reports, stream
+from pipelines.shards import stream
 from pipelines.status import status
 from pipelines.storage import StorageError, location
 from pipelines.verification import damages, missing_units, remove_damages

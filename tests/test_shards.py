@@ -10,20 +10,9 @@ from PIL import Image
 
 from label import Scheme
 from pipelines import read_shards, write_shard
-from pipelines.shards import (
-    Candidate,
-    Dataset,
-    DatasetError,
-    Sample,
-    checked_shards,
-    claim,
-    committed_units,
-    open_dataset,
-    pack,
-    reports,
-    stream,
-    write_index,
-)
+from pipelines.dataset import Candidate, Dataset, DatasetError, claim, committed_units, open_dataset, reports
+from pipelines.index import write_index
+from pipelines.shards import Sample, checked_shards, pack, stream
 
 SCHEME = Scheme(("ground", "thing", "other"))
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.dataset import Candidate, Dataset, claim
 from pipelines.lease import Entry, Owner, leased
-from pipelines.shards import Candidate, Dataset, claim, write_shard
+from pipelines.shards import write_shard
 from pipelines.status import status
 from pipelines.tally import Failure, Tally, ranges
 

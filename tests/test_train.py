@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from generate.train import Training, batch_of, image_paths, learning_rate, train, trainee
+from generate.settings import Training
+from generate.train import batch_of, image_paths, learning_rate, train, trainee
 
 SETTINGS = Training(updates=6, batch_size=4, warmup=2, checkpoint_every=3)
 

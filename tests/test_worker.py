@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pipelines import Recipe, read_shards
+from pipelines.dataset import Dataset, claim, reports, shard_path
 from pipelines.fit_interpreter import fit
-from pipelines.shards import Dataset, claim, reports, shard_path
 from pipelines.worker import Builder, Models, describe, make_unit
 
 

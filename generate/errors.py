@@ -1,0 +1,5 @@
+"""What this room raises for the user's mistakes."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, cut short, or not of the shape that its configuration states."""
