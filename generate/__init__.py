@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from generate.denoiser import Denoiser as Denoiser
     from generate.errors import CheckpointError as CheckpointError
+    from generate.errors import ImageError as ImageError
+    from generate.images import read_image as read_image
+    from generate.images import to_rgb as to_rgb
     from generate.sampler import sample as sample
     from generate.sampler import spaced_timesteps as spaced_timesteps
     from generate.sampler import trajectory as trajectory
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 else:
     _FILES = {
         "denoiser": ["Denoiser"],
-        "errors": ["CheckpointError"],
+        "errors": ["CheckpointError", "ImageError"],
+        "images": ["read_image", "to_rgb"],
         "sampler": ["sample", "spaced_timesteps", "trajectory"],
         "schedule": ["Schedule"],
         "settings": ["Solver"],

@@ -11,13 +11,10 @@ if TYPE_CHECKING:
     from label.annotations import load_annotations as load_annotations
     from label.any_size import FITS as FITS
     from label.errors import AnnotationError as AnnotationError
-    from label.errors import ImageError as ImageError
     from label.errors import InterpreterError as InterpreterError
     from label.errors import SchemeError as SchemeError
     from label.features import DenoiserFeatures as DenoiserFeatures
     from label.features import FeatureSource as FeatureSource
-    from label.images import read_image as read_image
-    from label.images import to_rgb as to_rgb
     from label.interpreter import Interpreter as Interpreter
     from label.interpreter import Labels as Labels
     from label.schemes import IGNORE as IGNORE
@@ -38,9 +35,8 @@ else:
     _FILES = {
         "annotations": ["Annotations", "load_annotations"],
         "any_size": ["FITS"],
-        "errors": ["AnnotationError", "ImageError", "InterpreterError", "SchemeError"],
+        "errors": ["AnnotationError", "InterpreterError", "SchemeError"],
         "features": ["DenoiserFeatures", "FeatureSource"],
-        "images": ["read_image", "to_rgb"],
         "interpreter": ["Interpreter", "Labels"],
         "schemes": ["IGNORE", "Scheme"],
         "settings": ["FITTINGS", "PUBLISHED_FILTER_SKIPS", "Filter", "Fit", "Fitting", "Setting", "Upsampling"],

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from label.errors import AnnotationError, ImageError
-from label.images import read_image
+from generate import ImageError, read_image
+from label.errors import AnnotationError
 from label.schemes import IGNORE, Scheme
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

@@ -5,10 +5,6 @@ class AnnotationError(ValueError):
     """An annotated folder with mistakes; the message lists them."""
 
 
-class ImageError(ValueError):
-    """An image that cannot be read or used; the message names it."""
-
-
 class InterpreterError(ValueError):
     """An interpreter's folder that is incomplete, or that belongs to another denoiser or other features."""
 

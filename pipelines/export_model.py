@@ -10,7 +10,8 @@ from PIL import Image
 
 import deeplab
 from deeplab import ExportError, OnnxModel, export_onnx
-from label import ImageError, Scheme, read_image
+from generate import ImageError, read_image
+from label import Scheme
 from pipelines.progress import follow
 from pipelines.recipe import Recipe, RecipeError
 from pipelines.segment_images import image_files, unique_stems

@@ -110,6 +110,7 @@ def test_a_diffusion_model_is_trained_sampled_and_opened(project):
         ("unmade", "train", "holds no dataset.json"),
         ("small", "fit", "no class has 999 pixels in any image"),
         ("nothing", "train-ddpm", "holds no images"),
+        ("image", "train-ddpm", "3.png is no image that can be read (image file is truncated"),
     ],
 )
 def test_bad_input_ends_in_one_sentence_and_exit_code_2(project, damage, stage, sentence):
@@ -122,6 +123,9 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(project, damage, stage, 
     }
     if damage == "mask":
         (project / "annotated" / "2.mask.png").unlink()
+    if damage == "image":
+        image = project / "annotated" / "3.png"
+        image.write_bytes(image.read_bytes()[:60])
     if damage == "weights":
         weights = project / "model" / "unet" / "diffusion_pytorch_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])

@@ -10,8 +10,8 @@ import typer
 
 from cluster import ClusterError
 from deeplab import ExportError
-from generate import CheckpointError
-from label import AnnotationError, ImageError, InterpreterError, SchemeError
+from generate import CheckpointError, ImageError
+from label import AnnotationError, InterpreterError, SchemeError
 from pipelines.cli import datasets, jobs, models, stages
 from pipelines.dataset import DatasetError
 from pipelines.lease import LeaseError

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from label.errors import ImageError
+from generate.errors import ImageError
 
 # What Pillow was seen to raise when bytes of its twelve commonest formats were flipped or cut off.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, struct.error, Image.DecompressionBombError)
