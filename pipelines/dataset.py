@@ -36,7 +36,7 @@ class Report:
 
     unit: int
     digest: str  # of the dataset
-    counts: dict[str, int]  # candidates by what became of them: kept, uncertain
+    counts: dict[str, int]  # candidates by what the recipe's filter made of them: kept, dropped
     seconds: dict[str, float]  # by phase
     bytes: int
     sha256: str

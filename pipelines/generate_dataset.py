@@ -34,8 +34,8 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
             fresh, failures = _finish(recipe, builder, lease, repair=repair)
     shards = kept = dropped = 0
     for report in each_report(builder.folder):
-        shards, kept, dropped = shards + 1, kept + report.counts["kept"], dropped + report.counts["uncertain"]
-    what = f"{kept} labelled images in {shards} shards, {dropped} dropped as too uncertain"
+        shards, kept, dropped = shards + 1, kept + report.counts["kept"], dropped + report.counts["dropped"]
+    what = f"{kept} labelled images in {shards} shards, {dropped} dropped by the filter"
     return Outcome(what, builder.folder, time.perf_counter() - start, fresh, failures)
 
 

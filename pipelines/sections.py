@@ -140,7 +140,7 @@ class GenerateSection(Section):
     solver: Solver = "dpmsolver++"
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     portion: Share = 0.1  # the most uncertain share of a unit, which is dropped
-    filter: Filter = "most_certain"  # published: loses the 30 most certain of a unit as well
+    filter: Filter = "most_certain"  # published: loses the 30 most certain of a unit, and keeps 30 of the portion
     uncertainty_maps: bool = False  # store <key>.uncertainty.png
 
     @property
@@ -228,7 +228,7 @@ class StudySection(Section):
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1]
     parts: list[Literal["methods", "solvers", "amounts", "features"]] = ["methods", "solvers", "amounts", "features"]
     solvers: dict[Solver, list[Count]] = {"ddim": [5, 10, 20, 50], "dpmsolver++": [5, 10, 20, 50], "ddpm": [250, 1000]}
-    portions: list[Share] = [0.0, 0.1, 0.25, 0.5]  # dropped as uncertain
+    portions: list[Share] = [0.0, 0.1, 0.25, 0.5]  # dropped by the filter
     samples: list[Count] = [250, 500, 1000, 2000, 4000, 8000]  # candidates
     annotated: list[Count] = [5, 10, 20]  # images
     feature_steps: list[int] = [50, 150, 250, 500]  # each alone,

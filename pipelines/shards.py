@@ -59,7 +59,7 @@ def write_shard(
     path = shard_path(folder, unit)
     storage.write_whole(path, tar)
     kept = sum(c.kept for c in candidates)
-    counts = {"kept": kept, "uncertain": len(candidates) - kept}
+    counts = {"kept": kept, "dropped": len(candidates) - kept}
     sha256 = hashlib.sha256(tar).hexdigest()
     report = Report(unit, digest, counts, seconds, len(tar), sha256, candidates, batch_size)
     storage.write_whole(path.with_suffix(".json"), report.content())

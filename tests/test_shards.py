@@ -110,7 +110,7 @@ def test_no_temporary_file_is_left(folder):
 
 def test_a_report_counts_what_was_kept_and_what_was_dropped(folder):
     report = reports(folder)[0]
-    assert report.counts == {"kept": 3, "uncertain": 1}
+    assert report.counts == {"kept": 3, "dropped": 1}
     assert report.bytes == (folder / "shard-000000.tar").stat().st_size
 
 
