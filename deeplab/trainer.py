@@ -214,7 +214,7 @@ def _number(*seeds: int) -> int:
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
-def _weights(class_weights: Sequence[float] | None, logits: Tensor) -> Float[Tensor, "classes"]:
+def _weights(class_weights: Sequence[float] | None, logits: Tensor) -> Float[Tensor, " classes"]:
     classes = logits.shape[1]
     if class_weights is None:
         return logits.new_ones(classes)

@@ -70,7 +70,7 @@ class _Window:
     """A window's place on one axis, and its share of the blend at each of its pixels."""
 
     start: int
-    weights: Float[Tensor, "window"]
+    weights: Float[Tensor, " window"]
 
 
 def _windows(side: int, window: int) -> list[_Window]:

@@ -153,8 +153,8 @@ class PixelSource:
     maps: list[Float[Tensor, "n _ _ _"]]  # [n, h, w, c]: channels last, so that a tap is one row
     size: tuple[int, int]  # height and width of the images
     upsampling: Upsampling = "bilinear"
-    scales: list[Float[Tensor, "_"]] | None = None  # a map's channels are multiplied by these,
-    shifts: list[Float[Tensor, "_"]] | None = None  # and these are added, where they are gathered
+    scales: list[Float[Tensor, " _"]] | None = None  # a map's channels are multiplied by these,
+    shifts: list[Float[Tensor, " _"]] | None = None  # and these are added, where they are gathered
 
     @classmethod
     def of(

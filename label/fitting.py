@@ -37,10 +37,10 @@ class FitStep:
 class LabelledPixels:
     """Where the annotated pixels are, and their classes."""
 
-    image: Int[Tensor, "p"]
-    row: Int[Tensor, "p"]
-    column: Int[Tensor, "p"]
-    label: Int[Tensor, "p"]
+    image: Int[Tensor, " p"]
+    row: Int[Tensor, " p"]
+    column: Int[Tensor, " p"]
+    label: Int[Tensor, " p"]
 
 
 def labelled_pixels(masks: UInt8[np.ndarray, "n h w"], min_class_pixels: int) -> LabelledPixels:
@@ -95,7 +95,7 @@ def fit_members(
 
 
 def _orders(
-    labels: Int[Tensor, "p"], settings: Fitting, generators: list[torch.Generator]
+    labels: Int[Tensor, " p"], settings: Fitting, generators: list[torch.Generator]
 ) -> Iterator[tuple[int, Int[Tensor, "members batch"]]]:
     """Yield the epoch and the pixels of a batch, without end; each member draws for itself, a rest is left out."""
     pixels, batch_size = len(labels), min(settings.batch_size, len(labels))

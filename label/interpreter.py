@@ -31,7 +31,7 @@ class Labels:
     """What an interpreter says of a batch of images."""
 
     masks: UInt8[np.ndarray, "b h w"]  # class ids, the majority of the members' votes
-    uncertainty: Float[np.ndarray, "b"]  # of the image, nats: mean of its highest tenth
+    uncertainty: Float[np.ndarray, " b"]  # of the image, nats: mean of its highest tenth
     pixel_uncertainty: Float[np.ndarray, "b h w"]  # nats, 0 to ln(classes)
 
 

@@ -34,7 +34,7 @@ class FoldedClassifiers:
     """Trained members as three Linears; each norm's scale and shift are moved into the Linear behind it."""
 
     weight_1: Float[Tensor, "units channels"]  # units: the first Linear's of all members, one member after the other
-    bias_1: Float[Tensor, "units"]
+    bias_1: Float[Tensor, " units"]
     weight_2: Float[Tensor, "members second first"]
     bias_2: Float[Tensor, "members second 1"]
     weight_3: Float[Tensor, "members classes second"]

@@ -32,10 +32,10 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     if repair or _is_unfinished(recipe, builder):
         with leased(builder.folder) as lease:
             fresh, failures = _finish(recipe, builder, lease, repair=repair)
-    shards = kept = dropped = 0
+    shards = kept = candidates = 0
     for report in each_report(builder.folder):
-        shards, kept, dropped = shards + 1, kept + report.counts["kept"], dropped + report.counts["dropped"]
-    what = f"{kept} labelled images in {shards} shards, {dropped} dropped by the filter"
+        shards, kept, candidates = shards + 1, kept + report.counts["kept"], candidates + len(report.candidates)
+    what = f"{kept} labelled images in {shards} shards, {candidates - kept} dropped by the filter"
     return Outcome(what, builder.folder, time.perf_counter() - start, fresh, failures)
 
 

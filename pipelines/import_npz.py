@@ -40,7 +40,8 @@ def import_npz(path: Path, out: Path, scheme: Scheme | None, *, portion: float =
         pass
     if missing or not (out / "index.parquet").is_file():
         write_index(out)
-    kept, dropped = (sum(r.counts[reason] for r in reports(out)) for reason in ("kept", "dropped"))
+    written = reports(out)
+    kept, dropped = (sum(report.counts[fate] for report in written) for fate in ("kept", "dropped"))
     what = f"{kept} labelled images in {len(units)} shards, {dropped} dropped as too uncertain"
     if scheme is None:
         what += f", with no scheme: {len(dataset.names)} classes, named {dataset.names[0]} to {dataset.names[-1]},"
