@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipelines.dataset import DatasetError as DatasetError
+    from pipelines.errors import DatasetError as DatasetError
+    from pipelines.errors import RecipeError as RecipeError
     from pipelines.recipe import Recipe as Recipe
-    from pipelines.recipe import RecipeError as RecipeError
     from pipelines.segment_images import Segmentation as Segmentation
     from pipelines.segment_images import segment as segment
     from pipelines.shards import Sample as Sample
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pipelines.shards import write_shard as write_shard
 else:
     _FILES = {
-        "dataset": ["DatasetError"],
-        "recipe": ["Recipe", "RecipeError"],
+        "errors": ["DatasetError", "RecipeError"],
+        "recipe": ["Recipe"],
         "segment_images": ["Segmentation", "segment"],
         "shards": ["Sample", "read_shards", "write_shard"],
     }

@@ -13,11 +13,8 @@ from typing import Any
 
 from label import Scheme
 from pipelines import storage
+from pipelines.errors import DatasetError
 from pipelines.storage import Location
-
-
-class DatasetError(ValueError):
-    """A dataset directory that is not what its reader or writer needs."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import deeplab
 from deeplab import ExportError, OnnxModel, export_onnx
 from generate import ImageError, read_image
 from label import Scheme
+from pipelines.errors import RecipeError
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.segment_images import image_files, unique_stems
 from pipelines.shards import class_pixels
 from pipelines.stage import Outcome, Record

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from label import IGNORE, Scheme, keep_most_certain
-from pipelines.dataset import Candidate, Dataset, DatasetError, Report, claim, claimed, committed_units, reports
+from pipelines.dataset import Candidate, Dataset, Report, claim, claimed, committed_units, reports
+from pipelines.errors import DatasetError
 from pipelines.index import write_index
 from pipelines.npz import Npz, open_npz
 from pipelines.progress import follow

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipelines.errors import RecipeError
 from pipelines.sections import (
     ClassesSection,
     ClusterSection,
@@ -23,10 +24,6 @@ from pipelines.sections import (
     TrainDDPMSection,
     TrainSection,
 )
-
-
-class RecipeError(ValueError):
-    """A recipe with mistakes; the message lists all of them by key."""
 
 
 class Recipe(Section):
@@ -48,6 +45,9 @@ class Recipe(Section):
         local = {name: path for name, path in self.paths if isinstance(path, Path)}
         paths = {name: path.resolve() for name, path in local.items() if name != "denoiser" or path.exists()}
         return self.model_copy(update={"paths": self.paths.model_copy(update=paths)})
+
+    def with_batch(self, batch_size: int) -> "Recipe":
+        return self.model_copy(update={"generate": self.generate.model_copy(update={"batch_size": batch_size})})
 
     @property
     def makes_dataset(self) -> bool:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from generate import sample
 from label import Scheme
-from pipelines.dataset import Candidate, DatasetError, Report, open_dataset, reports
+from pipelines.dataset import Candidate, Report, open_dataset, reports
+from pipelines.errors import DatasetError
 from pipelines.evaluate import mean_and_deviation, scores_folder
 from pipelines.fit_interpreter import annotated_few
 from pipelines.recipe import Recipe

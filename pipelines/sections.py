@@ -11,6 +11,7 @@ from generate import Solver
 from generate.guided_flags import parse_flags
 from generate.settings import Training
 from label import FITTINGS, IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Setting, Upsampling
+from pipelines.errors import RecipeError
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -134,7 +135,8 @@ class GenerateSection(Section):
 
     samples: Count = 10_000  # candidates, before the filter
     unit_size: Count = 100  # candidates a unit, so a shard
-    batch_size: Count = 25  # part of the recipe, since an image's last bits depend on it
+    batch_size: Count | Literal["auto"] = 25  # part of the recipe, since an image's last bits depend on it; auto:
+    # as many as the memory of one actor's device holds, asked once and kept in dataset.json
     threads: Count = 1  # of the processor, for a unit; likewise
     run_seed: Annotated[int, Field(ge=0)] = 0
     solver: Solver = "dpmsolver++"
@@ -146,6 +148,13 @@ class GenerateSection(Section):
     @property
     def units(self) -> range:
         return range(-(-self.samples // self.unit_size))
+
+    @property
+    def batch(self) -> int:
+        """The batch size, which was settled where the recipe says auto."""
+        if self.batch_size == "auto":
+            raise RecipeError('generate.batch_size is "auto", which only `datasetddpm generate` settles; give a number')
+        return self.batch_size
 
     def seeds(self, unit: int) -> range:
         """The unit's fixed range of seeds; the last unit may be shorter."""
@@ -207,6 +216,7 @@ class TrainSection(Section):
     keep: Annotated[float, Field(gt=0, le=1)] = 1.0  # the most certain share of the whole dataset
     ignore_above: Annotated[float, Field(ge=0)] | None = None  # nats; of pixels, needs generate.uncertainty_maps
     corrupt_shards: Literal["stop", "skip"] = "stop"
+    decoded_gib: Annotated[float, Field(ge=0)] = 4.0  # GiB of decoded samples that stay in memory, for each worker
     checkpoint_every: Count | None = None  # steps, with a validation each; None: an epoch
     seeds: Annotated[list[int], Field(min_length=1)] = [0]  # one training each
     baseline: bool = False  # train the same network on the annotated images alone as well

@@ -26,7 +26,8 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import Scheme
 from pipelines import storage
-from pipelines.dataset import Candidate, DatasetError, Report, each_report, shard_path
+from pipelines.dataset import Candidate, Report, each_report, shard_path
+from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
 

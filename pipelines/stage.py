@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.recipe import RecipeError, digest_of
+from pipelines.errors import RecipeError
+from pipelines.recipe import digest_of
 from pipelines.storage import Location
 
 RECORD = "stage.json"

@@ -20,10 +20,11 @@ from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.controls import RawPixels, untrained
 from pipelines.dataset import committed_units, each_report
 from pipelines.diversity import describe_images, precision_recall
+from pipelines.errors import RecipeError
 from pipelines.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, scored
 from pipelines.fit_interpreter import annotated_few, fit, open_annotations
 from pipelines.progress import console
-from pipelines.recipe import Recipe, RecipeError, digest_of
+from pipelines.recipe import Recipe, digest_of
 from pipelines.shards import read_shards
 from pipelines.stage import device
 from pipelines.storage import write_whole

@@ -9,8 +9,9 @@ from PIL import Image
 
 from generate import Denoiser, ImageError, Schedule, read_image, sample
 from generate.train import Trainee, image_paths, train, trainee
+from pipelines.errors import RecipeError
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.sections import TrainDDPMSection
 from pipelines.stage import Outcome, Record, device
 

@@ -13,8 +13,9 @@ import deeplab
 from cluster import Resources, connect, train_together
 from deeplab import Step, Trainee
 from label import IGNORE
+from pipelines.errors import RecipeError
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.stage import Outcome, Record, device
 from pipelines.training_data import Batch, Part, ShardData, batched
 from pipelines.training_jobs import Job, Source, build, jobs, sources

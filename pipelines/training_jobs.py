@@ -10,8 +10,9 @@ import deeplab
 from deeplab import Training
 from label import IGNORE, Annotations
 from pipelines.dataset import open_dataset
+from pipelines.errors import RecipeError
 from pipelines.fit_interpreter import annotated_few, annotations_digest, open_annotations
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.sections import TrainSection
 from pipelines.shards import read_shards
 from pipelines.storage import Location
@@ -20,7 +21,7 @@ from pipelines.worker import dataset_folder, open_denoiser
 
 Source = Literal["synthetic", "annotated"]
 _MOST_CHECKPOINTS = 100  # where an epoch is a step or two
-_NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "worker_retries"}
+_NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "worker_retries", "decoded_gib"}
 
 
 def network_folder(recipe: Recipe, source: Source, seed: int) -> Path:
@@ -92,7 +93,11 @@ def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
         folder = dataset_folder(recipe)
         names = open_dataset(folder).names
         found["synthetic"] = shard_data(
-            folder, keep=settings.keep, ignore_above=settings.ignore_above, corrupt=settings.corrupt_shards
+            folder,
+            keep=settings.keep,
+            ignore_above=settings.ignore_above,
+            corrupt=settings.corrupt_shards,
+            memory=settings.decoded_gib * 2**30,
         )
         size = found["synthetic"].image_size
     if "annotated" in wanted:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from label import Scheme
 from pipelines import read_shards, write_shard
-from pipelines.dataset import Candidate, Dataset, DatasetError, claim, committed_units, open_dataset, reports
+from pipelines.dataset import Candidate, Dataset, claim, committed_units, open_dataset, reports
+from pipelines.errors import DatasetError
 from pipelines.index import write_index
 from pipelines.shards import Sample, checked_shards, pack, stream
 

@@ -16,8 +16,8 @@ from PIL import Image
 from deeplab import Trainee, build
 from label import AnnotationError, Scheme
 from pipelines import Recipe
-from pipelines.dataset import Candidate, Dataset, DatasetError, claim
-from pipelines.recipe import RecipeError
+from pipelines.dataset import Candidate, Dataset, claim
+from pipelines.errors import DatasetError, RecipeError
 from pipelines.shards import Sample, class_pixels, pack, write_shard
 from pipelines.train_deeplab import train
 from pipelines.training_jobs import jobs

@@ -13,10 +13,7 @@ from deeplab import ExportError
 from generate import CheckpointError, ImageError
 from label import AnnotationError, InterpreterError, SchemeError
 from pipelines.cli import datasets, jobs, models, stages
-from pipelines.dataset import DatasetError
-from pipelines.lease import LeaseError
-from pipelines.recipe import RecipeError
-from pipelines.storage import StorageError
+from pipelines.errors import DatasetError, LeaseError, RecipeError, StorageError
 
 USER_ERRORS = (
     RecipeError,

@@ -9,8 +9,9 @@ import generate
 from label import Fit
 from pipelines.cli.options import Overrides, RecipePath
 from pipelines.cli.outcomes import tell
+from pipelines.errors import RecipeError
 from pipelines.progress import console
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 
 app = typer.Typer()
 
