@@ -53,9 +53,9 @@ class Report:
         except (ValueError, TypeError, KeyError) as error:
             raise DatasetError(f"{path} is no report of a shard ({error})") from error
 
-    def content(self) -> bytes:
+    def content(self) -> str:
         """What `parse` reads."""
-        return (json.dumps(asdict(self)) + "\n").encode()
+        return json.dumps(asdict(self)) + "\n"
 
 
 @dataclass(frozen=True)

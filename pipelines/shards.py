@@ -63,7 +63,7 @@ def write_shard(
     counts = {"kept": kept, "dropped": len(candidates) - kept}
     sha256 = hashlib.sha256(tar).hexdigest()
     report = Report(unit, digest, counts, seconds, len(tar), sha256, candidates, batch_size)
-    storage.write_whole(path.with_suffix(".json"), report.content())
+    storage.write_whole(path.with_suffix(".json"), report.content().encode())
     return report
 
 
