@@ -16,7 +16,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util import placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 
-from cluster.runtime import ClusterError, Resources
+from cluster.errors import ClusterError
+from cluster.runtime import Resources
 
 
 def train_together(

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,13 +21,8 @@ from generate import Denoiser
 from generate.denoiser import Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
-
-Upsampling = Literal["bilinear", "nearest"]
-"""How maps come to the size of the image; both as torch's F.interpolate does it, without aligned corners."""
-
-
-class InterpreterError(ValueError):
-    """An interpreter's folder that is incomplete, or that belongs to another denoiser or other features."""
+from label.errors import InterpreterError
+from label.settings import Upsampling
 
 
 @runtime_checkable
@@ -158,8 +153,8 @@ class PixelSource:
     maps: list[Float[Tensor, "n _ _ _"]]  # [n, h, w, c]: channels last, so that a tap is one row
     size: tuple[int, int]  # height and width of the images
     upsampling: Upsampling = "bilinear"
-    scales: list[Float[Tensor, "_"]] | None = None  # a map's channels are multiplied by these,
-    shifts: list[Float[Tensor, "_"]] | None = None  # and these are added, where they are gathered
+    scales: list[Float[Tensor, " _"]] | None = None  # a map's channels are multiplied by these,
+    shifts: list[Float[Tensor, " _"]] | None = None  # and these are added, where they are gathered
 
     @classmethod
     def of(

@@ -14,12 +14,14 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from label.features import DenoiserFeatures, FeatureSource, InterpreterError, PixelSource, Upsampling
-from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
+from label.errors import InterpreterError
+from label.features import DenoiserFeatures, FeatureSource, PixelSource
+from label.fitting import FitStep, fit_members, labelled_pixels
 from label.labelling import FoldedClassifiers, Tile
 from label.pixel_classifiers import PixelClassifiers
 from label.reference import load_reference
 from label.schemes import Scheme
+from label.settings import Fitting, Upsampling
 from label.uncertainty import image_uncertainty, jensen_shannon, majority
 
 _RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"
@@ -30,7 +32,7 @@ class Labels:
     """What an interpreter says of a batch of images."""
 
     masks: UInt8[np.ndarray, "b h w"]  # class ids, the majority of the members' votes
-    uncertainty: Float[np.ndarray, "b"]  # of the image, nats: mean of its highest tenth
+    uncertainty: Float[np.ndarray, " b"]  # of the image, nats: mean of its highest tenth
     pixel_uncertainty: Float[np.ndarray, "b h w"]  # nats, 0 to ln(classes)
 
 

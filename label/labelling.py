@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from label.features import Upsampling, nearest, taps
+from label.features import nearest, taps
 from label.pixel_classifiers import MemberLinear, MemberNorm, PixelClassifiers
+from label.settings import Upsampling
 
 _TILES = {"cpu": (16, 32)}  # 2.6 MB after the published ensemble's first Linear
 _LARGE_TILE = (256, 256)  # for devices that gain from fewer and larger products
@@ -34,7 +35,7 @@ class FoldedClassifiers:
     """Trained members as three Linears; each norm's scale and shift are moved into the Linear behind it."""
 
     weight_1: Float[Tensor, "units channels"]  # units: the first Linear's of all members, one member after the other
-    bias_1: Float[Tensor, "units"]
+    bias_1: Float[Tensor, " units"]
     weight_2: Float[Tensor, "members second first"]
     bias_2: Float[Tensor, "members second 1"]
     weight_3: Float[Tensor, "members classes second"]

@@ -11,8 +11,9 @@ import torch
 
 from generate import sample
 from pipelines import storage
-from pipelines.recipe import GenerateSection, Recipe
-from pipelines.shards import open_dataset
+from pipelines.dataset import open_dataset
+from pipelines.recipe import Recipe
+from pipelines.sections import GenerateSection
 from pipelines.storage import Location
 from pipelines.worker import Models
 

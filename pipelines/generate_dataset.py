@@ -7,13 +7,15 @@ from dataclasses import replace
 from cluster import ClusterError, Crew, Failed, Gauges, Limits, Resources, connect, run_units, stop_on_signals
 from pipelines import storage
 from pipelines.batch_size import MeasureBatch, kept_batch
-from pipelines.lease import Lease, LeaseError, leased
+from pipelines.dataset import committed_units, each_report
+from pipelines.errors import LeaseError, StorageError
+from pipelines.index import write_index
+from pipelines.lease import Lease, leased
 from pipelines.monitor import keep, shown
 from pipelines.progress import console
-from pipelines.recipe import ClusterSection, Recipe
-from pipelines.shards import committed_units, each_report, write_index
+from pipelines.recipe import Recipe
+from pipelines.sections import ClusterSection
 from pipelines.stage import Outcome
-from pipelines.storage import StorageError
 from pipelines.tally import Failure, Tally, ranges
 from pipelines.verification import remove_damages, remove_temporaries, temporaries
 from pipelines.worker import Builder, dataset_folder
@@ -32,10 +34,10 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     if repair or _is_unfinished(recipe, builder):
         with leased(builder.folder) as lease:
             fresh, failures = _finish(recipe, builder, lease, repair=repair)
-    shards = kept = dropped = 0
+    shards = kept = candidates = 0
     for report in each_report(builder.folder):
-        shards, kept, dropped = shards + 1, kept + report.counts["kept"], dropped + report.counts["uncertain"]
-    what = f"{kept} labelled images in {shards} shards, {dropped} dropped as too uncertain"
+        shards, kept, candidates = shards + 1, kept + report.counts["kept"], candidates + len(report.candidates)
+    what = f"{kept} labelled images in {shards} shards, {candidates - kept} dropped by the filter"
     return Outcome(what, builder.folder, time.perf_counter() - start, fresh, failures)
 
 

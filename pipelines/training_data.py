@@ -25,7 +25,9 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import IGNORE, Annotations
 from pipelines import storage
-from pipelines.shards import DatasetError, Report, class_pixels, is_report, open_dataset, shard_path, unit_of
+from pipelines.dataset import Report, is_report, open_dataset, shard_path, unit_of
+from pipelines.errors import DatasetError
+from pipelines.shards import class_pixels
 from pipelines.storage import Location
 from pipelines.verification import damages
 

@@ -17,9 +17,12 @@ from jaxtyping import UInt8
 
 from generate import Denoiser, sample, spaced_timesteps
 from label import FILTERS, DenoiserFeatures, Interpreter, Labels
+from pipelines.dataset import Candidate, Dataset, Report, claim
+from pipelines.errors import RecipeError
 from pipelines.halving import Halving
-from pipelines.recipe import GenerateSection, Recipe, RecipeError, digest_of
-from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, encode, tar_of, write_shard
+from pipelines.recipe import Recipe, digest_of
+from pipelines.sections import GenerateSection
+from pipelines.shards import Sample, class_pixels, encode, tar_of, write_shard
 from pipelines.storage import Location, location
 
 

@@ -5,9 +5,10 @@ import pytest
 
 from cluster import Cluster
 from pipelines.batch_size import batch_for, largest_batch
+from pipelines.errors import RecipeError
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.shards import read_shards
 from pipelines.worker import Models
 

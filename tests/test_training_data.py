@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from label import Scheme
-from pipelines.shards import Candidate, Dataset, DatasetError, Sample, claim, class_pixels, pack, write_shard
+from pipelines.dataset import Candidate, Dataset, claim
+from pipelines.errors import DatasetError
+from pipelines.shards import Sample, class_pixels, pack, write_shard
 from pipelines.training_data import Part, batched, shard_data
 
 SCHEME = Scheme(("ground", "square", "dot"))

@@ -32,8 +32,9 @@ from torchvision.transforms import v2
 import deeplab
 from deeplab.model import IMAGENET_MEAN, IMAGENET_STD, prepare
 from label import load_annotations
-from pipelines import shards
-from pipelines.shards import Candidate, Sample, claim, class_pixels, pack, write_shard
+from pipelines.dataset import Candidate, claim, open_dataset
+from pipelines.dataset import Dataset as Described
+from pipelines.shards import Sample, class_pixels, pack, write_shard
 from pipelines.training_data import Part, ShardData, batched, shard_data
 
 FACES = Path(__file__).parents[2] / "pipelines" / "demo" / "annotated"
@@ -86,7 +87,7 @@ def noisy_faces(folder: Path, size: int, samples: int) -> None:
     faces, rng = load_annotations(FACES, size=(size, size)), np.random.default_rng(0)
     scheme = faces.scheme
     colors = [list(color) for color in scheme.colors]
-    claim(folder, shards.Dataset("", list(scheme.names), colors, {}, "", "", {}))
+    claim(folder, Described("", list(scheme.names), colors, {}, "", "", {}))
     for unit, start in enumerate(range(0, samples, 32)):
         made = []
         for seed in range(start, min(start + 32, samples)):
@@ -165,7 +166,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             if seed:
                 rates[name].append(found)
     alone = {name: statistics.median(values) for name, values in rates.items()}
-    classes = len(shards.open_dataset(folder).names)
+    classes = len(open_dataset(folder).names)
     shape = {"variant": "v3+", "encoder": "mobilenet_v2", "encoder_depth": 3, "output_stride": 16}
     training = {
         "plain": plain_training(plain_set, deeplab.build(classes, **shape), options),
