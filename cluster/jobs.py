@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from cluster.runtime import ClusterError
+from cluster.errors import ClusterError
 
 _STARTING_SECONDS = 60.0  # a head answers before it can run jobs
 

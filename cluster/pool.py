@@ -17,8 +17,9 @@ from typing import Generic, TypeVar
 import ray
 
 from cluster.actor import Answer, Built, Here, Lost, Made, Order, Raised, answer_of
+from cluster.errors import ClusterError
 from cluster.places import Crew, Place, Trial
-from cluster.runtime import ClusterError, Resources, room_for
+from cluster.runtime import Resources, room_for
 from cluster.stopping import Stop
 from cluster.work import Done, Failed, Limits
 

@@ -11,12 +11,10 @@ from typing import Any
 
 import ray
 
+from cluster.errors import ClusterError
+
 _OBJECT_STORE_BYTES = 300 * 2**20  # units hand back reports; their samples go to storage, not through Ray
 _ANSWER_SECONDS = 5.0
-
-
-class ClusterError(RuntimeError):
-    """The cluster cannot do the work; the message says why, in a sentence."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util import placement_group_table, remove_placement_group
+from ray.util.placement_group import PlacementGroup
 
-from cluster.runtime import ClusterError, Resources
+from cluster.errors import ClusterError
+from cluster.runtime import Resources
 
 
 def train_together(
@@ -23,11 +27,13 @@ def train_together(
 
     They are one process group: nccl where each reserves a GPU, gloo elsewhere. When one is lost, all are started
     again, at most `retries` times: the loop goes on from what it has stored. Ray Train replaces those lost in the loop;
-    one lost while the group starts ends its controller, so the whole call is then made again here. Raises ClusterError
-    when it failed for good. `storage` is for Ray's own notes of the run, and must be seen by all machines.
+    one lost while the group starts ends its controller (Ray 2.60) and leaves its cores and GPUs reserved, so they are
+    freed here and the whole call is made again. Raises ClusterError when it failed for good. `storage` is for Ray's
+    own notes of the run, and must be seen by all machines.
     """
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     reserved: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
+    before = _reserved()
     for tried in count():
         trainer = TorchTrainer(
             partial(_ranked, loop, max(1, int(resources.cpus))),
@@ -44,6 +50,7 @@ def train_together(
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
+            _free(_reserved() - before)
             if tried < retries and _lost_at_start(error):
                 continue
             reason = str(error).strip().splitlines()
@@ -51,6 +58,17 @@ def train_together(
                 f"the training on {workers} workers failed: {reason[-1] if reason else error}"
             ) from error
         return
+
+
+def _reserved() -> set[str]:
+    """This job's placement groups, by id; a job's id is the end of theirs."""
+    job, groups = ray.get_runtime_context().get_job_id(), placement_group_table()
+    return {key for key, group in groups.items() if key.endswith(job) and group["state"] != "REMOVED"}
+
+
+def _free(groups: set[str]) -> None:
+    for key in groups:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(key))))
 
 
 def _lost_at_start(error: ray.train.TrainingFailedError) -> bool:

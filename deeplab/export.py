@@ -9,15 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from deeplab.errors import ExportError
 from deeplab.model import IMAGENET_MEAN, IMAGENET_STD, DeepLab, normalise
 
 OPSET = 20
 AGREEMENT = 1e-4  # the largest difference of logits between torch and onnxruntime
 _INPUT, _OUTPUT = "images", "logits"
-
-
-class ExportError(ValueError):
-    """A network that cannot be exported, or a file that is none of ours."""
 
 
 def export_onnx(model: DeepLab, path: Path, size: tuple[int, int]) -> float:

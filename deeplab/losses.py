@@ -1,7 +1,6 @@
 """What a training step makes smaller: cross entropy, alone or with a second term of segmentation_models_pytorch."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +9,13 @@ from segmentation_models_pytorch.losses import DiceLoss, FocalLoss
 from torch import Tensor
 
 from deeplab.parallel import summed
-
-Loss = Literal["cross_entropy", "cross_entropy+dice", "cross_entropy+focal"]
+from deeplab.settings import Loss
 
 
 def cross_entropy(
     logits: Float[Tensor, "b classes h w"],
     masks: Int[Tensor, "b h w"],
-    weights: Float[Tensor, "classes"],
+    weights: Float[Tensor, " classes"],
     ignore_index: int,
 ) -> Float[Tensor, ""]:
     """Mean over the pixels that are not ignored, each weighted by its class, in nats; 0 if all are ignored.
@@ -48,7 +46,7 @@ SECOND_TERMS: dict[Loss, Callable[[Tensor, Tensor, int], Tensor] | None] = {
 
 
 def loss_of(
-    name: Loss, logits: Tensor, masks: Tensor, weights: Float[Tensor, "classes"], ignore_index: int
+    name: Loss, logits: Tensor, masks: Tensor, weights: Float[Tensor, " classes"], ignore_index: int
 ) -> Float[Tensor, ""]:
     """The named loss of one batch; the second term is not weighted by class."""
     loss, second = cross_entropy(logits, masks, weights, ignore_index), SECOND_TERMS[name]

@@ -92,7 +92,7 @@ def _scores(confusion: Int[Tensor, "rows classes"], excluded: Collection[int]) -
     )
 
 
-def _known(ious: Float[Tensor, "classes"]) -> tuple[float | None, ...]:
+def _known(ious: Float[Tensor, " classes"]) -> tuple[float | None, ...]:
     return tuple(None if math.isnan(value) else value for value in ious.tolist())
 
 
@@ -118,7 +118,7 @@ def _check_ids(what: str, ids: Tensor, classes: int) -> None:
 
 def _ious(
     confusion: Int[Tensor, "rows classes"], excluded: Collection[int], absent: Absent
-) -> Float[Tensor, "classes"]:
+) -> Float[Tensor, " classes"]:
     """Intersection / union of each class, nan where it does not count."""
     if absent not in ("skip", "zero"):
         raise ValueError(f'absent is {absent!r}; it is "skip" or "zero"')
@@ -132,5 +132,5 @@ def _ious(
     return ious.masked_fill(left_out, math.nan)
 
 
-def _mean(ious: Float[Tensor, "classes"]) -> float:
+def _mean(ious: Float[Tensor, " classes"]) -> float:
     return float(ious.nanmean())

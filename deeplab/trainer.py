@@ -13,15 +13,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from deeplab.dropout import seed_dropout
-from deeplab.losses import SECOND_TERMS, Loss, loss_of
+from deeplab.losses import SECOND_TERMS, loss_of
 from deeplab.model import as_tensor, prepare
 from deeplab.parallel import rank, sum_gradients, summed, synchronise_batch_norm, workers
+from deeplab.settings import Loss, Precision
 
 Batch = tuple[
     UInt8[np.ndarray, "b h w 3"] | UInt8[Tensor, "b h w 3"], UInt8[np.ndarray, "b h w"] | UInt8[Tensor, "b h w"]
 ]
 Schedule = Literal["constant", "cosine"]
-Precision = Literal["auto", "float32", "bfloat16"]
 SCHEDULES: dict[str, Callable[[float], float]] = {  # portion of the steps done -> factor of the learning rate
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
@@ -168,7 +168,8 @@ class Trainee:
         settings = self.settings
         images, masks = prepare(batch[0], self.device), as_tensor(batch[1])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            logits = self._forward(images, part).float()
+            logits = self._forward(images, part)
+        logits = logits.float() if self._half else logits
         check_masks(masks, logits, settings.ignore_index)
         weights = _weights(settings.class_weights, logits)
         loss = loss_of(settings.loss, logits, masks.to(self.device).long(), weights, settings.ignore_index)
@@ -214,7 +215,7 @@ def _number(*seeds: int) -> int:
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
-def _weights(class_weights: Sequence[float] | None, logits: Tensor) -> Float[Tensor, "classes"]:
+def _weights(class_weights: Sequence[float] | None, logits: Tensor) -> Float[Tensor, " classes"]:
     classes = logits.shape[1]
     if class_weights is None:
         return logits.new_ones(classes)

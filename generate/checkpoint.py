@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from generate.errors import CheckpointError
 from generate.guided import Shapes, build_unet, layout, shown_flags, split, structure_of
 from generate.guided_flags import PRESETS, FlagError, Flags, GuidedFlags, parse_flags
 from generate.schedule import Schedule
@@ -31,10 +32,6 @@ _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", "
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SLICES = 16  # a file is mapped this many times, a part after the other, so that its pages do not pile up in memory
 _SHOWN = 3  # tensors that a message names
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, cut short, or not of the shape that its configuration states."""
 
 
 def open_checkpoint(source: str | Path, flags: Flags | None, device: torch.device, dtype: torch.dtype) -> Opened:
@@ -80,7 +77,19 @@ def open_guided(path: Path, flags: GuidedFlags, device: torch.device, dtype: tor
         assert flags.class_label is not None
         converted["time_embedding.linear_2.bias"] += labels[flags.class_label].to(device, dtype)
     unet.load_state_dict(converted, assign=True)
-    return unet, flags.schedule, _digest(path, settings=asdict(flags))
+    return unet, schedule_of(flags), _digest(path, settings=asdict(flags))
+
+
+def schedule_of(flags: GuidedFlags) -> Schedule:
+    """The noise schedule that a checkpoint's flags describe."""
+    fixed = "fixed_small" if flags.sigma_small else "fixed_large"
+    return Schedule.named(
+        flags.noise_schedule,
+        "sample" if flags.predict_xstart else "epsilon",
+        flags.diffusion_steps,
+        variance="learned_range" if flags.learn_sigma else fixed,
+        time_scale=1000 / flags.diffusion_steps if flags.rescale_timesteps else 1.0,
+    )
 
 
 def _check_fit(path: Path, flags: GuidedFlags, wanted: Shapes, came: Shapes) -> None:

@@ -106,18 +106,18 @@ class Denoiser(nn.Module):
         return self.unet.config["in_channels"], height, width
 
     @torch.no_grad()
-    def forward(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"]) -> Float[Tensor, "b out h w"]:
+    def forward(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b out h w"]:
         """The raw output in float32; with a learned variance, `out` is twice `c`."""
         return self._forward(self._input(x_t), self._told(t)).sample.float()
 
     def _input(self, x_t: Tensor) -> Tensor:
         return x_t.to(self.unet.dtype, memory_format=torch.channels_last)
 
-    def _told(self, t: Int[Tensor, "b"]) -> Tensor:
+    def _told(self, t: Int[Tensor, " b"]) -> Tensor:
         """t as the network counts it."""
         return t if self.schedule.time_scale == 1 else t * self.schedule.time_scale
 
-    def add_noise(self, x_0: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], noise: Tensor) -> Float[Tensor, "b c h w"]:
+    def add_noise(self, x_0: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], noise: Tensor) -> Float[Tensor, "b c h w"]:
         """The image at noise level t; `noise` may be one image's, shared by all."""
         return self.schedule.add_noise(x_0, t, noise)
 
@@ -146,7 +146,7 @@ class Denoiser(nn.Module):
 
     @torch.no_grad()
     def activations(
-        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, "b"], blocks: Sequence[int], where: Where = "output"
+        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], blocks: Sequence[int], where: Where = "output"
     ) -> list[Float[Tensor, "b _ _ _"]]:
         """The maps of decoder blocks at their own resolution, in the order of `blocks`.
 

@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from generate.schedule import Schedule
-
 Flags = str | Mapping[str, Any]
 """The published command line, a mapping of its flags, or the name of a preset."""
 
@@ -90,7 +88,8 @@ class GuidedFlags:
             for decoder in (False, True):
                 if attends and width % self.heads(width, decoder=decoder):
                     raise ValueError(f"num_heads does not divide {width} channels")
-        _ = self.schedule  # refused here where the steps are too few
+        if self.noise_schedule == "linear" and self.diffusion_steps <= 20:
+            raise ValueError(f"diffusion_steps {self.diffusion_steps}: a linear noise_schedule needs more than 20")
         return self
 
     @property
@@ -112,17 +111,6 @@ class GuidedFlags:
                 raise ValueError(f"num_head_channels {self.num_head_channels} does not divide {width} channels")
             return width // self.num_head_channels
         return self.num_heads_upsample if decoder and self.num_heads_upsample > 0 else self.num_heads
-
-    @property
-    def schedule(self) -> Schedule:
-        fixed = "fixed_small" if self.sigma_small else "fixed_large"
-        return Schedule.named(
-            self.noise_schedule,
-            "sample" if self.predict_xstart else "epsilon",
-            self.diffusion_steps,
-            variance="learned_range" if self.learn_sigma else fixed,
-            time_scale=1000 / self.diffusion_steps if self.rescale_timesteps else 1.0,
-        )
 
 
 def parse_flags(flags: Flags) -> GuidedFlags:

@@ -5,7 +5,6 @@ All solvers see the network as one function, the image x_0 that it predicts at t
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from generate import seeds as randomness
 from generate.denoiser import Denoiser
 from generate.pixels import to_pixels
 from generate.schedule import Schedule
+from generate.settings import Solver
 
-Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
 MULTISTEP: dict[Solver, tuple[type[DPMSolverMultistepScheduler | UniPCMultistepScheduler], int]] = {
     "dpmsolver++": (DPMSolverMultistepScheduler, 2),
     "dpmsolver++3m": (DPMSolverMultistepScheduler, 3),

@@ -38,7 +38,7 @@ class Schedule:
     The network is told t * time_scale: 1 but for networks that count to 1000 whatever their number of steps.
     """
 
-    betas: Float[Tensor, "steps"]  # float64, in (0, 1)
+    betas: Float[Tensor, " steps"]  # float64, in (0, 1)
     prediction: Prediction
     variance: Variance = "fixed_small"
     time_scale: float = 1.0
@@ -85,7 +85,7 @@ class Schedule:
         return len(self.betas)
 
     @cached_property
-    def alphas_cumprod(self) -> Float[Tensor, "steps"]:
+    def alphas_cumprod(self) -> Float[Tensor, " steps"]:
         """a_t, descending from about 1 to about 0; float64."""
         return torch.cumprod(1 - self.betas, 0)
 
@@ -93,25 +93,25 @@ class Schedule:
     def _on_device(self) -> dict[torch.device, Tensor]:
         return {}
 
-    def levels(self, t: Int[Tensor, "b"], like: Tensor) -> tuple[Tensor, Tensor]:
+    def levels(self, t: Int[Tensor, " b"], like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(a_t) and sqrt(1 - a_t) for each row of `like`, shaped to be multiplied with it."""
         if like.device not in self._on_device:  # copied once: a copy a step would make the device wait for the host
             self._on_device[like.device] = self.alphas_cumprod.to(like.device)
         a_t = self._on_device[like.device][t].view(-1, *[1] * (like.dim() - 1))
         return a_t.sqrt().to(like.dtype), (1 - a_t).sqrt().to(like.dtype)
 
-    def add_noise(self, x_0: Tensor, t: Int[Tensor, "b"], noise: Tensor) -> Tensor:
+    def add_noise(self, x_0: Tensor, t: Int[Tensor, " b"], noise: Tensor) -> Tensor:
         """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps (DDPM, eq. 4)."""
         signal, sigma = self.levels(t, x_0)
         return signal * x_0 + sigma * noise
 
-    def training_target(self, x_0: Tensor, t: Int[Tensor, "b"], noise: Tensor) -> Tensor:
+    def training_target(self, x_0: Tensor, t: Int[Tensor, " b"], noise: Tensor) -> Tensor:
         """What the network is to predict; v = sqrt(a_t) eps - sqrt(1 - a_t) x_0 (arXiv 2202.00512, section 4)."""
         signal, sigma = self.levels(t, x_0)
         targets = {"epsilon": noise, "v_prediction": signal * noise - sigma * x_0, "sample": x_0}
         return targets[self.prediction]
 
-    def predicted_x_0(self, x_t: Tensor, t: Int[Tensor, "b"], prediction: Tensor) -> Tensor:
+    def predicted_x_0(self, x_t: Tensor, t: Int[Tensor, " b"], prediction: Tensor) -> Tensor:
         """The image that a prediction stands for: the inverse of training_target."""
         signal, sigma = self.levels(t, x_t)
         if self.prediction == "epsilon":

@@ -17,25 +17,13 @@ from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
 from PIL import Image, ImageOps
 
+from generate.images import read_image
 from generate.pixels import to_model
 from generate.schedule import Schedule
 from generate.seeds import generator
+from generate.settings import Training
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-
-
-@dataclass(frozen=True)
-class Training:
-    """Settings of a run. One update sees batch_size images."""
-
-    updates: int
-    batch_size: int = 16
-    learning_rate: float = 6e-4  # AdamW's highest, after the warm-up; cosine decay to 0
-    warmup: int = 200
-    ema_decay: float = 0.999
-    mirror: bool = True  # flip half of the images left to right
-    seed: int = 0
-    checkpoint_every: int = 250
 
 
 @dataclass(frozen=True)
@@ -95,12 +83,11 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 def read_square(path: Path, size: int) -> np.ndarray:
-    """The image's central square as uint8 [size,size,3]."""
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-        if upright.size != (size, size):
-            upright = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
-        return np.asarray(upright)
+    """The image's central square as uint8 [size,size,3]. Raises ImageError for one that cannot be read."""
+    image = Image.fromarray(read_image(path))
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    return np.asarray(image)
 
 
 def batch_of(paths: list[Path], size: int, settings: Training, update: int) -> np.ndarray:

@@ -10,16 +10,13 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from label.images import ImageError, read_image
+from generate import ImageError, read_image
+from label.errors import AnnotationError
 from label.schemes import IGNORE, Scheme
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MASK_SUFFIX = ".mask.png"
 _SHOWN = 5  # mistakes that a message lists
-
-
-class AnnotationError(ValueError):
-    """An annotated folder with mistakes; the message lists them."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from label.interpreter import Interpreter, Labels, decide
+from label.settings import Fit
 from label.uncertainty import image_uncertainty
-
-Fit = Literal["stretch", "pad", "tile"]
 
 STRIP = 16  # windows that begin in a strip; those that reach into it from the left are computed again
 _BATCH = 4  # windows that go through the denoiser together
@@ -72,7 +70,7 @@ class _Window:
     """A window's place on one axis, and its share of the blend at each of its pixels."""
 
     start: int
-    weights: Float[Tensor, "window"]
+    weights: Float[Tensor, " window"]
 
 
 def _windows(side: int, window: int) -> list[_Window]:

@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,13 +21,9 @@ from generate import Denoiser
 from generate.denoiser import Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
-
-Upsampling = Literal["bilinear", "nearest"]
-"""How maps come to the size of the image; both as torch's F.interpolate does it, without aligned corners."""
-
-
-class InterpreterError(ValueError):
-    """An interpreter's folder that is incomplete, or that belongs to another denoiser or other features."""
+from label.errors import InterpreterError
+from label.settings import Upsampling
+from label.stored import stored_record, stored_tensors
 
 
 @runtime_checkable
@@ -152,22 +147,6 @@ class DenoiserFeatures:
         return cls(denoiser, steps=record["steps"], blocks=record["blocks"], where=where, noise=noise)
 
 
-def stored_record(path: Path) -> dict[str, Any]:
-    """A JSON file of an interpreter's folder. Raises InterpreterError for one that is none."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InterpreterError(f"{path} is cut short or damaged; fit the interpreter again") from error
-
-
-def stored_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of an interpreter's folder. Raises InterpreterError for a file that holds none."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InterpreterError(f"{path} is cut short or damaged; fit the interpreter again") from error
-
-
 @dataclass(frozen=True)
 class PixelSource:
     """Maps of many images, from which the features of single pixels are gathered without upsampling the rest."""
@@ -175,8 +154,8 @@ class PixelSource:
     maps: list[Float[Tensor, "n _ _ _"]]  # [n, h, w, c]: channels last, so that a tap is one row
     size: tuple[int, int]  # height and width of the images
     upsampling: Upsampling = "bilinear"
-    scales: list[Float[Tensor, "_"]] | None = None  # a map's channels are multiplied by these,
-    shifts: list[Float[Tensor, "_"]] | None = None  # and these are added, where they are gathered
+    scales: list[Float[Tensor, " _"]] | None = None  # a map's channels are multiplied by these,
+    shifts: list[Float[Tensor, " _"]] | None = None  # and these are added, where they are gathered
 
     @classmethod
     def of(

@@ -5,10 +5,8 @@ from the fifth epoch on a member stops after `patience` batches in a row without
 """
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,48 +18,9 @@ from generate.seeds import generator
 from label.features import PixelSource
 from label.pixel_classifiers import PixelClassifiers
 from label.schemes import IGNORE
+from label.settings import Fitting
 
 _EPOCHS_BEFORE_STOPPING = 4
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """Settings; the defaults are the published ones."""
-
-    members: int = 10
-    batch_size: int = 64  # pixels a member
-    learning_rate: float = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"  # cosine: rises for a tenth of the batches, then falls to 0
-    draw: Literal["uniform", "balanced"] = "uniform"  # balanced: a class by (its share of the pixels) ** 0.5
-    standardise: bool = False  # features to mean 0 and deviation 1; the trained weights take plain features again
-    max_epochs: int = 100
-    max_batches: int | None = None  # fewer than max_epochs make; None: no fewer
-    patience: int = 50  # batches
-    min_class_pixels: int = 20  # a class with fewer in an image is ignored there
-    seed: int = 0
-    memory_budget: int = 2_000_000_000  # bytes of maps; more are mapped from a file
-
-    def batches(self, pixels: int) -> int:
-        """How many there are, from so many annotated pixels, if no member stops early."""
-        epochs = self.max_epochs * (pixels // min(self.batch_size, pixels))
-        return min(epochs, self.max_batches or epochs)
-
-    def rate(self, batch: int, batches: int) -> float:
-        """The learning rate of a batch, counted from 0."""
-        if self.schedule == "constant":
-            return self.learning_rate
-        warmup = max(1, batches // 10)
-        falling = 0.5 * (1 + math.cos(math.pi * max(0, batch - warmup) / max(1, batches - warmup)))
-        return self.learning_rate * min((batch + 1) / warmup, falling)
-
-
-Setting = Literal["published", "fast"]
-FITTINGS: dict[Setting, Fitting] = {
-    "published": Fitting(),
-    "fast": Fitting(
-        batch_size=256, learning_rate=1e-2, schedule="cosine", draw="balanced", standardise=True, max_batches=165
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -78,10 +37,10 @@ class FitStep:
 class LabelledPixels:
     """Where the annotated pixels are, and their classes."""
 
-    image: Int[Tensor, "p"]
-    row: Int[Tensor, "p"]
-    column: Int[Tensor, "p"]
-    label: Int[Tensor, "p"]
+    image: Int[Tensor, " p"]
+    row: Int[Tensor, " p"]
+    column: Int[Tensor, " p"]
+    label: Int[Tensor, " p"]
 
 
 def labelled_pixels(masks: UInt8[np.ndarray, "n h w"], min_class_pixels: int) -> LabelledPixels:
@@ -136,7 +95,7 @@ def fit_members(
 
 
 def _orders(
-    labels: Int[Tensor, "p"], settings: Fitting, generators: list[torch.Generator]
+    labels: Int[Tensor, " p"], settings: Fitting, generators: list[torch.Generator]
 ) -> Iterator[tuple[int, Int[Tensor, "members batch"]]]:
     """Yield the epoch and the pixels of a batch, without end; each member draws for itself, a rest is left out."""
     pixels, batch_size = len(labels), min(settings.batch_size, len(labels))

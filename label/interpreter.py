@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -13,20 +14,15 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import save_file
 from torch import Tensor
 
-from label.features import (
-    DenoiserFeatures,
-    FeatureSource,
-    InterpreterError,
-    PixelSource,
-    Upsampling,
-    stored_record,
-    stored_tensors,
-)
-from label.fitting import FitStep, Fitting, fit_members, labelled_pixels
-from label.labelling import FoldedClassifiers
+from label.errors import InterpreterError
+from label.features import DenoiserFeatures, FeatureSource, PixelSource
+from label.fitting import FitStep, fit_members, labelled_pixels
+from label.labelling import FoldedClassifiers, Tile
 from label.pixel_classifiers import PixelClassifiers
 from label.reference import load_reference
 from label.schemes import Scheme
+from label.settings import Fitting, Upsampling
+from label.stored import stored_record, stored_tensors
 from label.uncertainty import image_uncertainty, jensen_shannon, majority
 
 _RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"
@@ -37,7 +33,7 @@ class Labels:
     """What an interpreter says of a batch of images."""
 
     masks: UInt8[np.ndarray, "b h w"]  # class ids, the majority of the members' votes
-    uncertainty: Float[np.ndarray, "b"]  # of the image, nats: mean of its highest tenth
+    uncertainty: Float[np.ndarray, " b"]  # of the image, nats: mean of its highest tenth
     pixel_uncertainty: Float[np.ndarray, "b h w"]  # nats, 0 to ln(classes)
 
 
@@ -130,10 +126,14 @@ class Interpreter:
         shape = (len(maps[0]), *self.features.image_size)
         masks = torch.empty(shape, dtype=torch.uint8, device=device)
         pixel_uncertainty = torch.empty(shape, device=device)
+
+        def fill(tile: Tile, image: int) -> None:
+            place = (image, tile.rows, tile.columns)
+            masks[place], pixel_uncertainty[place] = decide(tile.scores)
+
         for i in range(len(masks)):
-            for tile in folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling):
-                place = (i, tile.rows, tile.columns)
-                masks[place], pixel_uncertainty[place] = decide(tile.scores)
+            tiles = folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling)
+            tiles.each(partial(fill, image=i))
         return Labels(
             masks.cpu().numpy(), image_uncertainty(pixel_uncertainty).cpu().numpy(), pixel_uncertainty.cpu().numpy()
         )

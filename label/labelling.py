@@ -5,15 +5,17 @@ first, those of one resolution added up, and only the sums upsampled, by two sma
 tile is so small that it stays in the cache from there to the scores; neither the features nor all scores ever exist.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from label.features import Upsampling, nearest, taps
+from label.features import nearest, taps
 from label.pixel_classifiers import MemberLinear, MemberNorm, PixelClassifiers
+from label.settings import Upsampling
 
 _TILES = {"cpu": (16, 32)}  # 2.6 MB after the published ensemble's first Linear
 _LARGE_TILE = (256, 256)  # for devices that gain from fewer and larger products
@@ -33,7 +35,7 @@ class FoldedClassifiers:
     """Trained members as three Linears; each norm's scale and shift are moved into the Linear behind it."""
 
     weight_1: Float[Tensor, "units channels"]  # units: the first Linear's of all members, one member after the other
-    bias_1: Float[Tensor, "units"]
+    bias_1: Float[Tensor, " units"]
     weight_2: Float[Tensor, "members second first"]
     bias_2: Float[Tensor, "members second 1"]
     weight_3: Float[Tensor, "members classes second"]
@@ -53,21 +55,18 @@ class FoldedClassifiers:
         )
         return cls(*(tensor.detach().to(dtype) for tensor in folded))
 
-    def tiles(
-        self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling
-    ) -> Iterator[Tile]:
-        """Yield tiles that cover an image of this height and width once."""
+    def tiles(self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling) -> "Tiles":
+        """Tiles that cover an image of this height and width once."""
         projected = self._projected(maps)
         rows = [_Axis.of(upsampling, p.shape[0], size[0], p) for p in projected]
         columns = [_Axis.of(upsampling, p.shape[1], size[1], p) for p in projected]
         height, width = _TILES.get(self.bias_1.device.type, _LARGE_TILE)
-        for top in range(0, size[0], height):
-            down = slice(top, min(top + height, size[0]))
-            for left in range(0, size[1], width):
-                across = slice(left, min(left + width, size[1]))
-                first = self._upsampled(projected, [r.cut(down) for r in rows], [c.cut(across) for c in columns])
-                scores = self._after_first(first.flatten(0, 1)).unflatten(2, first.shape[:2])
-                yield Tile(down, across, scores.permute(0, 2, 3, 1))
+        places = [
+            (slice(top, min(top + height, size[0])), slice(left, min(left + width, size[1])))
+            for top in range(0, size[0], height)
+            for left in range(0, size[1], width)
+        ]
+        return Tiles(self, projected, rows, columns, places)
 
     def scores(
         self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling
@@ -75,8 +74,11 @@ class FoldedClassifiers:
         """The scores of all tiles in one tensor."""
         members, classes, _ = self.weight_3.shape
         whole = self.bias_3.new_empty(members, classes, *size).permute(0, 2, 3, 1)
-        for tile in self.tiles(maps, size, upsampling):
+
+        def keep(tile: Tile) -> None:
             whole[:, tile.rows, tile.columns] = tile.scores
+
+        self.tiles(maps, size, upsampling).each(keep)
         return whole
 
     def _projected(self, maps: Sequence[Tensor]) -> list[Float[Tensor, "_ _ units"]]:
@@ -91,27 +93,62 @@ class FoldedClassifiers:
                 sums[resolution] = places @ weight.T
         return [total.unflatten(0, resolution) for resolution, total in sums.items()]
 
-    def _upsampled(
-        self, projected: list[Tensor], rows: list["_Cut"], columns: list["_Cut"]
-    ) -> Float[Tensor, "h w units"]:
+    def after_first(self, first: Float[Tensor, "n units"]) -> Float[Tensor, "members classes n"]:
+        """All members' scores, of n pixels whose first Linear is given."""
+        x = first.relu_().unflatten(1, (len(self.weight_2), -1)).permute(1, 2, 0)
+        x = torch.baddbmm(self.bias_2, self.weight_2, x).relu_()
+        return torch.baddbmm(self.bias_3, self.weight_3, x)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """An image in tiles, each of which is computed when its turn comes."""
+
+    classifiers: FoldedClassifiers
+    projected: list[Float[Tensor, "_ _ units"]]  # the first Linear at native resolutions
+    rows: list["_Axis"]
+    columns: list["_Axis"]
+    places: list[tuple[slice, slice]]
+
+    def each(self, work: Callable[[Tile], None]) -> None:
+        """Call `work` with every tile; on a processor from as many threads as PyTorch has, in any order.
+
+        A tile's products are too small to be shared by threads, so each tile is one thread's; its bits are then the
+        same whatever the number of threads.
+        """
+        threads = torch.get_num_threads()
+        if threads == 1 or self.projected[0].device.type != "cpu":
+            for rows, columns in self.places:
+                work(self._tile(rows, columns))
+            return
+        torch.set_num_threads(1)  # of the threads that begin from here on
+        try:
+            with ThreadPoolExecutor(threads, thread_name_prefix="label") as pool:
+                for done in [pool.submit(lambda place: work(self._tile(*place)), place) for place in self.places]:
+                    done.result()
+        finally:
+            torch.set_num_threads(threads)
+
+    def _tile(self, rows: slice, columns: slice) -> Tile:
+        first = self._upsampled([r.cut(rows) for r in self.rows], [c.cut(columns) for c in self.columns])
+        scores = self.classifiers.after_first(first.flatten(0, 1)).unflatten(2, first.shape[:2])
+        return Tile(rows, columns, scores.permute(0, 2, 3, 1))
+
+    def _upsampled(self, rows: list["_Cut"], columns: list["_Cut"]) -> Float[Tensor, "h w units"]:
         """The first Linear of a tile's pixels: rows a resolution at a time, then the columns of all and the bias."""
-        height, units = rows[0].matrix.shape[0], len(self.bias_1)
+        bias = self.classifiers.bias_1
+        height, units = rows[0].matrix.shape[0], len(bias)
         ends = torch.tensor([0, *(c.matrix.shape[1] for c in columns)]).cumsum(0).tolist()
-        stretched = self.bias_1.new_empty(height, ends[-1] + 1, units)
-        for native, row, column, start, end in zip(projected, rows, columns, ends[:-1], ends[1:], strict=True):
+        stretched = bias.new_empty(height, ends[-1] + 1, units)
+        for native, row, column, start, end in zip(self.projected, rows, columns, ends[:-1], ends[1:], strict=True):
             torch.mm(
                 row.matrix,
                 native[row.native].flatten(1)[:, column.native.start * units : column.native.stop * units],
                 out=stretched.flatten(1)[:, start * units : end * units],
             )
-        stretched[:, -1] = self.bias_1
-        ones = self.bias_1.new_ones(columns[0].matrix.shape[0], 1)
+        stretched[:, -1] = bias
+        ones = bias.new_ones(columns[0].matrix.shape[0], 1)
         return torch.matmul(torch.cat([*(c.matrix for c in columns), ones], dim=1), stretched)
-
-    def _after_first(self, first: Float[Tensor, "n units"]) -> Float[Tensor, "members classes n"]:
-        x = first.relu_().unflatten(1, (len(self.weight_2), -1)).permute(1, 2, 0)
-        x = torch.baddbmm(self.bias_2, self.weight_2, x).relu_()
-        return torch.baddbmm(self.bias_3, self.weight_3, x)
 
 
 def _fold(norm: MemberNorm, linear: MemberLinear) -> tuple[Tensor, Tensor]:

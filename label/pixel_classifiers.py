@@ -88,7 +88,7 @@ class PixelClassifiers(nn.Module):
         return self.linear_3(x)
 
     @torch.no_grad()
-    def take_scaling(self, scale: Float[Tensor, "channels"], shift: Float[Tensor, "channels"]) -> None:
+    def take_scaling(self, scale: Float[Tensor, " channels"], shift: Float[Tensor, " channels"]) -> None:
         """Move into the first Linear what was done to its features: from here on x means what x * scale + shift did."""
         first = self.linear_1
         first.bias.add_(first.weight @ shift)

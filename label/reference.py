@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from label.features import InterpreterError
+from label.errors import InterpreterError
 from label.pixel_classifiers import PixelClassifiers
 
 _LAYERS = {"linear_1": 0, "norm_1": 2, "linear_2": 3, "norm_2": 5, "linear_3": 6}  # 1 and 4 are ReLUs

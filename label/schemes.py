@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from label.errors import SchemeError
+
 IGNORE = 255
 """The mask value of a pixel without a class."""
 
@@ -18,10 +20,6 @@ _FALLBACK = [
     (255, 168, 187), (66, 102, 0), (255, 0, 16), (94, 241, 242), (0, 153, 143), (224, 255, 102), (116, 10, 255),
     (153, 0, 0), (255, 255, 128), (255, 225, 0), (255, 80, 5),
 ]  # fmt: skip
-
-
-class SchemeError(ValueError):
-    """A scheme file that does not describe classes."""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
 """How sure an ensemble is, and what to keep of what it labelled."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-PUBLISHED_FILTER_SKIPS = 30
-"""Of the most certain images, as many are lost by the published filter."""
+from label.settings import PUBLISHED_FILTER_SKIPS, Filter
 
 
-def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Tensor, "pixels"]:
+def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Tensor, " pixels"]:
     """H(mean of the members' softmax) - mean of H(softmax), in nats; 0 to ln(classes).
 
     Beluch et al., CVPR 2018, as used by DatasetGAN (arXiv 2104.06490, section 3.2).
@@ -24,7 +22,7 @@ def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Ten
     return (torch.special.entr(mean).sum(-1) - entropies.mean(0).squeeze(-1)).clamp_min(0)
 
 
-def majority(logits: Float[Tensor, "members pixels classes"]) -> UInt8[Tensor, "pixels"]:
+def majority(logits: Float[Tensor, "members pixels classes"]) -> UInt8[Tensor, " pixels"]:
     """The class that most members score highest; of equal scores and of equally many votes the lowest class wins."""
     classes = logits.shape[-1]
     lowest_first = torch.arange(classes, 0, -1, dtype=torch.uint8, device=logits.device)
@@ -40,7 +38,7 @@ def image_uncertainty(pixel_uncertainty: Float[Tensor, "... h w"]) -> Float[Tens
     return pixels.topk(max(1, pixels.shape[-1] // 10)).values.mean(-1)
 
 
-def keep_most_certain(scores: Float[Tensor, "n"], portion: float) -> Int[Tensor, "kept"]:
+def keep_most_certain(scores: Float[Tensor, " n"], portion: float) -> Int[Tensor, " kept"]:
     """Sorted indices of the n - int(n * portion) lowest scores; of equal ones the earlier stay.
 
     Raises ValueError unless 0 <= portion < 1.
@@ -49,7 +47,7 @@ def keep_most_certain(scores: Float[Tensor, "n"], portion: float) -> Int[Tensor,
     return torch.argsort(scores, stable=True)[:kept].sort().values
 
 
-def keep_published(scores: Float[Tensor, "n"], portion: float) -> Int[Tensor, "kept"]:
+def keep_published(scores: Float[Tensor, " n"], portion: float) -> Int[Tensor, " kept"]:
     """Sorted indices that the public implementation of arXiv 2112.03126 keeps, its fault included.
 
     It leaves out the 30 lowest scores and the int(n * portion) - 30 highest, so it keeps nothing where
@@ -59,7 +57,6 @@ def keep_published(scores: Float[Tensor, "n"], portion: float) -> Int[Tensor, "k
     return torch.argsort(scores, stable=True)[first : first - _dropped(scores, portion)].sort().values
 
 
-Filter = Literal["most_certain", "published"]
 FILTERS: dict[Filter, Callable[[Tensor, float], Tensor]] = {
     "most_certain": keep_most_certain,
     "published": keep_published,

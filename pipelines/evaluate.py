@@ -13,12 +13,13 @@ import numpy as np
 
 import deeplab
 from label import IGNORE, Annotations, Interpreter
+from pipelines.errors import RecipeError
 from pipelines.figures import confusion_figure, extremes_figure, save_figure
 from pipelines.fit_interpreter import annotations_digest, open_annotations
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.stage import Outcome, Record, device
-from pipelines.train_deeplab import network_folder, sources
+from pipelines.training_jobs import network_folder, sources
 from pipelines.worker import Models
 
 _BATCH = 10

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.dataset import open_dataset, reports
+from pipelines.errors import DatasetError
 from pipelines.progress import follow
-from pipelines.shards import DatasetError, Sample, open_dataset, read_shards, reports
+from pipelines.shards import Sample, read_shards
 from pipelines.stage import Outcome
 
 

@@ -10,13 +10,15 @@ from PIL import Image
 
 import deeplab
 from deeplab import ExportError, OnnxModel, export_onnx
-from label import ImageError, Scheme, read_image
+from generate import ImageError, read_image
+from label import Scheme
+from pipelines.errors import RecipeError
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.segment_images import image_files, unique_stems
 from pipelines.shards import class_pixels
 from pipelines.stage import Outcome, Record
-from pipelines.train_deeplab import network_folder, stored_size
+from pipelines.training_jobs import network_folder, stored_size
 from pipelines.worker import dataset_folder
 
 _RESULTS = (".mask.png", ".overlay.png", ".json")

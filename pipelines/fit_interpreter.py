@@ -7,8 +7,9 @@ from pathlib import Path
 from generate import CheckpointError
 from label import Annotations, DenoiserFeatures, Interpreter, load_annotations
 from label.fitting import labelled_pixels
+from pipelines.errors import RecipeError
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.stage import Outcome, Record, device
 from pipelines.worker import interpreter_folder, open_denoiser
 

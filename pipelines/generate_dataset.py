@@ -4,18 +4,21 @@ import time
 from contextlib import closing
 from dataclasses import replace
 
-from cluster import Crew, Failed, Gauges, Limits, Resources, connect, run_units, stop_on_signals
+from cluster import ClusterError, Crew, Failed, Gauges, Limits, Resources, connect, run_units, stop_on_signals
 from pipelines import storage
-from pipelines.lease import Lease, LeaseError, leased
+from pipelines.batch_size import MeasureBatch, kept_batch
+from pipelines.dataset import committed_units, each_report
+from pipelines.errors import LeaseError, StorageError
+from pipelines.index import write_index
+from pipelines.lease import Lease, leased
 from pipelines.monitor import keep, shown
 from pipelines.progress import console
-from pipelines.recipe import ClusterSection, Recipe
-from pipelines.shards import committed_units, each_report, write_index
+from pipelines.recipe import Recipe
+from pipelines.sections import ClusterSection
 from pipelines.stage import Outcome
-from pipelines.storage import StorageError
 from pipelines.tally import Failure, Tally, ranges
 from pipelines.verification import remove_damages, remove_temporaries, temporaries
-from pipelines.worker import Builder
+from pipelines.worker import Builder, dataset_folder
 
 
 def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
@@ -25,16 +28,35 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     Raises LeaseError when another driver writes there, ClusterError and StorageError when there is no going on.
     """
     start = time.perf_counter()
+    recipe = _with_batch(recipe)
     builder = Builder.of(recipe)
     fresh, failures = False, []
     if repair or _is_unfinished(recipe, builder):
         with leased(builder.folder) as lease:
             fresh, failures = _finish(recipe, builder, lease, repair=repair)
-    shards = kept = dropped = 0
+    shards = kept = candidates = 0
     for report in each_report(builder.folder):
-        shards, kept, dropped = shards + 1, kept + report.counts["kept"], dropped + report.counts["uncertain"]
-    what = f"{kept} labelled images in {shards} shards, {dropped} dropped as too uncertain"
+        shards, kept, candidates = shards + 1, kept + report.counts["kept"], candidates + len(report.candidates)
+    what = f"{kept} labelled images in {shards} shards, {candidates - kept} dropped by the filter"
     return Outcome(what, builder.folder, time.perf_counter() - start, fresh, failures)
+
+
+def _with_batch(recipe: Recipe) -> Recipe:
+    """The recipe with a number for a batch_size of "auto": the dataset's, or what an actor measures."""
+    if recipe.generate.batch_size != "auto":
+        return recipe
+    if (kept := kept_batch(dataset_folder(recipe))) is not None:
+        return recipe.with_batch(kept)
+    settings = recipe.cluster
+    with connect(settings.address) as ray:
+        resources = resources_of(settings, ray.gpus)
+        measure = MeasureBatch(recipe.resolved(), device_of(settings, resources))
+        with closing(run_units(measure, [0], actors=1, resources=resources, limits=limits_of(settings))) as outcomes:
+            outcome = next(outcomes)
+    if isinstance(outcome, Failed):
+        raise ClusterError(f"the batch size could not be measured: {outcome.reason}; give generate.batch_size a number")
+    console.print(f"generate: {outcome.result} images at once, which {measure.device} has room for")
+    return recipe.with_batch(outcome.result)
 
 
 def _missing(recipe: Recipe, builder: Builder) -> list[int]:
@@ -83,7 +105,7 @@ def _make(recipe: Recipe, builder: Builder, missing: list[int], lease: Lease) ->
 
 def _run(recipe: Recipe, builder: Builder, missing: list[int], lease: Lease, tally: Tally) -> set[int]:
     """Returns the units of which nothing was heard."""
-    settings, unheard, crew, batch_size = recipe.cluster, set(missing), Crew(), recipe.generate.batch_size
+    settings, unheard, crew, batch_size = recipe.cluster, set(missing), Crew(), recipe.generate.batch
     with connect(settings.address) as ray, stop_on_signals() as stop:
         resources, gauges = resources_of(settings, ray.gpus), Gauges("datasetddpm")
         console.print(
@@ -101,7 +123,7 @@ def _run(recipe: Recipe, builder: Builder, missing: list[int], lease: Lease, tal
             resources=resources,
             retries=settings.retries,
             stop=stop,
-            limits=Limits(settings.unit_seconds, settings.grace_seconds, settings.patience_seconds, (StorageError,)),
+            limits=limits_of(settings),
             crew=crew,
         )
         with closing(outcomes), shown(tally, builder.folder, look):
@@ -123,6 +145,10 @@ def _run(recipe: Recipe, builder: Builder, missing: list[int], lease: Lease, tal
                     )
                     batch_size = report.batch_size
     return unheard
+
+
+def limits_of(settings: ClusterSection) -> Limits:
+    return Limits(settings.unit_seconds, settings.grace_seconds, settings.patience_seconds, (StorageError,))
 
 
 def resources_of(settings: ClusterSection, gpus: float) -> Resources:

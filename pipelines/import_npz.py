@@ -9,24 +9,13 @@ import numpy as np
 import torch
 
 from label import IGNORE, Scheme, keep_most_certain
+from pipelines.dataset import Candidate, Dataset, Report, claim, claimed, committed_units, reports
+from pipelines.errors import DatasetError
+from pipelines.index import write_index
 from pipelines.npz import Npz, open_npz
 from pipelines.progress import follow
 from pipelines.recipe import digest_of
-from pipelines.shards import (
-    Candidate,
-    Dataset,
-    DatasetError,
-    Report,
-    Sample,
-    claim,
-    claimed,
-    class_pixels,
-    committed_units,
-    pack,
-    reports,
-    write_index,
-    write_shard,
-)
+from pipelines.shards import Sample, class_pixels, pack, write_shard
 from pipelines.stage import Outcome
 
 _CHECKED_ROWS = 50
@@ -52,7 +41,8 @@ def import_npz(path: Path, out: Path, scheme: Scheme | None, *, portion: float =
         pass
     if missing or not (out / "index.parquet").is_file():
         write_index(out)
-    kept, dropped = (sum(r.counts[reason] for r in reports(out)) for reason in ("kept", "uncertain"))
+    written = reports(out)
+    kept, dropped = (sum(report.counts[fate] for report in written) for fate in ("kept", "dropped"))
     what = f"{kept} labelled images in {len(units)} shards, {dropped} dropped as too uncertain"
     if scheme is None:
         what += f", with no scheme: {len(dataset.names)} classes, named {dataset.names[0]} to {dataset.names[-1]},"

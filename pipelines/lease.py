@@ -21,16 +21,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pipelines import storage
-from pipelines.storage import Location, StorageError
+from pipelines.errors import LeaseError, StorageError
+from pipelines.storage import Location
 
 SECONDS = 60.0  # how long a lease lasts that is not renewed
 RENEWAL = 10.0
 
 _log = logging.getLogger(__name__)
-
-
-class LeaseError(RuntimeError):
-    """The folder is another driver's; the message names it."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 
 from pipelines import progress
-from pipelines.storage import Location, StorageError
+from pipelines.errors import StorageError
+from pipelines.storage import Location
 from pipelines.tally import Tally
 
 SECONDS_BETWEEN_JOURNALS = 10.0

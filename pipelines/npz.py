@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pipelines.shards import DatasetError
+from pipelines.errors import DatasetError
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
@@ -70,7 +70,7 @@ class Npz:
                     raise EOFError(f"{member.name} ends before row {rows.stop - 1}")
                 yield np.frombuffer(content, member.dtype).reshape(len(rows), *member.shape[1:])
 
-    def all_uncertainty(self) -> Float[np.ndarray, "n"]:
+    def all_uncertainty(self) -> Float[np.ndarray, " n"]:
         """Uncertainty of all rows, in its own dtype. Raises DatasetError for a row without a finite one."""
         (values,) = self.blocks(self.uncertainty, [range(self.rows)])
         wrong = np.flatnonzero(~np.isfinite(values))

@@ -16,12 +16,14 @@ from PIL import Image
 
 from generate import sample
 from label import Scheme
+from pipelines.dataset import Candidate, Report, open_dataset, reports
+from pipelines.errors import DatasetError
 from pipelines.evaluate import mean_and_deviation, scores_folder
 from pipelines.fit_interpreter import annotated_few
 from pipelines.recipe import Recipe
-from pipelines.shards import Candidate, DatasetError, Report, class_pixels, open_dataset, read_shards, reports
+from pipelines.shards import class_pixels, read_shards
 from pipelines.stage import Outcome, Record, device
-from pipelines.train_deeplab import network_folder, sources
+from pipelines.training_jobs import network_folder, sources
 from pipelines.worker import Models, dataset_folder, interpreter_folder
 
 SHOWN, REJECTED_SHOWN, BINS = 24, 9, 40

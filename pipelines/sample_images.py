@@ -28,7 +28,7 @@ def sample_images(recipe: Recipe) -> Outcome:
             run_seed=settings.run_seed,
             solver=settings.solver,
             steps=settings.steps,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch,
         )
         named = iter(seeds)
         for images in follow(batches, COUNT, "sample", "images", count=len):

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from label import FITS, Fit, ImageError, Interpreter, read_image, to_rgb
+from generate import ImageError, read_image, to_rgb
+from label import FITS, Fit, Interpreter
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.shards import class_pixels, grey_levels

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pipelines.recipe import RecipeError, digest_of
+from pipelines.errors import RecipeError
+from pipelines.recipe import digest_of
 from pipelines.storage import Location
 
 RECORD = "stage.json"
@@ -81,4 +80,6 @@ class Record:
 
 def device() -> str:
     """Where the networks run: the GPU if there is one."""
+    import torch  # here, since nothing else of a stage's record needs it
+
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,9 +3,9 @@
 import time
 
 from pipelines import storage
+from pipelines.dataset import committed_units, each_report, is_report, open_dataset
 from pipelines.lease import holder
 from pipelines.progress import duration
-from pipelines.shards import committed_units, each_report, is_report, open_dataset
 from pipelines.storage import Location
 from pipelines.tally import RECENT, Tally, ranges
 from pipelines.verification import planned_units
@@ -18,7 +18,9 @@ def status(folder: Location) -> dict[str, str]:
     for report in each_report(folder):
         kept, candidates = kept + report.counts["kept"], candidates + sum(report.counts.values())
     said = {"units": f"{len(made)} of {len(planned)}" if planned else f"{len(made)}"}
-    said["samples"] = f"{candidates} candidates, {kept} kept" + (f" ({kept / candidates:.1%})" if candidates else "")
+    said["samples"] = f"{candidates} candidates"
+    if candidates:
+        said["samples"] += f", {kept} kept ({kept / candidates:.1%}), {candidates - kept} dropped"
     if planned and (missing := set(planned) - made):
         said["missing"] = f"units {ranges(missing)}"
         rate = sum(age < RECENT for name, age in storage.ages(folder).items() if is_report(name)) / RECENT

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from upath import UPath
 
+from pipelines.errors import StorageError
+
 Location = Path | UPath  # on this machine's disks, or elsewhere
 T = TypeVar("T")
 
@@ -24,10 +26,6 @@ _CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "g
 _AT_ONCE = 64  # objects that are read together
 
 _log = logging.getLogger(__name__)
-
-
-class StorageError(RuntimeError):
-    """The storage is full, read-only, gone or refuses; the message says which file and why."""
 
 
 def location(where: str | Path | UPath) -> Location:

@@ -8,113 +8,36 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.controls import RawPixels, untrained
+from pipelines.dataset import committed_units, each_report
 from pipelines.diversity import describe_images, precision_recall
+from pipelines.errors import RecipeError
 from pipelines.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, scored
 from pipelines.fit_interpreter import annotated_few, fit, open_annotations
 from pipelines.progress import console
-from pipelines.recipe import Recipe, RecipeError, digest_of
-from pipelines.shards import committed_units, each_report, read_shards
+from pipelines.recipe import Recipe, digest_of
+from pipelines.shards import read_shards
 from pipelines.stage import device
 from pipelines.storage import write_whole
-from pipelines.train_deeplab import network_folder, train
+from pipelines.study_grid import Cell, grid
+from pipelines.train_deeplab import train
+from pipelines.training_jobs import network_folder
 from pipelines.worker import Builder, dataset_folder, interpreter_folder, open_denoiser
 
 _NOT_MEASURED = {"name", "paths", "study", "cluster", "train_ddpm"}
-Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One measurement: what is measured, the recipe's keys that it changes, and its seed."""
-
-    kind: Kind
-    seed: int
-    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # section -> key -> value
-
-    @property
-    def name(self) -> str:
-        said = [f"{key}={value}" for keys in self.changes.values() for key, value in keys.items()]
-        short = "-".join([self.kind, *said, f"seed{self.seed}"])
-        return "".join(c if c.isalnum() or c in "-=._+" else "_" for c in short)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of a table: the same measurement with every seed."""
-
-    part: str
-    label: str
-    cells: tuple[Cell, ...]
 
 
 def cells_folder(recipe: Recipe) -> Path:
     return recipe.paths.out / "study" / "cells"
-
-
-def grid(recipe: Recipe) -> list[Row]:
-    """All rows of the parts that the recipe asks for, in the order of the page.
-
-    Raises RecipeError for a recipe without held-out images, on which all of them are measured.
-    """
-    if recipe.paths.held_out is None:
-        raise RecipeError("paths.held_out is missing; it names the annotated images to measure on")
-    parts = {"methods": _methods, "solvers": _solvers, "amounts": _amounts, "features": _features}
-    return [row for part in recipe.study.parts for row in parts[part](recipe)]
-
-
-def _row(recipe: Recipe, part: str, label: str, kind: Kind, **changes: dict[str, Any]) -> Row:
-    return Row(part, label, tuple(Cell(kind, seed, changes) for seed in recipe.study.seeds))
-
-
-def _methods(recipe: Recipe) -> Iterator[Row]:
-    settings = recipe.generate
-    solver = {"solver": settings.solver, "steps": settings.steps}
-    yield _row(recipe, "methods", "DDPM-Seg: the interpreter on the images themselves", "interpreter")
-    yield _row(recipe, "methods", "DatasetDDPM: DeepLab on synthetic images", "synthetic", generate=solver)
-    yield _row(recipe, "methods", "DeepLab on the annotated images alone", "supervised")
-    strong = {"augmentation": "strong_mirrored"}
-    yield _row(recipe, "methods", "the same, strong augmentation", "supervised", train=strong)
-    yield _row(recipe, "methods", "interpreter on raw pixels: 7x7 colours and position", "pixels")
-    yield _row(recipe, "methods", "interpreter on an untrained UNet", "untrained")
-
-
-def _solvers(recipe: Recipe) -> Iterator[Row]:
-    for solver, counts in recipe.study.solvers.items():
-        for steps in counts:
-            changes = {"solver": solver, "steps": steps}
-            yield _row(recipe, "solvers", f"{solver}, {steps}", "synthetic", generate=changes)
-
-
-def _amounts(recipe: Recipe) -> Iterator[Row]:
-    settings = recipe.generate
-    solver = {"solver": settings.solver, "steps": settings.steps}
-    for portion in recipe.study.portions:
-        changes = solver if portion == settings.portion else solver | {"portion": portion}
-        yield _row(recipe, "amounts", f"filtered: {portion:g}", "synthetic", generate=changes)
-    for samples in recipe.study.samples:
-        yield _row(recipe, "amounts", f"candidates: {samples}", "synthetic", generate=solver | {"samples": samples})
-    for images in recipe.study.annotated:
-        few = {"images": images}
-        yield _row(recipe, "amounts", f"annotated: {images}", "synthetic", generate=solver, interpreter=few)
-
-
-def _features(recipe: Recipe) -> Iterator[Row]:
-    for block in recipe.study.feature_blocks:
-        for step in recipe.study.feature_steps:
-            alone = {"steps": [step], "blocks": [block]}
-            yield _row(recipe, "features", f"block {block}, step {step}", "interpreter", interpreter=alone)
 
 
 def missing(recipe: Recipe) -> list[Cell]:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from pipelines.errors import RecipeError
 from pipelines.figures import save_figure
-from pipelines.recipe import Recipe, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.storage import write_whole
-from pipelines.study import Row, grid, result
+from pipelines.study import result
+from pipelines.study_grid import Row, grid
 
 _TITLES = {
     "methods": "Methods on the same held-out images",
@@ -67,7 +69,7 @@ def _head(recipe: Recipe, measured: Results) -> list[str]:
     return [
         f"`datasetddpm study`, {dates[0]} to {dates[-1]}, on {machines}; commits {commits}.",
         f"Unless a row says otherwise: {settings.samples} candidates, {settings.solver} with {settings.steps} steps, "
-        f"{settings.portion:.0%} dropped as uncertain, DeepLab{recipe.train.variant.upper()} ({recipe.train.encoder}) "
+        f"{settings.portion:.0%} dropped by the filter, DeepLab{recipe.train.variant.upper()} ({recipe.train.encoder}) "
         f"trained for {recipe.train.steps} steps of {recipe.train.batch_size}. mIoU on the held-out images, mean and "
         "deviation over seeds; in brackets, counted as published. A cell that was not run is empty.",
         "Seeds are those of the interpreter's or the DeepLab's training; all seeds of a row share one dataset.",

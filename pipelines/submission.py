@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster import Load, end_of
-from pipelines.recipe import Recipe, RecipeError
-from pipelines.shards import DatasetError
+from pipelines.errors import DatasetError, RecipeError
+from pipelines.recipe import Recipe
 from pipelines.storage import Location
 from pipelines.tally import ranges
 from pipelines.verification import missing_units

@@ -7,11 +7,15 @@ import torch
 from diffusers import UNet2DModel
 from PIL import Image
 
-from generate import Denoiser, Schedule, sample
+from generate import Denoiser, ImageError, Schedule, read_image, sample
 from generate.train import Trainee, image_paths, train, trainee
+from pipelines.errors import RecipeError
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError, TrainDDPMSection
+from pipelines.recipe import Recipe
+from pipelines.sections import TrainDDPMSection
 from pipelines.stage import Outcome, Record, device
+
+_SHOWN = 5  # mistakes that a message lists
 
 
 def train_ddpm(recipe: Recipe) -> Outcome:
@@ -28,12 +32,14 @@ def train_ddpm(recipe: Recipe) -> Outcome:
     record = Record.of(folder, inputs)
     if record.found() and recipe.paths.denoiser.is_dir():
         return Outcome("a diffusion model", recipe.paths.denoiser, record.seconds, fresh=False)
+    checkpoint = folder / "checkpoint.pt"
+    if not checkpoint.is_file():
+        _refuse_broken(paths)
     torch.manual_seed(settings.seed)
     unet = build_unet(settings)
     unet.to(torch.device(device()))  # type: ignore[call-overload]
     state = trainee(unet, settings.training)
     schedule = Schedule.named(settings.noise_schedule, settings.prediction)
-    checkpoint = folder / "checkpoint.pt"
     if checkpoint.is_file():
         state.load(checkpoint)
     with record.making():
@@ -53,6 +59,22 @@ def train_ddpm(recipe: Recipe) -> Outcome:
         model.save_pretrained(recipe.paths.denoiser)
         record.results = {"updates": state.done}
     return Outcome(f"a diffusion model after {state.done} updates", recipe.paths.denoiser, record.seconds, fresh=True)
+
+
+def _refuse_broken(paths: list[Path]) -> None:
+    """Read every image once before the first update, rather than end in the middle of an epoch."""
+    mistakes = [wrong for wrong in follow(map(_mistake, paths), len(paths), "check the images", "images") if wrong]
+    if mistakes:
+        more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
+        raise RecipeError(f"paths.unlabelled: {'; '.join(mistakes[:_SHOWN])}{more}: repair or remove what is broken")
+
+
+def _mistake(path: Path) -> str | None:
+    try:
+        read_image(path)
+    except ImageError as error:
+        return str(error)
+    return None
 
 
 def build_unet(settings: TrainDDPMSection) -> UNet2DModel:

@@ -6,63 +6,22 @@ their augmentation and dropout are functions of (seed, number), so that the numb
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 import deeplab
 from cluster import Resources, connect, train_together
-from deeplab import Step, Trainee, Training
-from label import IGNORE, Annotations
-from pipelines.fit_interpreter import annotated_few, annotations_digest, open_annotations
+from deeplab import Step, Trainee
+from label import IGNORE
+from pipelines.errors import RecipeError
 from pipelines.progress import follow
-from pipelines.recipe import Recipe, RecipeError, TrainSection
-from pipelines.shards import open_dataset, read_shards
+from pipelines.recipe import Recipe
 from pipelines.stage import Outcome, Record, device
-from pipelines.storage import Location
-from pipelines.training_data import AnnotatedData, Batch, Part, ShardData, batched, shard_data
+from pipelines.training_data import Batch, Part, ShardData, batched
+from pipelines.training_jobs import Job, Source, build, jobs, sources
 from pipelines.training_log import CHECKPOINT, Curve, History
-from pipelines.worker import dataset_folder, open_denoiser
 
-Source = Literal["synthetic", "annotated"]
 _BATCH = 10  # of validation
-_MOST_CHECKPOINTS = 100  # where an epoch is a step or two
-_NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "worker_retries"}
-
-
-def network_folder(recipe: Recipe, source: Source, seed: int) -> Path:
-    return recipe.paths.out / "deeplab" / f"{source}-seed{seed}"
-
-
-def sources(recipe: Recipe) -> list[Source]:
-    """What networks are trained on; none for an interpreter alone."""
-    if not recipe.makes_dataset:
-        return []
-    return ["synthetic", "annotated"] if recipe.train.baseline else ["synthetic"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training, with all that it reads opened and checked."""
-
-    settings: TrainSection
-    seed: int
-    folder: Path
-    names: list[str]
-    data: ShardData | AnnotatedData
-    validation: Annotations | None
-    training: Training
-    checkpoint_every: int  # steps
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """All that the network depends on."""
-        found = self.validation and annotations_digest(self.validation)
-        settings = self.settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT)
-        return {"settings": settings, "seed": self.seed, "data": self.data.record, "validation": found}
 
 
 def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
@@ -89,110 +48,6 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     if skipped:
         what += f", {skipped} corrupt shards left out,"
     return Outcome(what, recipe.paths.out / "deeplab", seconds, fresh)
-
-
-def stored_size(folder: Location) -> tuple[int, int]:
-    """Height and width of the dataset's images."""
-    first = next(read_shards(folder))
-    return first.mask.shape[0], first.mask.shape[1]
-
-
-def jobs(recipe: Recipe, wanted: list[Source]) -> list[Job]:
-    """Every training of the recipe. All that is read is checked here, before the first one starts."""
-    settings, data = recipe.train, _data(recipe, wanted)
-    names, size = data.names, data.size
-    if recipe.classes and recipe.classes.names != names:
-        raise RecipeError(_other_classes("[classes]", recipe.classes.names, names))
-    validation = recipe.paths.validation and open_annotations(recipe, recipe.paths.validation, size)
-    if validation and list(validation.scheme.names) != names:
-        raise RecipeError(_other_classes("paths.validation", validation.scheme.names, names))
-    seen = settings.batch_size * settings.accumulate  # samples a step
-    epoch = max(len(found) for found in data.by_source.values())
-    steps = max(1, round(settings.epochs * epoch / seen)) if settings.epochs else settings.steps
-    every = settings.checkpoint_every or max(1, round(epoch / seen), steps // _MOST_CHECKPOINTS)
-    trainings = []
-    for seed in settings.seeds:
-        for source, found in data.by_source.items():
-            where, training = network_folder(recipe, source, seed), _training(settings, steps, found, seed)
-            trainings.append(Job(settings, seed, where, names, found, validation, training, every))
-    _build(trainings[0])
-    return trainings
-
-
-@dataclass(frozen=True)
-class _Data:
-    names: list[str]  # of the classes
-    size: tuple[int, int]  # height and width of the images
-    by_source: dict[Source, ShardData | AnnotatedData]
-
-
-def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
-    """Open what the networks are trained on. The shards say classes and size; without them the denoiser does."""
-    settings, found = recipe.train, {}
-    names, size = None, None
-    if "synthetic" in wanted:
-        folder = dataset_folder(recipe)
-        names = open_dataset(folder).names
-        found["synthetic"] = shard_data(
-            folder, keep=settings.keep, ignore_above=settings.ignore_above, corrupt=settings.corrupt_shards
-        )
-        size = found["synthetic"].image_size
-    if "annotated" in wanted:
-        few = annotated_few(recipe, size or open_denoiser(recipe, "cpu").image_shape[1:])
-        if names and list(few.scheme.names) != names:
-            raise RecipeError(_other_classes("paths.annotated", few.scheme.names, names))
-        names, size = list(few.scheme.names), few.masks.shape[1:]
-        found["annotated"] = AnnotatedData(few)
-    assert names is not None
-    assert size is not None
-    return _Data(names, (size[0], size[1]), found)
-
-
-def _other_classes(what: str, came: Any, names: list[str]) -> str:
-    return (
-        f"{what} has the classes {', '.join(came)}; the shards have {', '.join(names)}: name the recipe's own dataset, "
-        "or generate one with these classes"
-    )
-
-
-def _training(settings: TrainSection, steps: int, data: ShardData | AnnotatedData, seed: int) -> Training:
-    """A class without a pixel weighs nothing."""
-    weights, pixels = None, np.array(data.class_pixels)
-    if settings.class_weights == "inverse_sqrt":
-        weights = tuple(np.where(pixels > 0, (np.maximum(pixels, 1) / pixels.sum()) ** -0.5, 0.0).tolist())
-    return Training(
-        steps,
-        settings.learning_rate,
-        settings.schedule,
-        settings.loss,
-        weights,
-        settings.accumulate,
-        settings.ema_decay,
-        settings.precision,
-        IGNORE,
-        seed,
-    )
-
-
-def _build(job: Job) -> deeplab.DeepLab:
-    settings = job.settings
-    first, second, third = settings.atrous_rates
-    try:
-        return deeplab.build(
-            len(job.names),
-            variant=settings.variant,
-            encoder=settings.encoder,
-            output_stride=settings.output_stride,
-            encoder_depth=settings.encoder_depth,
-            encoder_weights=settings.encoder_weights,
-            decoder_channels=settings.decoder_channels,
-            atrous_rates=(first, second, third),
-            aspp_dropout=settings.aspp_dropout,
-            class_names=job.names,
-            seed=job.seed,
-        )
-    except (ValueError, OSError) as error:
-        raise RecipeError(f"train: {error}") from error
 
 
 def _run(job: Job) -> dict[str, Any]:
@@ -250,7 +105,7 @@ def train_network(job: Job, rank: int = 0) -> None:
 
 def _resumed(job: Job, where: str) -> tuple[Trainee, History]:
     """The network where its last checkpoint left it. Raises RecipeError for a checkpoint that is not its own."""
-    trainee = Trainee(_build(job), job.training, where)
+    trainee = Trainee(build(job), job.training, where)
     history = History.read(job.folder, job.inputs) or History.start()
     if history.state:
         try:

@@ -1,7 +1,8 @@
 """What a network is trained on: shards, checked and filtered by their reports, or the annotated few; without end.
 
 The order is a function of (seed, epoch) alone. Where several workers share the batches, each reads the stream and
-decodes its own part: epochs and step counts are those of one worker, however uneven the shards.
+decodes its own part: epochs and step counts are those of one worker, however uneven the shards. What was decoded stays
+in memory as far as a budget allows; a shard of which all stayed is not read again.
 """
 
 import hashlib
@@ -20,12 +21,13 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 from webdataset.filters import shuffle
-from webdataset.pipeline import DataPipeline
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import IGNORE, Annotations
 from pipelines import storage
-from pipelines.shards import DatasetError, Report, class_pixels, is_report, open_dataset, shard_path, unit_of
+from pipelines.dataset import Report, is_report, open_dataset, shard_path, unit_of
+from pipelines.errors import DatasetError
+from pipelines.shards import class_pixels
 from pipelines.storage import Location
 from pipelines.verification import damages
 
@@ -53,6 +55,26 @@ class Part:
         return number % self.batch_size // self.size == self.rank
 
 
+class Decoded:
+    """Samples by their seed, the first ones that fit into a budget in bytes; a copy in another process begins empty."""
+
+    def __init__(self, budget: float) -> None:
+        self._left, self._budget = budget, budget
+        self._pairs: dict[int, Pair] = {}
+
+    def __reduce__(self) -> tuple[type["Decoded"], tuple[float]]:
+        return Decoded, (self._budget,)
+
+    def get(self, seed: int) -> Pair | None:
+        return self._pairs.get(seed)
+
+    def put(self, seed: int, pair: Pair) -> None:
+        size = sum(array.nbytes for array in pair)
+        if seed not in self._pairs and size <= self._left:
+            self._left -= size
+            self._pairs[seed] = pair
+
+
 @dataclass(frozen=True)
 class ShardData:
     """The samples of a dataset that training sees."""
@@ -62,6 +84,7 @@ class ShardData:
     skipped: tuple[str, ...]  # what is wrong with each of the others
     seeds: frozenset[int]
     ignore_above: float | None  # nats; pixels that are less certain are ignored
+    decoded: Decoded
 
     @property
     def record(self) -> dict[str, Any]:
@@ -87,7 +110,9 @@ class ShardData:
     def pairs(self, seed: int, start: int, part: Part) -> Iterator[tuple[int, Pair]]:
         """Yield (number, (image, mask)) from sample `start` of the common order on, those of the part."""
         mine = ((number, record) for number, record in self._numbered(seed, start) if part.has(number))
-        yield from _ahead(self._decode, mine)
+        for number, (sample, pair) in _ahead(self._decode, mine):
+            self.decoded.put(sample, pair)
+            yield number, pair
 
     def _numbered(self, seed: int, start: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """Records, still compressed: shards shuffled, then samples within a buffer, in each epoch anew."""
@@ -95,27 +120,34 @@ class ShardData:
         for epoch in itertools.count(first):
             rng = random.Random(f"{seed}-{epoch}")
             shards = rng.sample(self.reports, len(self.reports))
-            opened = (self._open(report) for report in shards)
-            mine = DataPipeline(lambda opened=opened: opened, tar_file_expander, group_by_keys, self._drop)
-            records = mine.compose(shuffle(BUFFER, rng=rng, initial=BUFFER))
+            read = (record for report in shards for record in self._records(report))
+            records = shuffle(BUFFER, rng=rng, initial=BUFFER)(read)
             for number, record in enumerate(records, epoch * len(self)):
                 if number >= start:
                     yield number, record
 
-    def _open(self, report: Report) -> dict[str, Any]:
+    def _records(self, report: Report) -> Iterator[dict[str, Any]]:
+        """The shard's samples in their order; keys alone where all of them are decoded."""
+        seeds = [c.seed for c in report.candidates if c.kept and c.seed in self.seeds]
+        if all(map(self.decoded.get, seeds)):
+            yield from ({"__key__": str(seed)} for seed in seeds)
+            return
         path = shard_path(self.folder, report.unit)
-        return {"url": str(path), "stream": io.BytesIO(storage.read(path))}
+        opened = {"url": str(path), "stream": io.BytesIO(storage.read(path))}
+        for record in group_by_keys(tar_file_expander([opened])):
+            if int(record["__key__"]) in self.seeds:
+                yield record
 
-    def _drop(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        return (record for record in records if int(record["__key__"]) in self.seeds)
-
-    def _decode(self, record: dict[str, Any]) -> Pair:
+    def _decode(self, record: dict[str, Any]) -> tuple[int, Pair]:
+        seed = int(record["__key__"])
+        if pair := self.decoded.get(seed):
+            return seed, pair
         image, mask = _pixels(record["png"]), _pixels(record["mask.png"])
         if self.ignore_above is not None:
             classes = len(json.loads(record["json"])["class_pixels"])
             doubt = _pixels(record["uncertainty.png"]) * (math.log(classes) / 255)
             mask = np.where(doubt > self.ignore_above, np.uint8(IGNORE), mask)
-        return image, mask
+        return seed, (image, mask)
 
 
 @dataclass(frozen=True)
@@ -148,12 +180,18 @@ class AnnotatedData:
 
 
 def shard_data(
-    folder: Location, *, keep: float = 1.0, ignore_above: float | None = None, corrupt: Corrupt = "stop"
+    folder: Location,
+    *,
+    keep: float = 1.0,
+    ignore_above: float | None = None,
+    corrupt: Corrupt = "stop",
+    memory: float = 0,
 ) -> ShardData:
     """The dataset's samples, after every byte of it was compared with the reports.
 
     `keep` is the share of the kept samples that training sees, the most certain ones of the whole dataset. A shard
     that is not what its report says is named in a DatasetError, or left out and counted where corrupt is "skip".
+    Decoded samples stay in `memory`, in bytes, of each process.
     """
     open_dataset(folder)
     committed = {unit_of(name): folder / name for name in storage.names(folder) if is_report(name)}
@@ -168,7 +206,7 @@ def shard_data(
     if not certain:
         raise DatasetError(f"{folder} holds no sound shards with samples; generate a dataset there first")
     seeds = frozenset(seed for _, seed in certain[: math.ceil(keep * len(certain) - 1e-9)])
-    data = ShardData(folder, tuple(sound), tuple(damaged.values()), seeds, ignore_above)
+    data = ShardData(folder, tuple(sound), tuple(damaged.values()), seeds, ignore_above, Decoded(memory))
     if ignore_above is not None:
         _check_maps(data)
     return data
@@ -195,16 +233,16 @@ def batched(pairs: Iterable[Pair], size: int) -> Iterator[Batch]:
 
 
 def _ahead(
-    decode: Callable[[dict[str, Any]], Pair], records: Iterable[tuple[int, dict[str, Any]]]
-) -> Iterator[tuple[int, Pair]]:
+    decode: Callable[[dict[str, Any]], tuple[int, Pair]], records: Iterable[tuple[int, dict[str, Any]]]
+) -> Iterator[tuple[int, tuple[int, Pair]]]:
     """Decode in threads, a few samples ahead of what is asked for, in the order of the records."""
 
-    def decoded(chunk: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, Pair]]:
+    def decoded(chunk: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, tuple[int, Pair]]]:
         return [(number, decode(record)) for number, record in chunk]
 
     rest = iter(records)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
-        waiting: deque[Future[list[tuple[int, Pair]]]] = deque()
+        waiting: deque[Future[list[tuple[int, tuple[int, Pair]]]]] = deque()
         while chunk := list(itertools.islice(rest, _CHUNK)):
             waiting.append(pool.submit(decoded, chunk))
             if len(waiting) > _AHEAD:

@@ -14,7 +14,8 @@ from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 
 from deeplab import Step, Trainee
-from pipelines.recipe import RecipeError, digest_of
+from pipelines.errors import RecipeError
+from pipelines.recipe import digest_of
 
 CHECKPOINT = "checkpoint.pt"
 

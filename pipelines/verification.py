@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import storage
-from pipelines.shards import Dataset, DatasetError, Report, is_report, open_dataset, shard_path, unit_of
+from pipelines.dataset import Dataset, Report, is_report, open_dataset, shard_path, unit_of
+from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
 

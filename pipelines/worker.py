@@ -17,9 +17,12 @@ from jaxtyping import UInt8
 
 from generate import Denoiser, sample, spaced_timesteps
 from label import FILTERS, DenoiserFeatures, Interpreter, Labels
+from pipelines.dataset import Candidate, Dataset, Report, claim
+from pipelines.errors import RecipeError
 from pipelines.halving import Halving
-from pipelines.recipe import GenerateSection, Recipe, RecipeError, digest_of
-from pipelines.shards import Candidate, Dataset, Report, Sample, claim, class_pixels, encode, tar_of, write_shard
+from pipelines.recipe import Recipe, digest_of
+from pipelines.sections import GenerateSection
+from pipelines.shards import Sample, class_pixels, encode, tar_of, write_shard
 from pipelines.storage import Location, location
 
 
@@ -87,7 +90,7 @@ class Builder:
         models, settings = Models.of(self.recipe, device), self.recipe.generate
         return Halving(
             lambda unit, size: make_unit(unit, models, settings, self.dataset, self.folder, batch_size=size),
-            settings.batch_size,
+            settings.batch,
         )
 
 
@@ -124,7 +127,7 @@ def make_unit(
 ) -> Report:
     """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
     with _threads(settings.threads):
-        return _make_unit(unit, models, settings, dataset, folder, batch_size or settings.batch_size)
+        return _make_unit(unit, models, settings, dataset, folder, batch_size or settings.batch)
 
 
 def _make_unit(
@@ -152,7 +155,7 @@ def _make_unit(
     tar = tar_of({each.seed: encoded[i].result() for i, each in enumerate(made) if i in kept})
     candidates = [Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, scheme)) for i, s in enumerate(made)]
     clock.lap("encode")
-    other = None if batch_size == settings.batch_size else batch_size
+    other = None if batch_size == settings.batch else batch_size
     return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
 
 
@@ -189,7 +192,7 @@ def _samples(
     batch_size: int,
 ) -> list[Sample]:
     provenance: dict[str, Any] = {"solver": settings.solver, "steps": settings.steps, "dataset": dataset.digest}
-    if batch_size != settings.batch_size:
+    if batch_size != settings.batch:
         provenance["batch_size"] = batch_size
     doubts = labels.pixel_uncertainty if settings.uncertainty_maps else [None] * len(images)
     return [

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,8 @@ def test_the_check_finds_a_trespass(package, source):
 
 @pytest.mark.parametrize("module", ["generate", "label", "deeplab", "pipelines.worker"])
 def test_importing_a_room_does_not_import_ray(module):
-    code = f"import sys, {module}; sys.exit('ray' in sys.modules)"
+    every_name = f"[getattr({module}, name) for name in getattr({module}, '__all__', ())]"
+    code = f"import sys, {module}; {every_name}; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
@@ -87,3 +89,19 @@ def test_the_public_surface_is_there():
     }
     for package, names in surface.items():
         assert names <= set(package.__all__)
+
+
+@pytest.mark.parametrize("room", sorted(OURS))
+def test_every_public_name_is_found_and_is_no_files_name(room):
+    """A file that is imported takes its place in the package, before a name that is looked up later."""
+    package = import_module(room)
+    assert all(hasattr(package, name) for name in package.__all__)
+    assert not set(package.__all__) & {path.stem for path in (ROOT / room).iterdir()}
+    tree = ast.parse((ROOT / room / "__init__.py").read_text("utf-8"))
+    typed = {(n.module, a.asname) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names if a.asname}
+    assert typed == {(f"{room}.{package._FILE_OF[name]}", name) for name in package.__all__}
+
+
+def test_a_name_that_a_room_lacks_is_refused():
+    with pytest.raises(AttributeError, match="module 'generate' has no attribute 'paint'"):
+        _ = import_module("generate").paint

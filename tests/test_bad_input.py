@@ -13,7 +13,7 @@ from PIL import Image
 import deeplab
 from deeplab import Trainee
 from pipelines import Recipe
-from pipelines.train_deeplab import jobs
+from pipelines.training_jobs import jobs
 from pipelines.training_log import CHECKPOINT, History
 
 Command = Callable[..., str]

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import Recipe
+from pipelines import Recipe, write_shard
+from pipelines.dataset import Candidate, Dataset, claim
 from pipelines.fit_interpreter import fit
 from pipelines.worker import Builder
 
 ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "120"}
+ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
 
 
@@ -108,6 +110,7 @@ def test_a_diffusion_model_is_trained_sampled_and_opened(project):
         ("unmade", "train", "holds no dataset.json"),
         ("small", "fit", "no class has 999 pixels in any image"),
         ("nothing", "train-ddpm", "holds no images"),
+        ("image", "train-ddpm", "3.png is no image that can be read (image file is truncated"),
     ],
 )
 def test_bad_input_ends_in_one_sentence_and_exit_code_2(project, damage, stage, sentence):
@@ -120,6 +123,9 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(project, damage, stage, 
     }
     if damage == "mask":
         (project / "annotated" / "2.mask.png").unlink()
+    if damage == "image":
+        image = project / "annotated" / "3.png"
+        image.write_bytes(image.read_bytes()[:60])
     if damage == "weights":
         weights = project / "model" / "unet" / "diffusion_pytorch_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
@@ -158,6 +164,45 @@ def test_status_tells_how_far_a_dataset_is(fitted):
     assert "units:     1 of 4" in said
     assert "missing:   units 0, 2 to 3" in said
     assert "holds no dataset.json" in run("status", fitted, code=2)
+
+
+SLOW = {"torch", "diffusers", "ray", "pyarrow", "webdataset", "matplotlib"}
+WATCHED = f"""
+import sys
+from pipelines.cli import main
+try:
+    main()
+finally:
+    print("slow:", *sorted({SLOW} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--help", 0),
+        ("generate --help", 0),
+        ("status {dataset}", 0),
+        ("verify {dataset}", 0),
+        ("status {dataset}/none", 2),
+        ("fit {recipe}/none.toml", 2),
+        ("generate {recipe} --set generate.steps=0", 2),
+        ("run pipelines/recipes/datasetddpm/horse_21.toml --set train.lots=1", 2),
+        ("submit generate {recipe} --set train.lots=1", 2),
+        ("convert --to {dataset}", 2),
+    ],
+)
+def test_help_mistakes_and_looks_at_a_folder_wait_for_neither_torch_nor_ray(tmp_path, arguments, code):
+    dataset, recipe = tmp_path / "dataset", tmp_path / "recipe.toml"
+    claim(dataset, Dataset("digest", ["ground", "square"], [[0, 0, 0], [9, 9, 9]], {}, "denoiser", "interpreter", {}))
+    write_shard(dataset, 0, "digest", b"tar", [Candidate(0, True, 0.1, [64, 0])], {})
+    recipe.write_text('name = "short"\n[paths]\nout = "out"\ndenoiser = "model"\nannotated = "annotated"\n')
+    words = arguments.format(dataset=dataset, recipe=recipe).split()
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *words], capture_output=True, text=True, check=False, cwd=ROOT, env=ENVIRONMENT
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout.splitlines()[-1] == "slow:"
 
 
 def test_a_broken_image_is_named_the_rest_is_segmented_and_the_exit_code_is_1(fitted):

@@ -37,7 +37,8 @@ def test_a_worker_lost_before_the_loop_begins_is_replaced(ray_cluster: Cluster, 
             (self.folder / f"rank-{rank}").write_text(str(dist.get_world_size()))
 
     loop = DiesWhenFirstUnpickled(tmp_path)
-    train_together(loop, workers=2, resources=Resources(), retries=1, storage=tmp_path / "ray")
+    resources = Resources(cpus=ray_cluster.cpus / 2)  # the two need all there are
+    train_together(loop, workers=2, resources=resources, retries=1, storage=tmp_path / "ray")
     assert (tmp_path / "lost").exists()
     assert [(tmp_path / f"rank-{rank}").read_text() for rank in range(2)] == ["2", "2"]
 

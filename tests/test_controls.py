@@ -4,7 +4,7 @@ import torch
 
 from generate import Denoiser
 from label import DenoiserFeatures, FeatureSource, Interpreter, Scheme
-from label.fitting import Fitting
+from label.settings import Fitting
 from pipelines.controls import RawPixels, untrained
 
 RNG = np.random.default_rng(0)

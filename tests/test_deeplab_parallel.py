@@ -1,6 +1,6 @@
-"""Two processes of one group against one process on the whole batches.
+"""Two processes of one group against one process on the whole batches, in double precision.
 
-The rate is low, since at 1e-3 a change of the weights by 1e-7 grows to 1e-2 in the losses within 20 steps of Adam.
+In single precision a change of the weights by 1e-7 grows to 1e-2 in the losses within 20 steps of Adam at 1e-3.
 """
 
 import json
@@ -20,8 +20,9 @@ import torch.distributed as dist
 
 from deeplab import Trainee, Training, build
 
-rank, workers, out, dropout = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+rank, workers, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)
 if workers > 1:
     dist.init_process_group("gloo", init_method=f"file://{out}.group", rank=rank, world_size=workers)
 size, rng = 8 // workers, np.random.default_rng(0)
@@ -36,9 +37,9 @@ def batches():
         yield images[part], masks[part]
 
 
-model = build(3, encoder="mobilenet_v2", encoder_depth=3, decoder_channels=8, aspp_dropout=dropout)
+model = build(3, encoder="mobilenet_v2", encoder_depth=3, decoder_channels=8, aspp_dropout=0.5)
 weights = (1.0, 2.0, 0.5)
-trainee = Trainee(model, Training(50, learning_rate=1e-5, schedule="constant", class_weights=weights))
+trainee = Trainee(model, Training(50, learning_rate=1e-3, schedule="constant", class_weights=weights))
 losses = [step.loss for step in trainee.train(batches())]
 if rank == 0:
     means = {k: v.mean().item() for k, v in trainee.network.state_dict().items() if "running" in k}
@@ -46,21 +47,18 @@ if rank == 0:
 """
 
 
-def run(tmp_path: Path, workers: int, dropout: float) -> list:
+def run(tmp_path: Path, workers: int) -> list:
     out = tmp_path / f"losses-{workers}.json"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     started = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(workers), str(out), str(dropout)], env=environment
-        )
+        subprocess.Popen([sys.executable, "-c", WORKER, str(rank), str(workers), str(out)], env=environment)
         for rank in range(workers)
     ]
     assert [process.wait(timeout=300) for process in started] == [0] * workers
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_two_workers_have_the_losses_of_one_for_fifty_steps(tmp_path: Path, dropout: float) -> None:
-    one, two = run(tmp_path, 1, dropout), run(tmp_path, 2, dropout)
+def test_two_workers_have_the_losses_of_one_for_fifty_steps(tmp_path: Path) -> None:
+    one, two = run(tmp_path, 1), run(tmp_path, 2)
     assert max(abs(a - b) for a, b in zip(one[0], two[0], strict=True)) < 1e-4
     assert one[1] == pytest.approx(two[1], abs=1e-3)

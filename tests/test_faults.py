@@ -28,10 +28,11 @@ import pipelines.worker
 from cluster import ClusterError, connect, run_units
 from label import Interpreter
 from pipelines import Recipe, generate_dataset, read_shards, storage
+from pipelines.dataset import Report, committed_units, reports, shard_path
+from pipelines.errors import LeaseError
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
-from pipelines.lease import LeaseError, holder
-from pipelines.shards import Report, committed_units, reports, shard_path
+from pipelines.lease import holder
 from pipelines.tally import Tally
 from pipelines.verification import damages, missing_units
 from pipelines.worker import Builder

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from published import published_shapes, write_state_dict
 
-from generate import CheckpointError, Denoiser, trajectory
+from generate import CheckpointError, Denoiser, Schedule, trajectory
 from generate.guided import build_unet, layout, split
 from generate.guided_flags import FlagError, parse_flags
 
@@ -291,3 +291,18 @@ def test_false_is_false():
 def test_flags_that_cannot_be_honoured_are_refused_by_name(flags, message):
     with pytest.raises(FlagError, match=message):
         parse_flags(flags)
+
+
+def accepted(function, *arguments) -> bool:
+    try:
+        function(*arguments)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_flags_refuse_the_numbers_of_steps_that_make_no_schedule(name):
+    for steps in range(2, 30):
+        flags = f"--noise_schedule {name} --diffusion_steps {steps}"
+        assert accepted(parse_flags, flags) == accepted(Schedule.named, name, "epsilon", steps)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label import AnnotationError, ImageError, load_annotations, read_image, to_rgb
+from generate import ImageError, read_image, to_rgb
+from label import AnnotationError, load_annotations
 
 RNG = np.random.default_rng(0)
 WARNED = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow says what it skips of damaged files

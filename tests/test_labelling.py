@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -37,6 +40,16 @@ def dense_scores(classifiers: PixelClassifiers, maps: list[torch.Tensor], size, 
         return classifiers(features.expand(3, -1, -1)).unflatten(1, size)
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("device_kind", ["cpu", "other"])
@@ -49,11 +62,42 @@ def test_tiles_of_projected_maps_equal_the_dense_way(classifiers, size, upsampli
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_tiles_cover_every_pixel_once(classifiers):
-    seen = torch.zeros(40, 70, dtype=torch.int64)
-    for tile in FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear"):
-        seen[tile.rows, tile.columns] += 1
-    assert (seen == 1).all()
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tiles_cover_every_pixel_once(classifiers, threads):
+    covered = torch.zeros(40, 70, dtype=torch.int)
+
+    def count(tile):
+        covered[tile.rows, tile.columns] += 1
+
+    with torch_threads(threads):
+        FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear").each(count)
+        assert torch.get_num_threads() == threads
+    assert (covered == 1).all()
+
+
+def test_a_tile_has_the_same_bits_whatever_the_number_of_threads(classifiers):
+    tiles = FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear")
+    found = []
+    for threads in (1, 3):
+        whole = torch.zeros(3, 40, 70, 6)
+
+        def keep(tile, whole=whole):
+            whole[:, tile.rows, tile.columns] = tile.scores
+
+        with torch_threads(threads):
+            tiles.each(keep)
+        found.append(whole)
+    assert torch.equal(*found)
+
+
+def test_what_a_tile_raises_is_raised_and_the_threads_are_as_before(classifiers):
+    def fail(tile):
+        raise ValueError(tile.rows.start)
+
+    with torch_threads(2):
+        with pytest.raises(ValueError, match="0"):
+            FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear").each(fail)
+        assert torch.get_num_threads() == 2
 
 
 def test_bf16_scores_lead_to_nearly_the_same_labels(classifiers):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import lease
-from pipelines.lease import Entry, LeaseError, Owner, holder, leased
+from pipelines.errors import LeaseError
+from pipelines.lease import Entry, Owner, holder, leased
 
 ELSEWHERE = replace(Owner.this_process(), name="process 7 on node-b", machine="node-b with a boot of its own")
 

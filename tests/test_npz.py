@@ -10,22 +10,12 @@ from typer.testing import CliRunner
 
 from label import Scheme
 from pipelines.cli import app
+from pipelines.dataset import Candidate, Dataset, claim, open_dataset, reports
+from pipelines.errors import DatasetError, RecipeError
 from pipelines.export import export
 from pipelines.import_npz import import_npz
 from pipelines.npz import open_npz
-from pipelines.recipe import RecipeError
-from pipelines.shards import (
-    Candidate,
-    Dataset,
-    DatasetError,
-    Sample,
-    claim,
-    open_dataset,
-    pack,
-    read_shards,
-    reports,
-    write_shard,
-)
+from pipelines.shards import Sample, pack, read_shards, write_shard
 from pipelines.verification import damages
 
 

@@ -17,12 +17,14 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from pipelines import Recipe, read_shards, storage
+from pipelines.dataset import committed_units, reports
+from pipelines.errors import LeaseError, StorageError
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
-from pipelines.lease import LeaseError, leased
-from pipelines.shards import committed_units, reports, stream
+from pipelines.lease import leased
+from pipelines.shards import stream
 from pipelines.status import status
-from pipelines.storage import StorageError, location
+from pipelines.storage import location
 from pipelines.verification import damages, missing_units, remove_damages
 from pipelines.worker import Builder
 

@@ -7,8 +7,8 @@ import torch
 from diffusers import UNet2DModel
 from PIL import Image
 
-from generate import Denoiser, Schedule
-from label import FITS, DenoiserFeatures, ImageError, Interpreter, Scheme
+from generate import Denoiser, ImageError, Schedule
+from label import FITS, DenoiserFeatures, Interpreter, Scheme
 from label.pixel_classifiers import PixelClassifiers
 from pipelines import Recipe, segment
 from pipelines.segment_images import image_files, segment_files, unique_stems

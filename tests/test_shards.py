@@ -10,20 +10,10 @@ from PIL import Image
 
 from label import Scheme
 from pipelines import read_shards, write_shard
-from pipelines.shards import (
-    Candidate,
-    Dataset,
-    DatasetError,
-    Sample,
-    checked_shards,
-    claim,
-    committed_units,
-    open_dataset,
-    pack,
-    reports,
-    stream,
-    write_index,
-)
+from pipelines.dataset import Candidate, Dataset, claim, committed_units, open_dataset, reports
+from pipelines.errors import DatasetError
+from pipelines.index import write_index
+from pipelines.shards import Sample, checked_shards, pack, stream
 
 SCHEME = Scheme(("ground", "thing", "other"))
 
@@ -121,7 +111,7 @@ def test_no_temporary_file_is_left(folder):
 
 def test_a_report_counts_what_was_kept_and_what_was_dropped(folder):
     report = reports(folder)[0]
-    assert report.counts == {"kept": 3, "uncertain": 1}
+    assert report.counts == {"kept": 3, "dropped": 1}
     assert report.bytes == (folder / "shard-000000.tar").stat().st_size
 
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.dataset import Candidate, Dataset, claim
 from pipelines.lease import Entry, Owner, leased
-from pipelines.shards import Candidate, Dataset, claim, write_shard
+from pipelines.shards import write_shard
 from pipelines.status import status
 from pipelines.tally import Failure, Tally, ranges
 
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_tells_what_is_made_kept_and_missing(folder):
     said = status(folder)
-    assert (said["units"], said["samples"]) == ("3 of 5", "6 candidates, 3 kept (50.0%)")
+    assert (said["units"], said["samples"]) == ("3 of 5", "6 candidates, 3 kept (50.0%), 3 dropped")
     assert said["missing"] == "units 2, 4"
     assert said["rate"] == "0.60 units a minute in the last 5 min 0 s"
     assert said["left"] == "3 min 20 s"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import storage
-from pipelines.storage import StorageError, location
+from pipelines.errors import StorageError
+from pipelines.storage import location
 
 
 @pytest.fixture(autouse=True)

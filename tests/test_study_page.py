@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from pipelines import Recipe
-from pipelines.recipe import RecipeError
-from pipelines.study import Cell, Row, grid, keep
+from pipelines.errors import RecipeError
+from pipelines.study import keep
+from pipelines.study_grid import Cell, Row, grid
 from pipelines.study_page import write_page
 
 STUDY = (
@@ -155,7 +156,7 @@ def test_the_head_says_when_and_on_what_the_cells_were_measured(recipe: Recipe, 
     write_page(recipe, page)
     head = page.read_text().partition("\n## ")[0]
     assert f"{stored['date']} to {stored['date']}, on {stored['machine']}; commits {stored['commit']}." in head
-    assert "22 candidates, dpmsolver++ with 3 steps, 20% dropped as uncertain, DeepLabV3+ (mobilenet_v2)" in head
+    assert "22 candidates, dpmsolver++ with 3 steps, 20% dropped by the filter, DeepLabV3+ (mobilenet_v2)" in head
 
 
 def test_what_people_wrote_below_the_mark_is_kept(recipe: Recipe, page: Path) -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from cluster import ClusterError, end_of, stop
 from pipelines import Recipe, RecipeError
+from pipelines.dataset import committed_units, reports
 from pipelines.fit_interpreter import fit
-from pipelines.shards import committed_units, reports
 from pipelines.submission import is_reachable, packed
 from pipelines.verification import damages, missing_units
 from pipelines.worker import Builder

@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from generate.train import Training, batch_of, image_paths, learning_rate, train, trainee
+from generate import ImageError
+from generate.settings import Training
+from generate.train import batch_of, image_paths, learning_rate, train, trainee
 
 SETTINGS = Training(updates=6, batch_size=4, warmup=2, checkpoint_every=3)
 
@@ -68,6 +70,21 @@ def test_a_larger_image_is_reduced_to_its_central_square(tmp_path):
     (found,) = batch_of([tmp_path / "wide.png"], 16, replace(SETTINGS, batch_size=1), 0)
     assert found.shape == (16, 16, 3)
     assert (found[4:-4, 4:-4] == 200).all()
+
+
+def test_an_image_is_read_upright_whatever_its_kind(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned clockwise
+    Image.fromarray(pixels).save(tmp_path / "grey.png", "TIFF", exif=exif)
+    (found,) = batch_of([tmp_path / "grey.png"], 16, replace(SETTINGS, batch_size=1, mirror=False), 0)
+    assert np.array_equal(found, np.stack([np.rot90(pixels, -1)] * 3, axis=-1))
+
+
+def test_an_image_that_breaks_during_the_training_is_named(tiny_denoiser, paths, tmp_path):
+    paths[3].write_bytes(paths[3].read_bytes()[:60])
+    with pytest.raises(ImageError, match=r"3\.png is no image that can be read"):
+        list(train(fresh(tiny_denoiser), tiny_denoiser.schedule, paths, SETTINGS, tmp_path / "d.pt"))
 
 
 def test_the_rate_warms_up_and_falls_to_nothing():

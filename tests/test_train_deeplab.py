@@ -16,9 +16,11 @@ from PIL import Image
 from deeplab import Trainee, build
 from label import AnnotationError, Scheme
 from pipelines import Recipe
-from pipelines.recipe import RecipeError
-from pipelines.shards import Candidate, Dataset, DatasetError, Sample, claim, class_pixels, pack, write_shard
-from pipelines.train_deeplab import jobs, train
+from pipelines.dataset import Candidate, Dataset, claim
+from pipelines.errors import DatasetError, RecipeError
+from pipelines.shards import Sample, class_pixels, pack, write_shard
+from pipelines.train_deeplab import train
+from pipelines.training_jobs import jobs
 from pipelines.training_log import CHECKPOINT, History
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()", "train"]

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from label import Scheme
-from pipelines.shards import Candidate, Dataset, DatasetError, Sample, claim, class_pixels, pack, write_shard
+from pipelines.dataset import Candidate, Dataset, claim
+from pipelines.errors import DatasetError
+from pipelines.shards import Sample, class_pixels, pack, write_shard
 from pipelines.training_data import Part, batched, shard_data
 
 SCHEME = Scheme(("ground", "square", "dot"))
@@ -130,3 +132,27 @@ def test_class_pixels_are_those_of_the_samples_that_are_seen(tmp_path: Path) -> 
 def test_a_rest_that_fills_no_batch_is_left_out() -> None:
     pair = np.zeros((2, 2, 3), dtype=np.uint8), np.zeros((2, 2), dtype=np.uint8)
     assert [len(images) for images, _ in batched([pair] * 7, 3)] == [3, 3]
+
+
+@pytest.mark.parametrize("memory", [300, 3000, 10**6])  # none, some and all of 22 samples of 256 bytes
+def test_samples_that_stay_decoded_change_nothing(tmp_path: Path, memory: int) -> None:
+    dataset(tmp_path)
+    stay, fresh = (shard_data(tmp_path, ignore_above=0.5, memory=m).pairs(3, 0, WHOLE) for m in (memory, 0))
+    for (number, (image, mask)), (other, pair) in islice(zip(stay, fresh, strict=True), 66):
+        assert number == other
+        assert np.array_equal(image, pair[0])
+        assert np.array_equal(mask, pair[1])
+
+
+@pytest.mark.parametrize("memory", [0, 10**6])
+def test_a_shard_is_read_again_only_where_its_samples_did_not_stay_decoded(tmp_path: Path, memory: int) -> None:
+    data = shard_data(dataset(tmp_path), memory=memory)
+    epochs = data.pairs(0, 0, WHOLE)
+    assert len(list(islice(epochs, 22 * 3))) == 66
+    for tar in tmp_path.glob("*.tar"):
+        tar.unlink()
+    if memory:
+        assert len(list(islice(data.pairs(0, 0, WHOLE), 44))) == 44
+    else:
+        with pytest.raises(FileNotFoundError):
+            next(data.pairs(0, 0, WHOLE))

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.shards import Candidate, Dataset, claim, committed_units, write_shard
+from pipelines.dataset import Candidate, Dataset, claim, committed_units
+from pipelines.shards import write_shard
 from pipelines.verification import damages, missing_units, remove_damages, remove_temporaries
 
 DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 9, "unit_size": 2}, "denoiser", "interpreter", {})

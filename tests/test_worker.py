@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pipelines import Recipe, read_shards
+from pipelines.dataset import Dataset, claim, reports, shard_path
 from pipelines.fit_interpreter import fit
-from pipelines.shards import Dataset, claim, reports, shard_path
 from pipelines.worker import Builder, Models, describe, make_unit
 
 
@@ -74,22 +74,20 @@ def test_the_most_uncertain_are_dropped_and_remembered(recipe, tmp_path):
     (report,) = reports(tmp_path / "dataset")
     stored = [sample.seed for sample in read_shards(tmp_path / "dataset")]
     assert stored == [c.seed for c in report.candidates if c.kept]
-    assert report.counts == {"kept": 5, "uncertain": 1}
+    assert report.counts == {"kept": 5, "dropped": 1}
     assert [c.seed for c in report.candidates] == list(range(6))
     (dropped,) = (c for c in report.candidates if not c.kept)
     assert dropped.uncertainty == max(c.uncertainty for c in report.candidates)
     assert report.digest == dataset.digest
 
 
-def test_the_filter_is_the_recipes(recipe, tmp_path):
+def test_the_filter_is_the_recipes_and_what_it_loses_is_called_dropped_not_uncertain(recipe, tmp_path):
     settings = recipe.generate.model_copy(update={"filter": "published"})
     models = Models.of(recipe, "cpu")
     dataset = describe(models, settings)
     claim(tmp_path / "dataset", dataset)
-    assert make_unit(0, models, settings, dataset, tmp_path / "dataset", batch_size=3).counts == {
-        "kept": 0,
-        "uncertain": 6,
-    }
+    report = make_unit(0, models, settings, dataset, tmp_path / "dataset", batch_size=3)
+    assert report.counts == {"kept": 0, "dropped": 6}  # 30 of the most certain would be lost, and there are 6
 
 
 def test_the_last_unit_holds_the_rest(recipe, tmp_path):

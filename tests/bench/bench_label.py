@@ -18,6 +18,7 @@ import plain
 import torch
 
 from generate import Denoiser
+from generate.checkpoint import schedule_of
 from generate.guided import build_unet
 from generate.guided_flags import PRESETS, parse_flags
 from generate.pixels import to_model
@@ -139,7 +140,7 @@ def published_denoiser(options: argparse.Namespace, dtype: torch.dtype) -> Denoi
         for parameter in unet.parameters():
             scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
             parameter.normal_(0, scale, generator=generator)
-    return Denoiser(unet.to(dtype=dtype), flags.schedule, digest="random")
+    return Denoiser(unet.to(dtype=dtype), schedule_of(flags), digest="random")
 
 
 def whole(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:

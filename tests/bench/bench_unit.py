@@ -19,8 +19,8 @@ from bench_label import published_denoiser, random_classifiers
 
 from generate import Denoiser
 from label import DenoiserFeatures, Interpreter, Scheme
-from pipelines.recipe import GenerateSection
-from pipelines.shards import claim
+from pipelines.dataset import claim
+from pipelines.sections import GenerateSection
 from pipelines.worker import Models, describe, make_unit
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"

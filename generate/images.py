@@ -8,12 +8,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from generate.errors import ImageError
+
 # What Pillow was seen to raise when bytes of its twelve commonest formats were flipped or cut off.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, struct.error, Image.DecompressionBombError)
-
-
-class ImageError(ValueError):
-    """An image that cannot be read or used; the message names it."""
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:

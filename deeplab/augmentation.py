@@ -1,7 +1,6 @@
 """Changes of training images by torchvision, masks along with them; a function of a seed for each image."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,7 +8,8 @@ from jaxtyping import UInt8
 from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
-Augmentation = Literal["none", "strong", "strong_mirrored"]
+from deeplab.settings import Augmentation
+
 IGNORED = 255  # what turned-in corners of a mask hold
 
 

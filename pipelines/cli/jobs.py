@@ -1,0 +1,41 @@
+"""Stages as jobs on a Ray cluster."""
+
+from typing import Annotated
+
+import typer
+
+import cluster
+from pipelines.cli.options import JobAddress, Overrides, RecipePath
+from pipelines.cli.outcomes import end
+from pipelines.progress import console
+from pipelines.recipe import Recipe
+
+app = typer.Typer()
+
+
+@app.command("submit")
+def submit_command(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="generate, train, or run for all of them.")],
+    recipe: RecipePath,
+    address: JobAddress = "http://127.0.0.1:8265",
+    follow: Annotated[bool, typer.Option("--follow", help="Show what it prints, and end as it ends.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Run a stage as a job on a Ray cluster; with --follow the exit code says whether everything is there."""
+    settings = tuple(overrides or ())
+    loaded = Recipe.load(recipe, settings)
+    from pipelines.submission import packed, result
+
+    with packed(stage, recipe, settings, address) as parcel:
+        job = cluster.submit(address, parcel.command, parcel.load, grace_seconds=parcel.grace_seconds)
+    console.print(f"submitted {job}; `datasetddpm stop {job} --address {address}` ends it in good order")
+    if follow:
+        for piece in cluster.log_of(address, job):
+            console.out(piece, end="", highlight=False)
+        end(result(loaded, stage, address, job))
+
+
+@app.command("stop")
+def stop_command(job: Annotated[str, typer.Argument()], address: JobAddress = "http://127.0.0.1:8265") -> None:
+    """Ask a job to end in good order: its current units have their grace, and the next run goes on."""
+    console.print(f"{job}: {'stopping' if cluster.stop(address, job) else 'has ended already'}")

@@ -1,0 +1,95 @@
+"""Commands about models: a checkpoint converted, images segmented, a network exported, methods compared."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import generate
+from label import Fit
+from pipelines.cli.options import Overrides, RecipePath
+from pipelines.cli.outcomes import tell
+from pipelines.errors import RecipeError
+from pipelines.progress import console
+from pipelines.recipe import Recipe
+
+app = typer.Typer()
+
+
+@app.command("convert")
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A guided-diffusion or improved-diffusion state_dict (.pt).")],
+    to: Annotated[Path, typer.Option(help="The diffusers folder to write.")],
+    flags: Annotated[
+        str | None, typer.Option(help="Its command line, or a preset; by the file's name if left out.")
+    ] = None,
+) -> None:
+    """Write a checkpoint as a folder that datasetddpm and diffusers open."""
+    if to.exists() and any(to.iterdir()):
+        raise generate.CheckpointError(f"{to} is there already and not empty; name another folder")
+    generate.Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
+    console.print(f"{checkpoint}: converted to {to}")
+
+
+@app.command("segment")
+def segment(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="[RECIPE] IMAGES...", help="The recipe, unless --model; images, or folders.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    model: Annotated[
+        Path | None, typer.Option(help="An exported network (.onnx), in place of a recipe and its interpreter.")
+    ] = None,
+    fit: Annotated[Fit, typer.Option(help="How an image of another size than the model's is seen.")] = "stretch",
+    overrides: Overrides = None,
+) -> None:
+    """Segment any image: its mask, an overlay, class shares as JSON, and an interpreter's uncertainty."""
+    if model:
+        from pipelines.export_model import segment_with_model
+
+        tell("segment", segment_with_model(model, inputs, out))
+        return
+    path, *images = inputs
+    if not images:
+        raise RecipeError(f"{path} came alone; a recipe and images are needed, or --model and images")
+    recipe = Recipe.load(path, tuple(overrides or ()))
+    from pipelines.segment_images import segment_files
+
+    tell("segment", segment_files(recipe, images, out, fit))
+
+
+@app.command("export-model")
+def export_model(
+    recipe: RecipePath,
+    onnx: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write the trained network as an ONNX file, checked against torch."""
+    loaded = Recipe.load(recipe, tuple(overrides or ()))
+    from pipelines.export_model import export_model
+
+    tell("export-model", export_model(loaded, onnx))
+    console.print(f"next: datasetddpm segment --model {onnx} IMAGES --out FOLDER")
+
+
+@app.command("study")
+def study(
+    recipe: RecipePath,
+    page: Annotated[Path, typer.Option(help="The page to write, with its figures beside it.")] = Path(
+        "docs/RESULTS.md"
+    ),
+    cells: Annotated[int | None, typer.Option(min=0, help="Measure at most so many cells, then stop.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Measure a grid of methods and settings on the held-out images; goes on where it was stopped."""
+    loaded = Recipe.load(recipe, tuple(overrides or ()))
+    from pipelines.study import measure, missing
+    from pipelines.study_page import write_page
+
+    todo = missing(loaded)
+    console.print(f"study: {len(todo)} cells are not measured yet")
+    write_page(loaded, page)
+    for cell in todo[:cells]:
+        measure(loaded, cell)
+        write_page(loaded, page)
+    console.print(f"study: {len(missing(loaded))} cells left; the page is {page}")

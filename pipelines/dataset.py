@@ -1,0 +1,142 @@
+"""What a dataset's folder says of itself, without a look into its shards.
+
+A unit's samples are `shard-000017.tar`; beside it `shard-000017.json` is its report, written last: it is the commit
+marker. `dataset.json` says what the whole folder is; a folder of another digest is refused.
+A folder is a local path, or an fsspec URL as a UPath.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from label import Scheme
+from pipelines import storage
+from pipelines.errors import DatasetError
+from pipelines.storage import Location
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is remembered of every seed, dropped ones included."""
+
+    seed: int
+    kept: bool
+    uncertainty: float
+    class_pixels: list[int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A committed shard."""
+
+    unit: int
+    digest: str  # of the dataset
+    counts: dict[str, int]  # candidates by what the recipe's filter made of them: kept, dropped
+    seconds: dict[str, float]  # by phase
+    bytes: int
+    sha256: str
+    candidates: list[Candidate]
+    batch_size: int | None = None  # where a GPU had no memory for the recipe's
+
+    @classmethod
+    def read(cls, path: Location) -> "Report":
+        return cls.parse(storage.read(path).decode(), path)
+
+    @classmethod
+    def parse(cls, content: str, path: Location) -> "Report":
+        try:
+            record = json.loads(content)
+            candidates = [Candidate(**c) for c in record.pop("candidates")]
+            return cls(**record, candidates=candidates)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DatasetError(f"{path} is no report of a shard ({error})") from error
+
+    def content(self) -> str:
+        """What `parse` reads."""
+        return json.dumps(asdict(self)) + "\n"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What dataset.json holds."""
+
+    digest: str  # of everything that the samples' bytes depend on
+    names: list[str]
+    colors: list[list[int]]
+    recipe: dict[str, Any]
+    denoiser: str  # digest; "" where the samples were imported
+    interpreter: str  # digest; "" where the samples were imported
+    versions: dict[str, str]
+
+    @property
+    def scheme(self) -> Scheme:
+        return Scheme(tuple(self.names), tuple((r, g, b) for r, g, b in self.colors))
+
+
+def shard_path(folder: Location, unit: int) -> Location:
+    return folder / f"shard-{unit:06d}.tar"
+
+
+def claim(folder: Location, dataset: Dataset) -> None:
+    """Make `folder` the home of `dataset`; of two that try at once one comes first.
+
+    Raises DatasetError when it is another's, StorageError when nothing can be written there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if claimed(folder, dataset.digest) is None:
+        with contextlib.suppress(FileExistsError):
+            storage.write_new(folder / "dataset.json", (json.dumps(asdict(dataset), indent=2) + "\n").encode())
+        claimed(folder, dataset.digest)
+
+
+def claimed(folder: Location, digest: str) -> Dataset | None:
+    """The dataset of this digest, None in a folder that is nobody's. Raises DatasetError when it is another's."""
+    if "dataset.json" not in storage.names(folder):
+        return None
+    there = open_dataset(folder)
+    if there.digest != digest:
+        raise DatasetError(
+            f"{folder} holds a dataset of another recipe, model or file ({there.digest[:12]}, this one is "
+            f"{digest[:12]}); name another output folder, or remove that one"
+        )
+    return there
+
+
+def open_dataset(folder: Location) -> Dataset:
+    """Read dataset.json. Raises DatasetError when the folder holds none."""
+    path = folder / "dataset.json"
+    try:
+        return Dataset(**json.loads(storage.read(path)))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(f"{folder} holds no dataset.json; generate a dataset there first") from error
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{path} does not describe a dataset ({error})") from error
+
+
+def reports(folder: Location) -> list[Report]:
+    """The reports of all committed shards, by unit."""
+    return list(each_report(folder))
+
+
+def each_report(folder: Location) -> Iterator[Report]:
+    """The same one by one: all reports of a large dataset are gigabytes in memory."""
+    paths = [folder / name for name in sorted(storage.names(folder)) if is_report(name)]
+    for path, content in zip(paths, storage.read_all(paths), strict=True):
+        yield Report.parse(content.decode(), path)
+
+
+def is_report(name: str) -> bool:
+    return name.startswith("shard-") and name.endswith(".json")
+
+
+def unit_of(name: str) -> int:
+    """The unit of a shard or a report, by its file's name."""
+    return int(name.partition(".")[0].removeprefix("shard-"))
+
+
+def committed_units(folder: Location) -> set[int]:
+    """Units whose report is there, and the shard it speaks of; one listing of the folder."""
+    there = storage.names(folder)
+    return {unit_of(name) for name in there if is_report(name) and name.replace(".json", ".tar") in there}

@@ -1,0 +1,88 @@
+"""The grid of a study: which cells there are, and in which rows of the page they stand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipelines.errors import RecipeError
+from pipelines.recipe import Recipe
+
+Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: what is measured, the recipe's keys that it changes, and its seed."""
+
+    kind: Kind
+    seed: int
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # section -> key -> value
+
+    @property
+    def name(self) -> str:
+        said = [f"{key}={value}" for keys in self.changes.values() for key, value in keys.items()]
+        short = "-".join([self.kind, *said, f"seed{self.seed}"])
+        return "".join(c if c.isalnum() or c in "-=._+" else "_" for c in short)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: the same measurement with every seed."""
+
+    part: str
+    label: str
+    cells: tuple[Cell, ...]
+
+
+def grid(recipe: Recipe) -> list[Row]:
+    """All rows of the parts that the recipe asks for, in the order of the page.
+
+    Raises RecipeError for a recipe without held-out images, on which all of them are measured.
+    """
+    if recipe.paths.held_out is None:
+        raise RecipeError("paths.held_out is missing; it names the annotated images to measure on")
+    parts = {"methods": _methods, "solvers": _solvers, "amounts": _amounts, "features": _features}
+    return [row for part in recipe.study.parts for row in parts[part](recipe)]
+
+
+def _row(recipe: Recipe, part: str, label: str, kind: Kind, **changes: dict[str, Any]) -> Row:
+    return Row(part, label, tuple(Cell(kind, seed, changes) for seed in recipe.study.seeds))
+
+
+def _methods(recipe: Recipe) -> Iterator[Row]:
+    settings = recipe.generate
+    solver = {"solver": settings.solver, "steps": settings.steps}
+    yield _row(recipe, "methods", "DDPM-Seg: the interpreter on the images themselves", "interpreter")
+    yield _row(recipe, "methods", "DatasetDDPM: DeepLab on synthetic images", "synthetic", generate=solver)
+    yield _row(recipe, "methods", "DeepLab on the annotated images alone", "supervised")
+    strong = {"augmentation": "strong_mirrored"}
+    yield _row(recipe, "methods", "the same, strong augmentation", "supervised", train=strong)
+    yield _row(recipe, "methods", "interpreter on raw pixels: 7x7 colours and position", "pixels")
+    yield _row(recipe, "methods", "interpreter on an untrained UNet", "untrained")
+
+
+def _solvers(recipe: Recipe) -> Iterator[Row]:
+    for solver, counts in recipe.study.solvers.items():
+        for steps in counts:
+            changes = {"solver": solver, "steps": steps}
+            yield _row(recipe, "solvers", f"{solver}, {steps}", "synthetic", generate=changes)
+
+
+def _amounts(recipe: Recipe) -> Iterator[Row]:
+    settings = recipe.generate
+    solver = {"solver": settings.solver, "steps": settings.steps}
+    for portion in recipe.study.portions:
+        changes = solver if portion == settings.portion else solver | {"portion": portion}
+        yield _row(recipe, "amounts", f"filtered: {portion:g}", "synthetic", generate=changes)
+    for samples in recipe.study.samples:
+        yield _row(recipe, "amounts", f"candidates: {samples}", "synthetic", generate=solver | {"samples": samples})
+    for images in recipe.study.annotated:
+        few = {"images": images}
+        yield _row(recipe, "amounts", f"annotated: {images}", "synthetic", generate=solver, interpreter=few)
+
+
+def _features(recipe: Recipe) -> Iterator[Row]:
+    for block in recipe.study.feature_blocks:
+        for step in recipe.study.feature_steps:
+            alone = {"steps": [step], "blocks": [block]}
+            yield _row(recipe, "features", f"block {block}, step {step}", "interpreter", interpreter=alone)
