@@ -97,11 +97,8 @@ def test_every_public_name_is_found_and_is_no_files_name(room):
     package = import_module(room)
     assert all(hasattr(package, name) for name in package.__all__)
     assert not set(package.__all__) & {path.stem for path in (ROOT / room).iterdir()}
-    tree = ast.parse((ROOT / room / "__init__.py").read_text("utf-8"))
-    typed = {(n.module, a.asname) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names if a.asname}
-    assert typed == {(f"{room}.{package._FILE_OF[name]}", name) for name in package.__all__}
 
 
 def test_a_name_that_a_room_lacks_is_refused():
-    with pytest.raises(AttributeError, match="module 'generate' has no attribute 'paint'"):
+    with pytest.raises(AttributeError, match="No generate attribute paint"):
         _ = import_module("generate").paint

@@ -1,0 +1,10 @@
+from .denoiser import Denoiser as Denoiser
+from .errors import CheckpointError as CheckpointError
+from .errors import ImageError as ImageError
+from .images import read_image as read_image
+from .images import to_rgb as to_rgb
+from .sampler import sample as sample
+from .sampler import spaced_timesteps as spaced_timesteps
+from .sampler import trajectory as trajectory
+from .schedule import Schedule as Schedule
+from .settings import Solver as Solver
