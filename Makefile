@@ -29,8 +29,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Many tests wait for processes of their own to begin and end, so two files are run at a time, a thread each.
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak.py --minutes 20
