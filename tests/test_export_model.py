@@ -140,6 +140,15 @@ def test_a_file_that_is_no_such_network_is_said_so_in_one_sentence(
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("option", [("--fit", "tile"), ("--set", "generate.steps=1")])
+def test_what_only_a_recipe_decides_is_refused_beside_a_model(
+    exported: Path, photo: Path, tmp_path: Path, command: Command, option: tuple[str, str]
+) -> None:
+    said = command("segment", "--model", exported, photo, "--out", tmp_path / "made", *option, code=2)
+    assert said.startswith("datasetddpm: --fit and --set go with a recipe")
+    assert not (tmp_path / "made").exists()
+
+
 def test_masks_are_never_written_beside_the_images(exported: Path, photo: Path, command: Command) -> None:
     before = content(photo.parent)
     said = command("segment", "--model", exported, photo, "--out", photo.parent, code=2)

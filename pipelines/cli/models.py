@@ -40,11 +40,17 @@ def segment(
     model: Annotated[
         Path | None, typer.Option(help="An exported network (.onnx), in place of a recipe and its interpreter.")
     ] = None,
-    fit: Annotated[Fit, typer.Option(help="How an image of another size than the model's is seen.")] = "stretch",
+    fit: Annotated[
+        Fit | None, typer.Option(help="How an image of another size than the model's is seen.", show_default="stretch")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Segment any image: its mask, an overlay, class shares as JSON, and an interpreter's uncertainty."""
     if model:
+        if fit or overrides:
+            raise RecipeError(
+                "--fit and --set go with a recipe; --model stretches images to the network's size and back"
+            )
         from pipelines.export_model import segment_with_model
 
         tell("segment", segment_with_model(model, inputs, out))
@@ -55,7 +61,7 @@ def segment(
     recipe = Recipe.load(path, tuple(overrides or ()))
     from pipelines.segment_images import segment_files
 
-    tell("segment", segment_files(recipe, images, out, fit))
+    tell("segment", segment_files(recipe, images, out, fit or "stretch"))
 
 
 @app.command("export-model")
