@@ -163,6 +163,9 @@ def _curves(rows: Sequence[tuple[Row, Results]]) -> Figure | None:
     axes = figure.add_subplot(xlabel="steps", ylabel="mIoU of DeepLab", xscale="log")
     for solver, points in lines.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=solver)
+    counts = sorted({steps for points in lines.values() for steps, _ in points})
+    axes.set_xticks(counts, labels=[str(steps) for steps in counts])
+    axes.minorticks_off()
     axes.legend()
     return figure
 

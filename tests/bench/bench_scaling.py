@@ -52,7 +52,7 @@ class Asleep:
 
 def simulated(actors: int) -> dict[str, float]:
     """Share of ideal throughput, and the driver's share of a core, once all actors work."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         seen: set[int] = set()
         moments: list[float] = []
         cpu = begin = 0.0
@@ -86,7 +86,7 @@ def real(out: Path) -> dict[str, float]:
 
     path = Path(str(files("pipelines").joinpath("recipes/demo.toml")))
     rates: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = (f'paths.out="{out}"', f'paths.dataset="{folder}"', "generate.unit_size=10")
         builder = Builder.of(Recipe.load(path, settings))
         make = builder()
