@@ -16,6 +16,7 @@ from torch import Tensor
 from label.features import nearest, taps
 from label.pixel_classifiers import MemberLinear, MemberNorm, PixelClassifiers
 from label.settings import Upsampling
+from label.threads import torch_threads
 
 _TILES = {"cpu": (16, 32)}  # 2.6 MB after the published ensemble's first Linear
 _LARGE_TILE = (256, 256)  # for devices that gain from fewer and larger products
@@ -121,13 +122,9 @@ class Tiles:
             for rows, columns in self.places:
                 work(self._tile(rows, columns))
             return
-        torch.set_num_threads(1)  # of the threads that begin from here on
-        try:
-            with ThreadPoolExecutor(threads, thread_name_prefix="label") as pool:
-                for done in [pool.submit(lambda place: work(self._tile(*place)), place) for place in self.places]:
-                    done.result()
-        finally:
-            torch.set_num_threads(threads)
+        with torch_threads(1), ThreadPoolExecutor(threads, thread_name_prefix="label") as pool:
+            for done in [pool.submit(lambda place: work(self._tile(*place)), place) for place in self.places]:
+                done.result()
 
     def _tile(self, rows: slice, columns: slice) -> Tile:
         first = self._upsampled([r.cut(rows) for r in self.rows], [c.cut(columns) for c in self.columns])

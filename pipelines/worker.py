@@ -2,9 +2,8 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -17,6 +16,7 @@ from jaxtyping import UInt8
 
 from generate import Denoiser, sample, spaced_timesteps
 from label import FILTERS, DenoiserFeatures, Interpreter, Labels
+from label.threads import torch_threads
 from pipelines.dataset import Candidate, Dataset, Report, claim
 from pipelines.errors import RecipeError
 from pipelines.halving import Halving
@@ -126,7 +126,7 @@ def make_unit(
     batch_size: int | None = None,
 ) -> Report:
     """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
-    with _threads(settings.threads):
+    with torch_threads(settings.threads):  # the last bits of sums depend on it, whatever an actor was given
         return _make_unit(unit, models, settings, dataset, folder, batch_size or settings.batch)
 
 
@@ -157,17 +157,6 @@ def _make_unit(
     clock.lap("encode")
     other = None if batch_size == settings.batch else batch_size
     return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """The last bits of sums depend on how many threads share them, whatever an actor was given."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Clock:

@@ -1,6 +1,3 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,6 +6,7 @@ from label import labelling
 from label.interpreter import decide
 from label.labelling import FoldedClassifiers
 from label.pixel_classifiers import PixelClassifiers
+from label.threads import torch_threads
 
 SIZES = {
     (24, 20): [(6, 5), (12, 10), (24, 20), (12, 10)],
@@ -38,16 +36,6 @@ def dense_scores(classifiers: PixelClassifiers, maps: list[torch.Tensor], size, 
     features = torch.cat([F.interpolate(m[None], size, mode=upsampling)[0] for m in maps]).flatten(1).T
     with torch.no_grad():
         return classifiers(features.expand(3, -1, -1)).unflatten(1, size)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("upsampling", ["bilinear", "nearest"])
