@@ -98,8 +98,13 @@ class ShardData:
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width."""
-        _, (_, mask) = next(self.pairs(0, 0, Part(1)))
+        _, (_, mask) = self._decode(self.first_record)
         return mask.shape[0], mask.shape[1]
+
+    @property
+    def first_record(self) -> dict[str, Any]:
+        """A sample, still compressed, for what all of them have alike."""
+        return next(record for report in self.reports for record in self._read(report))
 
     @property
     def class_pixels(self) -> list[int]:
@@ -131,7 +136,10 @@ class ShardData:
         seeds = [c.seed for c in report.candidates if c.kept and c.seed in self.seeds]
         if all(map(self.decoded.get, seeds)):
             yield from ({"__key__": str(seed)} for seed in seeds)
-            return
+        else:
+            yield from self._read(report)
+
+    def _read(self, report: Report) -> Iterator[dict[str, Any]]:
         path = shard_path(self.folder, report.unit)
         opened = {"url": str(path), "stream": io.BytesIO(storage.read(path))}
         for record in group_by_keys(tar_file_expander([opened])):
@@ -213,8 +221,7 @@ def shard_data(
 
 
 def _check_maps(data: ShardData) -> None:
-    _, record = next(data._numbered(0, 0))
-    if "uncertainty.png" not in record:
+    if "uncertainty.png" not in data.first_record:
         raise DatasetError(
             f"train.ignore_above needs the uncertainty of pixels, which {data.folder} does not hold; generate it with "
             "generate.uncertainty_maps = true, or leave ignore_above out"
