@@ -155,12 +155,15 @@ class _Pool(Generic[T]):
         if ready:
             place, answer = self.calls.pop(ready[0]), answer_of(ready[0])
         elif overdue := [place for place in self.places if place.deadline <= time.monotonic()]:
-            place, answer = overdue[0], Lost(f"it took longer than the {self.limits.unit:g} s it may take", "")
+            place, answer = overdue[0], Lost(f"it took longer than the {self._limit(overdue[0]):g} s it may take", "")
         else:
             return None
         outcome = self._after_trial(place, answer) if place.phase == "making" else self._after_start(place, answer)
         self._hand_out(place)
         return outcome
+
+    def _limit(self, place: Place) -> float:
+        return self.limits.start if place.phase == "building" else self.limits.unit
 
     def _pause(self) -> float:
         now = time.monotonic()
@@ -173,7 +176,7 @@ class _Pool(Generic[T]):
             case Here() if not self._has_waiting(1):
                 self._vacate(place)
             case Here():
-                self.calls[place.build(self.order, self.limits.unit)] = place
+                self.calls[place.build(self.order, self.limits.start)] = place
             case Built():
                 place.failed_starts = 0
                 place.rest()

@@ -51,13 +51,16 @@ class Cluster:
 
 
 @contextmanager
-def connect(address: str = "local", *, cpus: int | None = None, gpus: int | None = None) -> Iterator[Cluster]:
+def connect(
+    address: str = "local", *, cpus: int | None = None, gpus: int | None = None, log_to_driver: bool = False
+) -> Iterator[Cluster]:
     """Start a Ray cluster on this machine ("local"), or join the one at `address`.
 
     "auto" is the address in RAY_ADDRESS, which a submitted job has, or that of the last `ray start` here.
     The end of the block ends what its beginning made: a local cluster is shut down, a joined one only left.
     A process has one connection, so a `connect` inside another shares it and leaves it as it was.
     `cpus` and `gpus` are those of a local cluster; without them they are what Ray detects.
+    With `log_to_driver` what the cluster's processes print comes here as well.
     """
     if address != "local" and (cpus is not None or gpus is not None):
         raise ValueError(f"cpus and gpus describe a local cluster, the one at {address!r} has its own: leave them out.")
@@ -65,9 +68,9 @@ def connect(address: str = "local", *, cpus: int | None = None, gpus: int | None
         yield _describe()
         return
     if address == "local":
-        _start(cpus, gpus)
+        _start(cpus, gpus, log_to_driver)
     else:
-        _join(address)
+        _join(address, log_to_driver)
     try:
         yield _describe()
     finally:
@@ -86,7 +89,7 @@ def _room_on(node: dict[str, Any], resources: Resources) -> int:
     return min(int(node["Resources"].get(name, 0) / amount + 1e-9) for name, amount in asked.items() if amount > 0)
 
 
-def _start(cpus: int | None, gpus: int | None) -> None:
+def _start(cpus: int | None, gpus: int | None, log_to_driver: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         address="local",
@@ -95,17 +98,17 @@ def _start(cpus: int | None, gpus: int | None) -> None:
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,
         logging_level=logging.ERROR,
-        log_to_driver=False,
+        log_to_driver=log_to_driver,
     )
 
 
-def _join(address: str) -> None:
+def _join(address: str, log_to_driver: bool) -> None:
     known = _look_up() if address == "auto" else address
     host, _, port = (known or "").removeprefix("ray://").rpartition(":")
     try:
         if port.isdigit():  # Ray itself would try for minutes, deaf to signals
             socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
-        ray.init(address=known or address, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(address=known or address, logging_level=logging.ERROR, log_to_driver=log_to_driver)
     except OSError as error:
         raise ClusterError(f'No Ray cluster answers at {known or address!r}: start one, or use "local".') from error
 

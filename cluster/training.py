@@ -32,14 +32,18 @@ def train_together(
     own notes of the run, and must be seen by all machines.
     """
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    reserved: dict[str, float] = {"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {})
+    reserved: dict[str, float] = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory or 0}
+    reserved = {name: amount for name, amount in (reserved | resources.custom).items() if amount}
     before = _reserved()
     for tried in count():
         trainer = TorchTrainer(
-            partial(_ranked, loop, max(1, int(resources.cpus))),
+            partial(_ranked, loop, resources),
             torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
             scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=bool(resources.gpus), resources_per_worker=reserved
+                num_workers=workers,
+                use_gpu=bool(resources.gpus),
+                resources_per_worker=reserved,
+                label_selector=resources.labels or None,
             ),
             run_config=RunConfig(
                 name=f"ray-{tried}",
@@ -75,6 +79,8 @@ def _lost_at_start(error: ray.train.TrainingFailedError) -> bool:
     return isinstance(error, ray.train.ControllerError) and isinstance(error.controller_failure, RayActorError)
 
 
-def _ranked(loop: Callable[..., None], threads: int, _config: dict[str, Any] | None = None) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+def _ranked(loop: Callable[..., None], resources: Resources, _config: dict[str, Any] | None = None) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(resources.cpus))))
+    if resources.gpus == 0:  # Ray shows every GPU to who has reserved none
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     loop(rank=ray.train.get_context().get_world_rank())

@@ -31,7 +31,8 @@ class Failed:
 class Limits:
     """How long things may take, in seconds, and what ends a run."""
 
-    unit: float = math.inf  # a unit, or a build; then its actor is replaced and the unit tried again
+    start: float = math.inf  # the build in a new actor; then the actor is replaced
+    unit: float = math.inf  # a unit; then its actor is replaced and the unit tried again
     grace: float = math.inf  # for the current units, once a stop is requested
     patience: float = 120.0  # without an actor, and without a machine that could hold one
     ends: tuple[type[Exception], ...] = ()  # raised in a unit, these end the run: no other unit would do better

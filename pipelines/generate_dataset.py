@@ -4,17 +4,17 @@ import time
 from contextlib import closing
 from dataclasses import replace
 
-from cluster import ClusterError, Crew, Failed, Gauges, Limits, Resources, connect, run_units, stop_on_signals
+from cluster import ClusterError, Crew, Failed, Gauges, connect, run_units, stop_on_signals
 from pipelines import storage
 from pipelines.batch_size import MeasureBatch, kept_batch
 from pipelines.dataset import committed_units, each_report
-from pipelines.errors import LeaseError, StorageError
+from pipelines.errors import LeaseError
 from pipelines.index import write_index
 from pipelines.lease import Lease, leased
 from pipelines.monitor import keep, shown
+from pipelines.placing import device_of, limits_of, resources_of
 from pipelines.progress import console
 from pipelines.recipe import Recipe
-from pipelines.sections import ClusterSection
 from pipelines.stage import Outcome
 from pipelines.tally import Failure, Tally, ranges
 from pipelines.verification import remove_damages, remove_temporaries, temporaries
@@ -145,19 +145,3 @@ def _run(recipe: Recipe, builder: Builder, missing: list[int], lease: Lease, tal
                     )
                     batch_size = report.batch_size
     return unheard
-
-
-def limits_of(settings: ClusterSection) -> Limits:
-    return Limits(settings.unit_seconds, settings.grace_seconds, settings.patience_seconds, (StorageError,))
-
-
-def resources_of(settings: ClusterSection, gpus: float) -> Resources:
-    """What an actor asks of a cluster with so many GPUs: one of them, where the recipe leaves it open."""
-    asked = float(gpus > 0) if settings.gpus == "auto" else settings.gpus
-    memory = None if settings.memory_gib is None else int(settings.memory_gib * 2**30)
-    return Resources(settings.cpus, asked, memory, settings.resources, settings.labels)
-
-
-def device_of(settings: ClusterSection, resources: Resources) -> str:
-    """Where the networks run: on a GPU if one is reserved, unless the recipe says otherwise."""
-    return settings.device if settings.device != "auto" else "cuda" if resources.gpus else "cpu"

@@ -174,7 +174,7 @@ class GenerateSection(Section):
 
 
 class ClusterSection(Section):
-    """Where units are made, and how long things may take."""
+    """Where units are made and networks trained, and how long things may take."""
 
     address: str = "local"  # auto: the cluster that a job runs in; or host:6379, ray://host:10001
     shared: list[str] = []  # folders that all machines of the cluster see; for submit
@@ -186,6 +186,7 @@ class ClusterSection(Section):
     labels: dict[str, str] = {}  # of the machines that actors may be placed on
     device: Literal["auto", "cuda", "cpu"] = "auto"  # auto: cuda where an actor reserves a GPU
     retries: Annotated[int, Field(ge=0)] = 2
+    start_seconds: Annotated[float, Field(gt=0)] = 1800  # for an actor to load its models; then it is replaced
     unit_seconds: Annotated[float, Field(gt=0)] = 7200  # then a unit hangs, and is tried again
     grace_seconds: Annotated[float, Field(ge=0)] = 25  # for current units, after SIGTERM or Ctrl-C
     patience_seconds: Annotated[float, Field(gt=0)] = 120  # without any machine that could hold an actor

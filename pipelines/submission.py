@@ -14,16 +14,18 @@ from urllib.parse import urlsplit
 from cluster import Load, end_of
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.recipe import Recipe
+from pipelines.stage import RECORD
 from pipelines.storage import Location
 from pipelines.tally import ranges
+from pipelines.training_jobs import network_folder, sources
 from pipelines.verification import missing_units
 from pipelines.worker import dataset_folder, interpreter_folder
 
 PACKAGES = ("generate", "label", "deeplab", "cluster", "pipelines")
 NEEDS = {  # the inputs of a stage that lie where the recipe says
     "generate": ("denoiser",),
-    "train": ("annotated",),
-    "run": ("denoiser", "annotated", "held_out"),
+    "train": ("annotated", "validation"),
+    "run": ("denoiser", "annotated", "held_out", "validation"),
 }
 _GRACE = 20.0  # seconds for a driver to write its index and leave, after its units' grace
 
@@ -49,6 +51,8 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     _refuse_what_stays_behind(stage, recipe, address)
     settings = [*overrides, 'cluster.address="auto"', f'paths.dataset="{dataset_folder(recipe)}"']
     settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
+    if weights := _encoder_file(recipe):
+        settings.append(f'train.encoder_weights="{weights}"')
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as home:
         folder = Path(home)
         shutil.copy(path, folder / "recipe.toml")
@@ -86,15 +90,23 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
+def _encoder_file(recipe: Recipe) -> Path | None:
+    """Where the encoder's weights lie, unless they have a name that the libraries know."""
+    weights = Path(recipe.train.encoder_weights or "")
+    return weights.resolve() if weights.is_file() else None
+
+
 def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
     """A Hub id is no file here, so it is fetched there."""
-    inputs = {name: getattr(recipe.paths, name) for name in NEEDS[stage]}
-    outputs = {"dataset": dataset_folder(recipe)} | ({} if stage == "generate" else {"out": recipe.paths.out})
+    inputs = {f"paths.{name}": getattr(recipe.paths, name) for name in NEEDS[stage]}
+    if stage != "generate":
+        inputs["train.encoder_weights"] = _encoder_file(recipe)
+    outputs: dict[str, Location] = {"paths.dataset": dataset_folder(recipe)}
+    if stage != "generate":
+        outputs["paths.out"] = recipe.paths.out
     files = {name: place for name, place in inputs.items() if place is not None and place.exists()}
     behind = [
-        f"paths.{name} = {place}"
-        for name, place in (files | outputs).items()
-        if not is_reachable(place, recipe, address)
+        f"{name} = {place}" for name, place in (files | outputs).items() if not is_reachable(place, recipe, address)
     ]
     if behind:
         raise RecipeError(
@@ -112,10 +124,24 @@ def result(recipe: Recipe, stage: str, address: str, job: str) -> list[str]:
     elif end.exit_code != 0 or end.status != "SUCCEEDED":
         wrong.append(f"{job} ended with exit code {end.exit_code}, {end.status}: {end.message.strip()}")
     if stage != "train" and is_reachable(folder, recipe, address):
-        try:
-            missing = missing_units(folder)
-        except DatasetError as error:
-            return [*wrong, str(error)]
-        if missing:
-            wrong.append(f"{folder} lacks units {ranges(missing)}; submit it again to go on")
+        wrong += _missing_units(folder)
+    if stage != "generate" and is_reachable(recipe.paths.out, recipe, address):
+        wrong += _missing_networks(recipe)
     return wrong
+
+
+def _missing_units(folder: Location) -> list[str]:
+    try:
+        missing = missing_units(folder)
+    except DatasetError as error:
+        return [str(error)]
+    return [f"{folder} lacks units {ranges(missing)}; submit it again to go on"] if missing else []
+
+
+def _missing_networks(recipe: Recipe) -> list[str]:
+    folders = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
+    return [
+        f"{folder} holds no finished network; submit it again to go on"
+        for folder in folders
+        if not (folder / RECORD).is_file()
+    ]

@@ -6,16 +6,20 @@ their augmentation and dropout are functions of (seed, number), so that the numb
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
+from math import ceil
 from typing import Any
 
 import deeplab
-from cluster import Resources, connect, train_together
+from cluster import connect, train_together
 from deeplab import Step, Trainee
 from label import IGNORE
 from pipelines.errors import RecipeError
+from pipelines.placing import resources_of
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
+from pipelines.sections import ClusterSection
 from pipelines.stage import Outcome, Record, device
 from pipelines.training_data import Batch, Part, ShardData, batched
 from pipelines.training_jobs import Job, Source, build, jobs, sources
@@ -39,7 +43,7 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
         if not record.found():
             fresh = True
             with record.making():
-                record.results = _run(job)
+                record.results = _run(job, recipe.cluster)
             History.forget(job.folder)
         seconds += record.seconds
         skipped = max(skipped, record.results["skipped_shards"])
@@ -50,18 +54,18 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     return Outcome(what, recipe.paths.out / "deeplab", seconds, fresh)
 
 
-def _run(job: Job) -> dict[str, Any]:
-    """Train here, or on as many workers as the recipe says; returns what the record keeps."""
+def _run(job: Job, settings: ClusterSection) -> dict[str, Any]:
+    """Train here or, where there are several workers or a cluster, on Ray; returns what the record keeps."""
     workers = job.settings.workers
-    if workers == 1:
+    if workers == 1 and settings.address == "local":
         train_network(job)
     else:
-        gpus = 1 if device() == "cuda" else 0
-        with connect():
+        with connect(settings.address, log_to_driver=True) as ray:
+            resources = resources_of(settings, ray.gpus)
             train_together(
                 partial(train_network, job),
                 workers=workers,
-                resources=Resources(cpus=1, gpus=gpus),
+                resources=replace(resources, gpus=ceil(resources.gpus)),  # nccl wants a whole one for each
                 retries=job.settings.worker_retries,
                 storage=job.folder / "ray",
             )

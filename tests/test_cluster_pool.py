@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -30,10 +31,13 @@ class Squares:
     waits: tuple[int, ...] = ()
     unpicklable: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()
+    builds: tuple[float, ...] = ()  # seconds that the first build takes, the second, ...
     spoiled: int | None = None  # the GPU on which everything raises
 
     def __call__(self) -> Callable[[int], Any]:
         self.note("built")
+        earlier = len(self.noted("built")) - 1
+        time.sleep(self.builds[earlier] if earlier < len(self.builds) else 0)
         return self.make
 
     def make(self, unit: int) -> Any:
@@ -102,9 +106,9 @@ def failed(outcomes: list[Done[Any] | Failed]) -> list[Failed]:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < deadline, "waited for 20 s in vain"
+        assert time.monotonic() < deadline, "waited for 2 minutes in vain"
         time.sleep(0.02)
 
 
@@ -216,13 +220,26 @@ def test_after_a_stop_no_further_unit_is_handed_out_and_the_current_ones_are_fin
 
 def test_a_unit_that_hangs_is_ended_tried_again_and_failed_while_the_others_finish(squares: Squares) -> None:
     builder = replace(squares, waits=(1,))
-    limits = Limits(unit=1.0)
+    limits = Limits(unit=3.0)
     outcomes = list(run_units(builder, range(4), actors=2, resources=ONE_CORE, retries=1, limits=limits))
     assert sorted(done(outcomes)) == [0, 2, 3]
     (failure,) = failed(outcomes)
     assert (failure.unit, failure.attempts) == (1, 2)
-    assert failure.reason == "it took longer than the 1 s it may take"
+    assert failure.reason == "it took longer than the 3 s it may take"
     wait_for(lambda: not any(is_running(pid) for pid in squares.noted("made-1")))
+
+
+def test_an_actor_whose_build_hangs_is_replaced(squares: Squares) -> None:
+    builder, limits = replace(squares, builds=(1000,)), Limits(start=2)
+    outcomes = run_units(builder, range(2), actors=1, resources=ONE_CORE, limits=limits)
+    assert sorted(done(list(outcomes))) == [0, 1]
+    assert len(squares.noted("built")) == 2
+
+
+def test_a_build_may_take_longer_than_a_unit(squares: Squares) -> None:
+    builder, limits = replace(squares, builds=(1.5,)), Limits(unit=0.5)
+    assert sorted(done(list(run_units(builder, range(2), actors=1, resources=ONE_CORE, limits=limits)))) == [0, 1]
+    assert len(squares.noted("built")) == 1
 
 
 def test_an_exception_that_ends_the_run_is_not_tried_again(squares: Squares) -> None:
@@ -243,7 +260,7 @@ def test_after_a_stop_the_current_units_have_the_grace_and_no_more(squares: Squa
     wait_for(lambda: squares.noted("made-1"))
     stop.requested, begin = True, time.monotonic()
     assert list(outcomes) == []
-    assert 0.4 < time.monotonic() - begin < 5
+    assert 0.4 < time.monotonic() - begin < 20
 
 
 def test_one_broken_gpu_costs_no_unit(squares: Squares) -> None:
@@ -272,10 +289,14 @@ def test_without_a_number_there_are_as_many_actors_as_there_is_room_for(squares:
     assert (crew.alive, crew.waiting) == (0, 0)
 
 
-def test_ten_thousand_units_are_supervised_in_seconds() -> None:
-    begin = time.monotonic()
-    assert sum(1 for _ in run_units(squares_in_memory, range(10_000), actors=4, resources=ONE_CORE)) == 10_000
-    assert time.monotonic() - begin < 60
+def test_ten_thousand_units_are_supervised_in_seconds_and_flat_memory() -> None:
+    begin, driver = time.monotonic(), psutil.Process()
+    outcomes = run_units(squares_in_memory, range(10_000), actors=4, resources=ONE_CORE)
+    assert sum(1 for _ in islice(outcomes, 2_000)) == 2_000
+    early = driver.memory_info().rss
+    assert sum(1 for _ in outcomes) == 8_000
+    assert driver.memory_info().rss - early < 4 * 2**20
+    assert time.monotonic() - begin < 120
 
 
 def test_closing_the_iterator_leaves_no_actor_behind(squares: Squares) -> None:

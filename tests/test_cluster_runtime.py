@@ -135,7 +135,7 @@ def test_a_signal_to_the_whole_group_ends_a_joined_run_after_the_current_unit_an
         os.killpg(process.pid, signal.SIGTERM)
         (driver.parent / "go").touch()
         assert lines_until(process, "stopped") == ["unit 2", "stopped"]
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
     assert not (driver.parent / "actor-3").exists()
     assert [node["Alive"] for node in ray.nodes()] == [True]
 
@@ -146,6 +146,6 @@ def test_ctrl_c_ends_a_local_run_after_the_current_unit_and_with_it_its_cluster(
         os.killpg(process.pid, signal.SIGINT)
         (driver.parent / "go").touch()
         assert lines_until(process, "stopped") == ["unit 2", "stopped"]
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
     actor = int((driver.parent / "actor-2").read_text())
     assert not Path(f"/proc/{actor}").exists()

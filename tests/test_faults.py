@@ -87,7 +87,7 @@ class Faulty:
             case "hang":
                 time.sleep(1000)
         if self.together:
-            wait_for(lambda: len(processes(self.notes)) >= self.together[unit], 120)
+            wait_for(lambda: len(processes(self.notes)) >= self.together[unit])
         time.sleep(self.pace[_is_on_another_node()])
         return make(unit)
 
@@ -217,7 +217,7 @@ def digests(folder: Path) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("shard-*.tar"))]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited for {seconds} s in vain"
@@ -273,11 +273,11 @@ def test_an_actor_killed_in_any_phase_of_its_unit_changes_nothing(scene: Scene) 
 
 def test_units_that_raise_kill_their_process_or_hang_are_named_and_the_others_finished(scene: Scene) -> None:
     scene.faults(always={1: "raise", 3: "kill", 5: "hang"})
-    outcome = generate(scene.recipe("cluster.unit_seconds=12", "cluster.retries=0"))
+    outcome = generate(scene.recipe("cluster.unit_seconds=20", "cluster.retries=0"))
     first, second, third = sorted(outcome.failures)
     assert first == "unit 1 failed 1 times: ArithmeticError: unit 1 cannot be made"
     assert second.startswith("unit 3 failed 1 times: its process was lost")
-    assert third == "unit 5 failed 1 times: it took longer than the 12 s it may take"
+    assert third == "unit 5 failed 1 times: it took longer than the 20 s it may take"
     assert missing_units(scene.folder) == [1, 3, 5]
     assert digests(scene.folder) == [sha256 for unit, sha256 in enumerate(scene.expected) if unit not in (1, 3, 5)]
     told = Tally.read(scene.folder)
@@ -295,7 +295,7 @@ def test_bad_weights_stop_the_run_within_seconds_and_with_one_reason(scene: Scen
     begin = time.monotonic()
     with pytest.raises(ClusterError, match="No actor can be built, the builder raised CheckpointError") as caught:
         generate(recipe)
-    assert time.monotonic() - begin < 40
+    assert time.monotonic() - begin < 90
     assert str(caught.value).count("CheckpointError") == 1
 
 
@@ -359,7 +359,7 @@ def test_a_second_driver_is_refused_and_after_the_heads_death_takes_over(scene: 
             generate(scene.recipe())
         head = next(child for child in descendants(driver.pid) if "gcs_server" in child.name())
         head.kill()
-        output, _ = driver.communicate(timeout=60)
+        output, _ = driver.communicate(timeout=180)
     finally:
         end(driver)
     assert driver.returncode != 0, output
@@ -461,4 +461,4 @@ def test_a_plan_of_ten_thousand_units_is_resumed_in_seconds(scene: Scene) -> Non
         shard_path(builder.folder, unit).with_suffix(".json").touch()
     begin = time.monotonic()
     assert generate_dataset._missing(recipe, builder) == list(range(9_990, 10_000))
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10

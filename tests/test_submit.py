@@ -18,7 +18,7 @@ from cluster import ClusterError, end_of, stop
 from pipelines import Recipe, RecipeError
 from pipelines.dataset import committed_units, reports
 from pipelines.fit_interpreter import fit
-from pipelines.submission import is_reachable, packed
+from pipelines.submission import is_reachable, packed, result
 from pipelines.verification import damages, missing_units
 from pipelines.worker import Builder
 
@@ -67,7 +67,7 @@ def head() -> Iterator[str]:
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         assert process.poll() is None, "the head has ended"
         assert time.monotonic() < deadline, "the dashboard does not answer"
@@ -130,6 +130,24 @@ def test_a_running_job_exports_metrics_and_a_stop_ends_it_in_good_order(head: st
     assert damages(folder) == []
     assert not list(folder.glob("lease-*")), "the driver had the time to say goodbye"
     assert "has ended already" in run(fitted, "stop", job, "--address", head)
+
+
+def test_all_stages_run_as_one_job_and_the_networks_train_on_the_clusters_workers(
+    head: str, project: Path, tmp_path: Path
+) -> None:
+    recipe = (project / "recipe.toml", "--address", head, "--follow", "--set", "train.workers=2")
+    said = run(tmp_path / "clean", "submit", "run", *recipe, "--set", "train.baseline=false")
+    assert [f"{stage}: made" in said for stage in ("fit", "generate", "train", "evaluate", "report")] == [True] * 5
+    assert "TrainWorker" in said, "what rank 0 prints is the job's output"
+    assert (project / "out" / "report" / "report.html").is_file()
+    assert damages(project / "out" / "dataset") == []
+    said = run(tmp_path / "clean", "submit", "train", *recipe, "--set", "train.baseline=false")
+    assert "train: found 1 DeepLabV3+ networks" in said
+    network = project / "out" / "deeplab" / "synthetic-seed0"
+    (network / "stage.json").unlink()
+    job = next(word for word in said.split() if word.startswith("raysubmit_")).rstrip(";")
+    loaded = Recipe.load(project / "recipe.toml", ("train.baseline=false",))
+    assert result(loaded, "train", head, job) == [f"{network} holds no finished network; submit it again to go on"]
 
 
 def test_an_unknown_job_and_an_address_where_nobody_answers_are_named(head: str) -> None:

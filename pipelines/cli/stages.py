@@ -76,6 +76,7 @@ STAGES: dict[str, Callable[[Recipe], Outcome]] = {
     "evaluate": _evaluate,
     "report": _report,
 }
+_ON_RAY = ("generate", "train")  # these find their own machines; `run` has the others placed
 NEXT = {
     "train-ddpm": "sample",
     "sample": "fit",
@@ -96,7 +97,7 @@ def _command(name: str) -> Callable[..., None]:
     return command
 
 
-for _name in [name for name in STAGES if name != "generate"]:
+for _name in [name for name in STAGES if name not in ("generate", "train")]:
     app.command(_name)(_command(_name))
 
 
@@ -112,6 +113,12 @@ def generate_command(
 
     tell("generate", generate(loaded, repair=repair))
     console.print(f"next: datasetddpm {NEXT['generate']} {recipe}")
+
+
+@app.command("train", help=_train.__doc__)
+def train_command(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
+    tell("train", _train(Recipe.load(recipe, _at(address, overrides))))
+    console.print(f"next: datasetddpm {NEXT['train']} {recipe}")
 
 
 @app.command("run")
@@ -136,13 +143,15 @@ def demo(
 
 def _run_all(recipe: Recipe) -> None:
     """All stages from fit on, and the table of scores; without [generate], of the interpreter alone."""
+    from pipelines.placing import placed
+
     stages = ["fit"]
     if recipe.makes_dataset:
         stages += ["generate", "train"]
     if recipe.paths.held_out:
         stages += ["evaluate", "report"] if recipe.makes_dataset else ["evaluate"]
     for stage in stages:
-        tell(stage, STAGES[stage](recipe))
+        tell(stage, STAGES[stage](recipe) if stage in _ON_RAY else placed(STAGES[stage], recipe))
     if recipe.paths.held_out:
         console.print(_score_table(recipe))
     if "report" in stages:
