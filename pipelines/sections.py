@@ -26,7 +26,7 @@ class PathsSection(Section):
 
     out: Path  # everything that the run makes
     dataset: Path | str | None = None  # where shards go, also as a URL, s3://bucket/folder; out/dataset
-    denoiser: Path  # a .pt with [denoiser] flags, a Hub id, or a diffusers folder, which train-ddpm can make
+    denoiser: Path | str  # a .pt with [denoiser] flags, a diffusers folder, either as a URL too, or a Hub id
     annotated: Path  # the few annotated images
     held_out: Path | None = None  # annotated images for evaluation only
     validation: Path | None = None  # annotated images by which the best epoch is chosen; published: real/train

@@ -67,6 +67,27 @@ def read_all(paths: Sequence[Location]) -> Iterator[bytes]:
             yield from (contents[key] for key in keys)
 
 
+def contents(place: UPath) -> dict[str, str]:
+    """Every file below a folder of a store by its relative name, with what changes when it is overwritten.
+
+    A place that is a file has the one name ""; one where nothing is has none.
+    """
+    place.fs.invalidate_cache()
+    found: Any = _patiently(place, "listed", lambda: place.fs.find(place.path, detail=True))
+    root = str(place.fs._strip_protocol(str(place))).rstrip("/")
+    return {
+        path.removeprefix(root).strip("/"): repr(
+            [file.get(key) for key in ("size", "ETag", "md5Hash", "etag", "mtime")]
+        )
+        for path, file in found.items()
+    }
+
+
+def fetch(path: UPath, to: Path) -> None:
+    """Copy a file of a store to this machine, in pieces."""
+    _patiently(path, "read", lambda: path.fs.get_file(path.path, str(to)))
+
+
 def sizes(folder: Location) -> dict[str, int]:
     """Bytes of every file in the folder by its name, from one listing; none for a folder that is not there."""
     return {name: size for name, (size, _) in _listing(folder).items()}

@@ -104,7 +104,7 @@ def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
     outputs: dict[str, Location] = {"paths.dataset": dataset_folder(recipe)}
     if stage != "generate":
         outputs["paths.out"] = recipe.paths.out
-    files = {name: place for name, place in inputs.items() if place is not None and place.exists()}
+    files = {name: place for name, place in inputs.items() if isinstance(place, Path) and place.exists()}
     behind = [
         f"{name} = {place}" for name, place in (files | outputs).items() if not is_reachable(place, recipe, address)
     ]

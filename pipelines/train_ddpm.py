@@ -20,6 +20,9 @@ _SHOWN = 5  # mistakes that a message lists
 
 def train_ddpm(recipe: Recipe) -> Outcome:
     """Train, or go on from the last checkpoint, and write the averaged weights in half precision to paths.denoiser."""
+    target = recipe.paths.denoiser
+    if isinstance(target, str):
+        raise RecipeError(f"paths.denoiser is {target}; the model is written to a folder of this machine, name one")
     if recipe.paths.unlabelled is None:
         raise RecipeError("paths.unlabelled is missing; it names the folder of images to train on")
     settings = recipe.train_ddpm
@@ -30,8 +33,8 @@ def train_ddpm(recipe: Recipe) -> Outcome:
     inputs = {"settings": settings.model_dump(mode="json"), "images": [p.name for p in paths]}
     folder = recipe.paths.out / "train-ddpm"
     record = Record.of(folder, inputs)
-    if record.found() and recipe.paths.denoiser.is_dir():
-        return Outcome("a diffusion model", recipe.paths.denoiser, record.seconds, fresh=False)
+    if record.found() and target.is_dir():
+        return Outcome("a diffusion model", target, record.seconds, fresh=False)
     checkpoint = folder / "checkpoint.pt"
     if not checkpoint.is_file():
         _refuse_broken(paths)
@@ -56,9 +59,9 @@ def train_ddpm(recipe: Recipe) -> Outcome:
                 write_sheet(averaged(state, schedule), folder / f"sheet-{update.number:07d}.png")
         model = averaged(state, schedule)
         model.unet.half()
-        model.save_pretrained(recipe.paths.denoiser)
+        model.save_pretrained(target)
         record.results = {"updates": state.done}
-    return Outcome(f"a diffusion model after {state.done} updates", recipe.paths.denoiser, record.seconds, fresh=True)
+    return Outcome(f"a diffusion model after {state.done} updates", target, record.seconds, fresh=True)
 
 
 def _refuse_broken(paths: list[Path]) -> None:

@@ -24,6 +24,7 @@ from pipelines.recipe import Recipe, digest_of
 from pipelines.sections import GenerateSection
 from pipelines.shards import Sample, class_pixels, encode, tar_of, write_shard
 from pipelines.storage import Location, location
+from pipelines.weights import local_weights
 
 
 def interpreter_folder(recipe: Recipe) -> Path:
@@ -38,7 +39,9 @@ def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
     """The denoiser of the recipe's paths.denoiser and [denoiser]."""
     settings = recipe.denoiser
     dtype = getattr(torch, settings.dtype)
-    return Denoiser.from_pretrained(recipe.paths.denoiser, flags=settings.flags, device=device, dtype=dtype)
+    return Denoiser.from_pretrained(
+        local_weights(recipe.paths.denoiser), flags=settings.flags, device=device, dtype=dtype
+    )
 
 
 @dataclass(frozen=True)

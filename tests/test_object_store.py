@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from upath import UPath
 
 from pipelines import Recipe, read_shards, storage
 from pipelines.dataset import committed_units, reports
-from pipelines.errors import LeaseError, StorageError
+from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
 from pipelines.lease import leased
@@ -26,7 +27,8 @@ from pipelines.shards import stream
 from pipelines.status import status
 from pipelines.storage import location
 from pipelines.verification import damages, missing_units, remove_damages
-from pipelines.worker import Builder
+from pipelines.weights import local_weights
+from pipelines.worker import Builder, dataset_folder
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
 CREDENTIALS = {
@@ -98,6 +100,62 @@ def test_a_run_that_is_killed_midway_goes_on_and_makes_what_a_disk_would_hold(re
     local = [sample.seed for sample in read_shards(tmp_path / "out" / "dataset")]
     assert [sample.seed for sample in read_shards(folder)] == local
     assert next(stream(folder, seed=0)).seed in local
+
+
+def test_a_denoiser_at_a_url_is_fetched_once_a_machine_and_makes_the_same_shards(
+    recipe: Recipe, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    UPath("s3://faces").fs.put(str(tmp_path / "model"), "faces/weights", recursive=True)
+    settings = ('paths.denoiser="s3://faces/weights"', "generate.samples=22")
+    distant = Recipe.load(tmp_path / "recipe.toml", settings)
+    assert generate(distant).failures == []
+    (copy,) = (tmp_path / "cache" / "datasetddpm").glob("*/weights")
+    assert {path.name for path in copy.parent.iterdir()} == {"weights", "lock"}
+    near = Builder.of(Recipe.load(tmp_path / "recipe.toml", (f'paths.dataset="{tmp_path / "near"}"',)))()
+    assert [report.sha256 for report in reports(dataset_folder(distant))] == [near(unit).sha256 for unit in range(4)]
+
+
+def test_of_several_that_ask_for_weights_one_fetches_and_changed_weights_are_fetched_anew(
+    bucket: str, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fetched, fetch = [], storage.fetch
+    environment.setattr(
+        storage, "fetch", lambda path, to: (fetched.append(path.name), time.sleep(0.2), fetch(path, to))
+    )
+    weights = UPath(f"{bucket}/net.pt")
+    weights.write_bytes(b"first")
+    with ThreadPoolExecutor(4) as threads:
+        copies = list(threads.map(local_weights, [str(weights)] * 4))
+    assert {copy.read_bytes() for copy in copies} == {b"first"}
+    assert copies[0].name == "net.pt"
+    assert fetched == ["net.pt"]
+    weights.write_bytes(b"other")
+    assert local_weights(str(weights)).read_bytes() == b"other"
+    assert copies[0].read_bytes() == b"first"
+
+
+def test_a_fetch_that_is_cut_short_leaves_nothing_that_looks_whole(
+    bucket: str, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    def cut_short(path: UPath, to: Path) -> None:
+        to.write_bytes(b"fi")
+        raise StorageError("gone")
+
+    environment.setenv("XDG_CACHE_HOME", str(tmp_path))
+    UPath(f"{bucket}/net.pt").write_bytes(b"first")
+    with environment.context() as patch:
+        patch.setattr(storage, "fetch", cut_short)
+        with pytest.raises(StorageError, match="gone"):
+            local_weights(f"{bucket}/net.pt")
+    assert [path.name for path in (tmp_path / "datasetddpm").glob("*/*")] == ["lock"]
+    assert local_weights(f"{bucket}/net.pt").read_bytes() == b"first"
+
+
+def test_a_url_where_nothing_is_is_named(bucket: str) -> None:
+    with pytest.raises(RecipeError, match=r"paths\.denoiser: there is nothing at s3://faces/no\.pt"):
+        local_weights(f"{bucket}/no.pt")
 
 
 def test_damage_is_found_and_removed_there_as_well(recipe: Recipe) -> None:

@@ -27,6 +27,7 @@ def test_a_published_recipe_names_its_classes_its_flags_and_the_published_featur
     recipe = Recipe.load(path)
     assert recipe.classes is not None
     assert len(recipe.classes.scheme) == CLASSES[path.stem]
+    assert isinstance(recipe.paths.denoiser, Path)
     assert recipe.denoiser.flags == recipe.paths.denoiser.stem
     assert parse_flags(recipe.paths.denoiser.stem).image_size == 256
     assert recipe.makes_dataset == (path.parent.name == "datasetddpm")
