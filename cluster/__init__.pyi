@@ -1,3 +1,4 @@
+from .carried import Carried as Carried
 from .errors import ClusterError as ClusterError
 from .jobs import End as End
 from .jobs import Load as Load

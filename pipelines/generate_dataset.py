@@ -7,6 +7,7 @@ from dataclasses import replace
 from cluster import ClusterError, Crew, Failed, Gauges, connect, run_units, stop_on_signals
 from pipelines import storage
 from pipelines.batch_size import MeasureBatch, kept_batch
+from pipelines.carrying import with_models
 from pipelines.dataset import committed_units, each_report
 from pipelines.errors import LeaseError
 from pipelines.index import write_index
@@ -51,8 +52,9 @@ def _with_batch(recipe: Recipe) -> Recipe:
     with connect(settings.address) as ray:
         resources = resources_of(settings, ray.gpus)
         measure = MeasureBatch(recipe.resolved(), device_of(settings, resources))
-        with closing(run_units(measure, [0], actors=1, resources=resources, limits=limits_of(settings))) as outcomes:
-            outcome = next(outcomes)
+        answers = run_units(with_models(measure), [0], actors=1, resources=resources, limits=limits_of(settings))
+        with closing(answers):
+            outcome = next(answers)
     if isinstance(outcome, Failed):
         raise ClusterError(f"the batch size could not be measured: {outcome.reason}; give generate.batch_size a number")
     console.print(f"generate: {outcome.result} images at once, which {measure.device} has room for")
@@ -117,7 +119,7 @@ def _run(recipe: Recipe, builder: Builder, missing: list[int], lease: Lease, tal
             gauges.set(tally.numbers())
 
         outcomes = run_units(
-            replace(builder, device=device_of(settings, resources)),
+            with_models(replace(builder, device=device_of(settings, resources))),
             missing,
             actors=None if settings.actors == "auto" else settings.actors,
             resources=resources,

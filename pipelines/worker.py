@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from generate import Denoiser, sample, spaced_timesteps
 from label import FILTERS, DenoiserFeatures, Interpreter, Labels
 from label.threads import torch_threads
-from pipelines.dataset import Candidate, Dataset, Report, claim
+from pipelines.dataset import Candidate, Dataset, Report, claim, claimed
 from pipelines.errors import RecipeError
 from pipelines.halving import Halving
 from pipelines.recipe import Recipe, digest_of
@@ -91,6 +91,11 @@ class Builder:
                 'repair its driver, or set cluster.device = "cpu"'
             )
         models, settings = Models.of(self.recipe, device), self.recipe.generate
+        if claimed(self.folder, describe(models, settings).digest) is None:  # of these very weights
+            raise RuntimeError(
+                f"{socket.gethostname()} does not see the dataset.json that lies in {self.folder}; "
+                "name a folder that all machines share, or a URL"
+            )
         return Halving(
             lambda unit, size: make_unit(unit, models, settings, self.dataset, self.folder, batch_size=size),
             settings.batch,

@@ -1,0 +1,89 @@
+"""Models on machines that do not have their files."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_denoiser
+
+from cluster import Cluster, ClusterError, Done, Resources, run_units
+from pipelines import Recipe
+from pipelines.carrying import with_models
+from pipelines.errors import DatasetError
+from pipelines.fit_interpreter import fit
+from pipelines.worker import Builder
+
+
+@dataclass(frozen=True)
+class CachingIn:
+    """The builder, on a machine whose cache is this folder."""
+
+    folder: Path
+    builder: Callable[[], Callable[[int], Any]]
+
+    def __call__(self) -> Callable[[int], Any]:
+        os.environ["XDG_CACHE_HOME"] = str(self.folder)
+        return self.builder()
+
+
+@pytest.fixture
+def recipe(project: Path) -> Recipe:
+    fit(Recipe.load(project / "recipe.toml"))
+    return Recipe.load(project / "recipe.toml", ('cluster.address="auto"',))
+
+
+def test_models_travel_to_machines_that_lack_them_and_are_written_once(
+    ray_cluster: Cluster, recipe: Recipe, project: Path, tmp_path: Path
+) -> None:
+    builder = Builder.of(recipe)
+    alone = Builder.of(Recipe.load(project / "recipe.toml", (f'paths.dataset="{tmp_path / "alone"}"',)))()
+    expected = [alone(unit).sha256 for unit in range(4)]
+    travelling = CachingIn(tmp_path / "cache", with_models(builder))
+    shutil.rmtree(project / "model")
+    shutil.rmtree(project / "out" / "interpreter")
+    outcomes = sorted(run_units(travelling, range(4), actors=2, resources=Resources()), key=lambda o: o.unit)
+    assert [outcome.result.sha256 for outcome in outcomes if isinstance(outcome, Done)] == expected
+    copies = [path.name for path in (tmp_path / "cache").glob("datasetddpm/*/*") if path.name != "lock"]
+    assert sorted(copies) == ["interpreter", "model"]
+
+
+def test_without_their_files_and_without_taking_them_along_no_actor_can_be_built(
+    ray_cluster: Cluster, recipe: Recipe, project: Path
+) -> None:
+    builder = Builder.of(recipe)
+    shutil.rmtree(project / "out" / "interpreter")
+    with pytest.raises(ClusterError, match=r"InterpreterError: .* holds no"):
+        next(run_units(builder, range(4), actors=1, resources=Resources()))
+
+
+def test_what_all_machines_share_does_not_travel(ray_cluster: Cluster, recipe: Recipe, project: Path) -> None:
+    shared = Recipe.load(project / "recipe.toml", ('cluster.address="auto"', f'cluster.shared=["{project}"]'))
+    for stays in (shared, Recipe.load(project / "recipe.toml")):
+        builder = Builder.of(stays)
+        assert with_models(builder) is builder
+    builder = Builder.of(recipe)
+    assert with_models(builder) is not builder
+
+
+def test_a_machine_with_other_weights_at_the_same_path_makes_nothing(recipe: Recipe, project: Path) -> None:
+    builder = Builder.of(recipe)
+    other = make_denoiser()
+    other.unet.conv_in.weight.data += 1
+    shutil.rmtree(project / "model")
+    other.save_pretrained(project / "model")
+    with pytest.raises(ValueError, match="fitted on"):
+        builder()
+    fit(Recipe.load(project / "recipe.toml"))
+    with pytest.raises(DatasetError, match="holds a dataset of another recipe, model or file"):
+        builder()
+
+
+def test_a_machine_that_does_not_see_the_datasets_folder_makes_nothing(recipe: Recipe, project: Path) -> None:
+    builder = Builder.of(recipe)
+    shutil.rmtree(project / "out" / "dataset")
+    with pytest.raises(RuntimeError, match=r"does not see the dataset\.json that lies in .*; name a folder"):
+        builder()
