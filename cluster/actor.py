@@ -1,12 +1,14 @@
 """The process that makes units, one after the other, and the answers that come back from it."""
 
+import io
 import os
+import pickle
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 import ray
 import ray.cloudpickle
@@ -59,11 +61,13 @@ Answer = Here | Built | Made[Any] | Raised | Lost
 class Order:
     """What an actor is to build.
 
-    The builder travels as bytes, so that nothing of it is imported before the process is prepared for it.
+    The builder travels as bytes, so that nothing of it is imported before the process is prepared for it. Ray's objects
+    that it names go beside them: only as arguments of a call are they known to be in use, and known to Ray Client.
     `paths` are the driver's import paths: Ray hands on no more than those of its script and working directory.
     """
 
     builder: bytes  # with the exceptions that end the run
+    objects: list[ray.ObjectRef]
     paths: tuple[str, ...]
     resources: Resources
 
@@ -74,7 +78,36 @@ class Order:
         resources: Resources,
         ends: tuple[type[Exception], ...] = (),
     ) -> "Order":
-        return cls(ray.cloudpickle.dumps((builder, ends)), tuple(path for path in sys.path if path), resources)
+        content = io.BytesIO()
+        pickler = _Pickler(content)
+        pickler.dump((builder, ends))
+        return cls(content.getvalue(), pickler.objects, tuple(path for path in sys.path if path), resources)
+
+    def builder_and_ends(self) -> tuple[Callable[[], Callable[[int], object]], tuple[type[Exception], ...]]:
+        return _Unpickler(self.builder, self.objects).load()
+
+
+class _Pickler(ray.cloudpickle.CloudPickler):
+    """Puts a number in the place of each of Ray's objects, and keeps them."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.objects: list[ray.ObjectRef] = []
+
+    def persistent_id(self, obj: object) -> int | None:
+        if not isinstance(obj, ray.ObjectRef):
+            return None
+        self.objects.append(obj)
+        return len(self.objects) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, content: bytes, objects: list[ray.ObjectRef]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._objects = objects
+
+    def persistent_load(self, pid: int) -> ray.ObjectRef:
+        return self._objects[pid]
 
 
 class Actor:
@@ -92,15 +125,15 @@ class Actor:
     def build(self, order: Order) -> Built | Raised:
         """Prepare the process and call the builder."""
         _prepare(order)
-        return self._attempt(lambda: self._build(order.builder))
+        return self._attempt(lambda: self._build(order))
 
     @ray.method
     def make(self, unit: int) -> Made[object] | Raised:
         """Make one unit."""
         return self._attempt(lambda: self._timed(unit))
 
-    def _build(self, content: bytes) -> Built:
-        builder, self._ends = ray.cloudpickle.loads(content)
+    def _build(self, order: Order) -> Built:
+        builder, self._ends = order.builder_and_ends()
         self._make = builder()
         return Built()
 

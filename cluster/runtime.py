@@ -110,7 +110,10 @@ def _join(address: str, log_to_driver: bool) -> None:
             socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
         ray.init(address=known or address, logging_level=logging.ERROR, log_to_driver=log_to_driver)
     except OSError as error:
-        raise ClusterError(f'No Ray cluster answers at {known or address!r}: start one, or use "local".') from error
+        reason = str(error).partition("\n")[0]
+        raise ClusterError(
+            f'No Ray cluster answers at {known or address!r} ({reason}): start one, or use "local".'
+        ) from error
 
 
 def _look_up() -> str | None:

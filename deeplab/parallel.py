@@ -7,7 +7,6 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 def workers() -> int:
@@ -40,6 +39,20 @@ def sum_gradients(model: nn.Module) -> None:
         gradient.copy_(total.view_as(gradient))
 
 
+class _AllReduce(torch.autograd.Function):
+    """The sum over all workers; a worker's gradient is the sum of all workers' as well."""
+
+    @staticmethod
+    def forward(ctx: object, value: Tensor) -> Tensor:
+        total = value.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        return _AllReduce.forward(ctx, *gradients)
+
+
 class SyncedBatchNorm(nn.BatchNorm2d):
     """Batch statistics of all workers' images together; the workers' batches must be of one size.
 
@@ -50,12 +63,17 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(input)
         shape = (1, -1, 1, 1)
-        mean = all_reduce(input.mean((0, 2, 3))) / workers()
+        mean = self._over_workers(input.mean((0, 2, 3)))
         centred = input - mean.view(shape)
-        variance = all_reduce(centred.square().mean((0, 2, 3))) / workers()
+        variance = self._over_workers(centred.square().mean((0, 2, 3)))
         self._remember(mean.detach(), variance.detach(), workers() * input.numel() // input.shape[1])
         scale = self.weight * (variance + self.eps).rsqrt()
         return centred * scale.view(shape) + self.bias.view(shape)
+
+    def _over_workers(self, value: Tensor) -> Tensor:
+        total = _AllReduce.apply(value)
+        assert isinstance(total, Tensor)
+        return total / workers()
 
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
         assert self.running_mean is not None

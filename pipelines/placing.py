@@ -1,8 +1,8 @@
 """Where the work of a recipe is done: what it asks of a cluster, and a whole stage in a process there."""
 
 import traceback
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from cluster import ClusterError, Failed, Limits, Resources, connect, run_units
@@ -34,6 +34,16 @@ def resources_of(settings: ClusterSection, gpus: float) -> Resources:
 def device_of(settings: ClusterSection, resources: Resources) -> str:
     """Where the networks run: on a GPU if one is reserved, unless the recipe says otherwise."""
     return settings.device if settings.device != "auto" else "cuda" if resources.gpus else "cpu"
+
+
+@contextmanager
+def joined(settings: ClusterSection) -> Iterator[None]:
+    """One connection to the recipe's cluster for all stages in the block; none where that is "local"."""
+    if settings.address == "local":
+        yield
+        return
+    with connect(settings.address, log_to_driver=True):
+        yield
 
 
 def placed(stage: Stage, recipe: Recipe) -> Outcome:

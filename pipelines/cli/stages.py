@@ -143,15 +143,16 @@ def demo(
 
 def _run_all(recipe: Recipe) -> None:
     """All stages from fit on, and the table of scores; without [generate], of the interpreter alone."""
-    from pipelines.placing import placed
+    from pipelines.placing import joined, placed
 
     stages = ["fit"]
     if recipe.makes_dataset:
         stages += ["generate", "train"]
     if recipe.paths.held_out:
         stages += ["evaluate", "report"] if recipe.makes_dataset else ["evaluate"]
-    for stage in stages:
-        tell(stage, STAGES[stage](recipe) if stage in _ON_RAY else placed(STAGES[stage], recipe))
+    with joined(recipe.cluster):
+        for stage in stages:
+            tell(stage, STAGES[stage](recipe) if stage in _ON_RAY else placed(STAGES[stage], recipe))
     if recipe.paths.held_out:
         console.print(_score_table(recipe))
     if "report" in stages:
