@@ -68,9 +68,9 @@ def connect(
         yield _describe()
         return
     if address == "local":
-        _start(cpus, gpus, log_to_driver)
+        _start(cpus, gpus, log_to_driver=log_to_driver)
     else:
-        _join(address, log_to_driver)
+        _join(address, log_to_driver=log_to_driver)
     try:
         yield _describe()
     finally:
@@ -89,7 +89,7 @@ def _room_on(node: dict[str, Any], resources: Resources) -> int:
     return min(int(node["Resources"].get(name, 0) / amount + 1e-9) for name, amount in asked.items() if amount > 0)
 
 
-def _start(cpus: int | None, gpus: int | None, log_to_driver: bool) -> None:
+def _start(cpus: int | None, gpus: int | None, *, log_to_driver: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         address="local",
@@ -102,7 +102,7 @@ def _start(cpus: int | None, gpus: int | None, log_to_driver: bool) -> None:
     )
 
 
-def _join(address: str, log_to_driver: bool) -> None:
+def _join(address: str, *, log_to_driver: bool) -> None:
     known = _look_up() if address == "auto" else address
     host, _, port = (known or "").removeprefix("ray://").rpartition(":")
     try:

@@ -2,7 +2,10 @@
 
 import logging
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,23 +24,30 @@ from cluster.runtime import Resources
 
 
 def train_together(
-    loop: Callable[..., None], *, workers: int, resources: Resources, retries: int, storage: Path
+    loop: Callable[..., None],
+    *,
+    workers: int,
+    resources: Resources,
+    retries: int,
+    storage: Path,
+    patience: float = 120.0,
 ) -> None:
     """Call the picklable `loop(rank=...)` in `workers` processes at once, and return when all have ended.
 
     They are one process group: nccl where each reserves a GPU, gloo elsewhere. When one is lost, all are started
     again, at most `retries` times: the loop goes on from what it has stored. Ray Train replaces those lost in the loop;
     one lost while the group starts ends its controller (Ray 2.60) and leaves its cores and GPUs reserved, so they are
-    freed here and the whole call is made again. Raises ClusterError when it failed for good. `storage` is for Ray's
-    own notes of the run, and must be seen by all machines.
+    freed here and the whole call is made again. Raises ClusterError when it failed for good, or when for `patience`
+    seconds there was no room for all. `storage` is for Ray's own notes of the run, and must be seen by all machines.
     """
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(patience)  # Ray Train has no other way to say it
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     reserved: dict[str, float] = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory or 0}
     reserved = {name: amount for name, amount in (reserved | resources.custom).items() if amount}
     before = _reserved()
     for tried in count():
         trainer = TorchTrainer(
-            partial(_ranked, loop, resources),
+            partial(_ranked, loop),
             torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=workers,
@@ -48,15 +58,22 @@ def train_together(
             run_config=RunConfig(
                 name=f"ray-{tried}",
                 storage_path=str(storage.resolve()),
-                failure_config=FailureConfig(max_failures=retries),
+                failure_config=FailureConfig(max_failures=retries, controller_failure_limit=0),
+                worker_runtime_env={"env_vars": _variables(resources)},
             ),
         )
         try:
-            trainer.fit()
+            with _own_interrupts():
+                trainer.fit()
         except ray.train.TrainingFailedError as error:
             _free(_reserved() - before)
-            if tried < retries and _lost_at_start(error):
+            failure = error.controller_failure if isinstance(error, ray.train.ControllerError) else None
+            if tried < retries and isinstance(failure, RayActorError):
                 continue
+            if type(failure).__name__ == "WorkerGroupStartupTimeoutError":  # of a package that Ray calls internal
+                raise ClusterError(
+                    f"For {patience:g} s there was no room for {workers} workers, each asks for {resources}."
+                ) from error
             reason = str(error).strip().splitlines()
             raise ClusterError(
                 f"the training on {workers} workers failed: {reason[-1] if reason else error}"
@@ -75,12 +92,26 @@ def _free(groups: set[str]) -> None:
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(key))))
 
 
-def _lost_at_start(error: ray.train.TrainingFailedError) -> bool:
-    return isinstance(error, ray.train.ControllerError) and isinstance(error.controller_failure, RayActorError)
+def _variables(resources: Resources) -> dict[str, str]:
+    """What libraries read at their import: threads, and no GPU for who has reserved none, to whom Ray shows all."""
+    threads = {"OMP_NUM_THREADS": str(max(1, int(resources.cpus)))}
+    return threads if resources.gpus else threads | {"CUDA_VISIBLE_DEVICES": ""}
 
 
-def _ranked(loop: Callable[..., None], resources: Resources, _config: dict[str, Any] | None = None) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(resources.cpus))))
-    if resources.gpus == 0:  # Ray shows every GPU to who has reserved none
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Ctrl-C is a KeyboardInterrupt: Ray Train ends the process with exit code 0, and leaves its handler behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        raise KeyboardInterrupt from ended
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ranked(loop: Callable[..., None], _config: dict[str, Any] | None = None) -> None:
     loop(rank=ray.train.get_context().get_world_rank())

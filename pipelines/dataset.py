@@ -93,10 +93,8 @@ def claim(folder: Location, dataset: Dataset) -> None:
 
 def claimed(folder: Location, digest: str) -> Dataset | None:
     """The dataset of this digest, None in a folder that is nobody's. Raises DatasetError when it is another's."""
-    if "dataset.json" not in storage.names(folder):
-        return None
-    there = open_dataset(folder)
-    if there.digest != digest:
+    there = _stored_dataset(folder)
+    if there is not None and there.digest != digest:
         raise DatasetError(
             f"{folder} holds a dataset of another recipe, model or file ({there.digest[:12]}, this one is "
             f"{digest[:12]}); name another output folder, or remove that one"
@@ -106,11 +104,18 @@ def claimed(folder: Location, digest: str) -> Dataset | None:
 
 def open_dataset(folder: Location) -> Dataset:
     """Read dataset.json. Raises DatasetError when the folder holds none."""
+    stored = _stored_dataset(folder)
+    if stored is None:
+        raise DatasetError(f"{folder} holds no dataset.json; generate a dataset there first")
+    return stored
+
+
+def _stored_dataset(folder: Location) -> Dataset | None:
     path = folder / "dataset.json"
     try:
         return Dataset(**json.loads(storage.read(path)))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DatasetError(f"{folder} holds no dataset.json; generate a dataset there first") from error
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{path} does not describe a dataset ({error})") from error
 

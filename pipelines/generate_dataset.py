@@ -4,7 +4,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 
-from cluster import ClusterError, Crew, Failed, Gauges, connect, run_units, stop_on_signals
+from cluster import Crew, Failed, Gauges, connect, run_units, stop_on_signals
 from pipelines import storage
 from pipelines.batch_size import MeasureBatch, kept_batch
 from pipelines.carrying import with_models
@@ -13,7 +13,7 @@ from pipelines.errors import LeaseError
 from pipelines.index import write_index
 from pipelines.lease import Lease, leased
 from pipelines.monitor import keep, shown
-from pipelines.placing import device_of, limits_of, resources_of
+from pipelines.placing import device_of, limits_of, one_answer, resources_of
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.stage import Outcome
@@ -52,13 +52,10 @@ def _with_batch(recipe: Recipe) -> Recipe:
     with connect(settings.address) as ray:
         resources = resources_of(settings, ray.gpus)
         measure = MeasureBatch(recipe.resolved(), device_of(settings, resources))
-        answers = run_units(with_models(measure), [0], actors=1, resources=resources, limits=limits_of(settings))
-        with closing(answers):
-            outcome = next(answers)
-    if isinstance(outcome, Failed):
-        raise ClusterError(f"the batch size could not be measured: {outcome.reason}; give generate.batch_size a number")
-    console.print(f"generate: {outcome.result} images at once, which {measure.device} has room for")
-    return recipe.with_batch(outcome.result)
+        what = "measuring generate.batch_size, for which a number may be given,"
+        found = one_answer(with_models(measure), what, resources, limits_of(settings))
+    console.print(f"generate: {found} images at once, which {measure.device} has room for")
+    return recipe.with_batch(found)
 
 
 def _missing(recipe: Recipe, builder: Builder) -> list[int]:

@@ -1,16 +1,23 @@
 """Where the work of a recipe is done: what it asks of a cluster, and a whole stage in a process there."""
 
+import secrets
+import socket
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from cluster import ClusterError, Failed, Limits, Resources, connect, run_units
-from pipelines.errors import LeaseError, StorageError
+from pipelines.errors import LeaseError, RecipeError, StorageError
+from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.sections import ClusterSection
 from pipelines.stage import Outcome
+from pipelines.worker import needed_device
 
+T = TypeVar("T")
 Stage = Callable[[Recipe], Outcome]
 
 
@@ -26,7 +33,7 @@ def limits_of(settings: ClusterSection) -> Limits:
 
 def resources_of(settings: ClusterSection, gpus: float) -> Resources:
     """What an actor asks of a cluster with so many GPUs: one of them, where the recipe leaves it open."""
-    asked = float(gpus > 0) if settings.gpus == "auto" else settings.gpus
+    asked = settings.gpus if settings.gpus != "auto" else float(gpus > 0 and settings.device != "cpu")
     memory = None if settings.memory_gib is None else int(settings.memory_gib * 2**30)
     return Resources(settings.cpus, asked, memory, settings.resources, settings.labels)
 
@@ -46,7 +53,40 @@ def joined(settings: ClusterSection) -> Iterator[None]:
         yield
 
 
-def placed(stage: Stage, recipe: Recipe) -> Outcome:
+def one_answer(builder: Callable[[], Callable[[int], T]], what: str, resources: Resources, limits: Limits) -> T:
+    """What one actor answers to one call, inside `with connect():`. Raises ClusterError, which begins with `what`."""
+    answers = run_units(builder, [0], actors=1, resources=resources, limits=limits)
+    with closing(answers):
+        answer = next(answers)
+    if isinstance(answer, Failed):
+        error = ClusterError(f"{what} failed {answer.attempts} times on the cluster: {answer.reason}")
+        error.add_note(answer.traceback)
+        raise error
+    return answer.result
+
+
+@contextmanager
+def marked(folder: Path) -> Iterator[Path]:
+    """A file that lies in the folder for the length of the block: a machine that sees it shares the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / f".seen-{secrets.token_hex(4)}"
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def must_see(mark: Path) -> None:
+    """Raises RecipeError on a machine that does not share the folder of `marked`."""
+    if not mark.exists():
+        raise RecipeError(
+            f"{socket.gethostname()} does not see what lies in {mark.parent}; let paths.out be a folder that all "
+            "machines of the cluster share"
+        )
+
+
+def placed(name: str, stage: Stage, recipe: Recipe) -> Outcome:
     """Run the stage where the recipe's cluster.address says: here, or on an actor that has what a unit would have.
 
     The driver of a submitted job is on the cluster's head, which often has neither a GPU nor much memory.
@@ -55,19 +95,15 @@ def placed(stage: Stage, recipe: Recipe) -> Outcome:
     settings = recipe.cluster
     if settings.address == "local":
         return stage(recipe)
-    with connect(settings.address, log_to_driver=True) as ray:
-        work, limits = _Whole(stage, recipe.resolved()), Limits(patience=settings.patience_seconds)
+    recipe = recipe.resolved()
+    with connect(settings.address, log_to_driver=True) as ray, marked(recipe.paths.out) as mark:
         resources = resources_of(settings, ray.gpus)
-        units = run_units(work, [0], actors=1, resources=resources, retries=settings.retries, limits=limits)
-        with closing(units) as outcomes:
-            made = next(outcomes)
-    if isinstance(made, Failed):
-        error = ClusterError(f"{stage.__name__} failed {made.attempts} times on the cluster: {made.reason}")
-        error.add_note(made.traceback)
-        raise error
-    if isinstance(made.result, Exception):
-        raise made.result
-    return made.result
+        console.print(f"{name}: Ray at {ray.address}, an actor with {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
+        work = _Whole(stage, recipe, mark, device_of(settings, resources))
+        made = one_answer(work, name, resources, Limits(patience=settings.patience_seconds))
+    if isinstance(made, Exception):
+        raise made
+    return made
 
 
 @dataclass(frozen=True)
@@ -76,12 +112,16 @@ class _Whole:
 
     stage: Stage
     recipe: Recipe
+    mark: Path
+    device: str
 
     def __call__(self) -> Callable[[int], Outcome | Exception]:
+        needed_device(self.device)
         return self._make
 
     def _make(self, _unit: int) -> Outcome | Exception:
         try:
+            must_see(self.mark)
             return self.stage(self.recipe)
         except (ValueError, LeaseError, StorageError) as error:
             error.add_note(traceback.format_exc())

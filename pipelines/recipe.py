@@ -41,10 +41,13 @@ class Recipe(Section):
     study: StudySection = StudySection()
 
     def resolved(self) -> "Recipe":
-        """The same with absolute paths; Hub ids and URLs stay what they are."""
+        """The same with absolute paths; Hub ids, URLs and names of weights stay what they are."""
         local = {name: path for name, path in self.paths if isinstance(path, Path)}
         paths = {name: path.resolve() for name, path in local.items() if name != "denoiser" or path.exists()}
-        return self.model_copy(update={"paths": self.paths.model_copy(update=paths)})
+        weights, train = Path(self.train.encoder_weights or ""), self.train
+        if weights.is_file():
+            train = train.model_copy(update={"encoder_weights": str(weights.resolve())})
+        return self.model_copy(update={"paths": self.paths.model_copy(update=paths), "train": train})
 
     def with_batch(self, batch_size: int) -> "Recipe":
         return self.model_copy(update={"generate": self.generate.model_copy(update={"batch_size": batch_size})})

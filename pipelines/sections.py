@@ -177,7 +177,7 @@ class ClusterSection(Section):
     """Where units are made and networks trained, and how long things may take."""
 
     address: str = "local"  # auto: the cluster that a job runs in; or host:6379, ray://host:10001
-    shared: list[str] = []  # folders that all machines of the cluster see; for submit
+    shared: list[str] = []  # folders that all machines of the cluster see
     actors: Count | Literal["auto"] = "auto"  # auto: as many as the machines hold, more as they join
     cpus: Annotated[float, Field(gt=0)] = 1  # an actor
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # an actor; auto: 1 where the cluster has any

@@ -23,6 +23,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between two tries
 TEMPORARY = ".tmp"
 _PASSING = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EFBIG", "ESTALE", "ETIMEDOUT")}
 _CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests"}
+_CHANGING = ("size", "ETag", "md5Hash", "etag", "LastModified", "last_modified", "mtime")  # as stores name it
 _AT_ONCE = 64  # objects that are read together
 
 _log = logging.getLogger(__name__)
@@ -73,14 +74,14 @@ def contents(place: UPath) -> dict[str, str]:
     A place that is a file has the one name ""; one where nothing is has none.
     """
     place.fs.invalidate_cache()
-    found: Any = _patiently(place, "listed", lambda: place.fs.find(place.path, detail=True))
     root = str(place.fs._strip_protocol(str(place))).rstrip("/")
-    return {
-        path.removeprefix(root).strip("/"): repr(
-            [file.get(key) for key in ("size", "ETag", "md5Hash", "etag", "mtime")]
-        )
-        for path, file in found.items()
-    }
+    found: Any = _patiently(place, "listed", lambda: place.fs.find(place.path, detail=True))
+    below = {path.removeprefix(root).strip("/"): file for path, file in found.items() if not path.endswith("/")}
+    if len(below) > 1:
+        below.pop("", None)  # what some consoles make for an empty folder
+    if list(below) == [""]:
+        below = {"": _patiently(place, "listed", lambda: place.fs.info(place.path))}
+    return {name: repr([file.get(key) for key in _CHANGING]) for name, file in below.items()}
 
 
 def fetch(path: UPath, to: Path) -> None:

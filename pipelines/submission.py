@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 from cluster import Load, end_of
 from pipelines.errors import DatasetError, RecipeError
+from pipelines.evaluate import scores_folder
 from pipelines.recipe import Recipe
+from pipelines.report import report_page
 from pipelines.stage import RECORD
 from pipelines.storage import Location
 from pipelines.tally import ranges
@@ -51,8 +53,8 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     _refuse_what_stays_behind(stage, recipe, address)
     settings = [*overrides, 'cluster.address="auto"', f'paths.dataset="{dataset_folder(recipe)}"']
     settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
-    if weights := _encoder_file(recipe):
-        settings.append(f'train.encoder_weights="{weights}"')
+    if recipe.train.encoder_weights:
+        settings.append(f'train.encoder_weights="{recipe.train.encoder_weights}"')
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as home:
         folder = Path(home)
         shutil.copy(path, folder / "recipe.toml")
@@ -90,17 +92,11 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _encoder_file(recipe: Recipe) -> Path | None:
-    """Where the encoder's weights lie, unless they have a name that the libraries know."""
-    weights = Path(recipe.train.encoder_weights or "")
-    return weights.resolve() if weights.is_file() else None
-
-
 def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
     """A Hub id is no file here, so it is fetched there."""
     inputs = {f"paths.{name}": getattr(recipe.paths, name) for name in NEEDS[stage]}
     if stage != "generate":
-        inputs["train.encoder_weights"] = _encoder_file(recipe)
+        inputs["train.encoder_weights"] = Path(recipe.train.encoder_weights or "none")
     outputs: dict[str, Location] = {"paths.dataset": dataset_folder(recipe)}
     if stage != "generate":
         outputs["paths.out"] = recipe.paths.out
@@ -123,10 +119,14 @@ def result(recipe: Recipe, stage: str, address: str, job: str) -> list[str]:
         wrong.append(f"{job} has not ended, but its log has")
     elif end.exit_code != 0 or end.status != "SUCCEEDED":
         wrong.append(f"{job} ended with exit code {end.exit_code}, {end.status}: {end.message.strip()}")
-    if stage != "train" and is_reachable(folder, recipe, address):
+    if stage != "train" and recipe.makes_dataset and is_reachable(folder, recipe, address):
         wrong += _missing_units(folder)
     if stage != "generate" and is_reachable(recipe.paths.out, recipe, address):
-        wrong += _missing_networks(recipe)
+        wrong += [
+            f"{made} holds no finished stage; submit it again to go on"
+            for made in _made_by(stage, recipe)
+            if not (made / RECORD).is_file()
+        ]
     return wrong
 
 
@@ -138,10 +138,13 @@ def _missing_units(folder: Location) -> list[str]:
     return [f"{folder} lacks units {ranges(missing)}; submit it again to go on"] if missing else []
 
 
-def _missing_networks(recipe: Recipe) -> list[str]:
+def _made_by(stage: str, recipe: Recipe) -> list[Path]:
+    """The folders that a job leaves beside the dataset; whether they are of this very recipe is not looked at."""
     folders = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
-    return [
-        f"{folder} holds no finished network; submit it again to go on"
-        for folder in folders
-        if not (folder / RECORD).is_file()
-    ]
+    if stage == "run":
+        folders.append(interpreter_folder(recipe))
+        if recipe.paths.held_out:
+            folders.append(scores_folder(recipe))
+            if recipe.makes_dataset:
+                folders.append(report_page(recipe).parent)
+    return folders

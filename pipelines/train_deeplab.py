@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import deeplab
@@ -16,14 +17,15 @@ from cluster import connect, train_together
 from deeplab import Step, Trainee
 from label import IGNORE
 from pipelines.errors import RecipeError
-from pipelines.placing import resources_of
-from pipelines.progress import follow
+from pipelines.placing import device_of, marked, must_see, resources_of
+from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.sections import ClusterSection
 from pipelines.stage import Outcome, Record, device
 from pipelines.training_data import Batch, Part, ShardData, batched
 from pipelines.training_jobs import Job, Source, build, jobs, sources
 from pipelines.training_log import CHECKPOINT, Curve, History
+from pipelines.worker import needed_device
 
 _BATCH = 10  # of validation
 
@@ -60,17 +62,21 @@ def _run(job: Job, settings: ClusterSection) -> dict[str, Any]:
     if workers == 1 and settings.address == "local":
         train_network(job)
     else:
-        with connect(settings.address, log_to_driver=True) as ray:
+        with connect(settings.address, log_to_driver=True) as ray, marked(job.folder) as mark:
             resources = resources_of(settings, ray.gpus)
+            console.print(
+                f"train: Ray at {ray.address}, {workers} workers with {resources.cpus:g} CPUs, {resources.gpus:g} GPUs"
+            )
             train_together(
-                partial(train_network, job),
+                partial(_train_there, mark, device_of(settings, resources), job),
                 workers=workers,
                 resources=replace(resources, gpus=ceil(resources.gpus)),  # nccl wants a whole one for each
                 retries=job.settings.worker_retries,
                 storage=job.folder / "ray",
+                patience=settings.patience_seconds,
             )
     history = History.read(job.folder, job.inputs)
-    assert history is not None
+    assert history is not None, "the training's last step has written it"
     assert history.done == job.training.steps
     skipped = len(job.data.skipped) if isinstance(job.data, ShardData) else 0
     return {
@@ -79,6 +85,12 @@ def _run(job: Job, settings: ClusterSection) -> dict[str, Any]:
         "best_step": history.curve.best_step,
         "skipped_shards": skipped,
     }
+
+
+def _train_there(mark: Path, needed: str, job: Job, rank: int) -> None:
+    must_see(mark)
+    needed_device(needed)
+    train_network(job, rank)
 
 
 def train_network(job: Job, rank: int = 0) -> None:

@@ -1,7 +1,6 @@
 """The weights of a denoiser on this machine: where they lie, or a copy of what is at a URL."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +22,11 @@ def local_weights(place: Path | str) -> Path:
     """
     if isinstance(place, Path):
         return place
-    source = UPath(place)
-    files = storage.contents(source)
+    try:
+        source = UPath(place)
+        files = storage.contents(source)
+    except (FileNotFoundError, ValueError, ImportError) as error:
+        raise RecipeError(f"paths.denoiser: {place} cannot be opened: {error}") from error
     if not files:
         raise RecipeError(f"paths.denoiser: there is nothing at {place}")
 
@@ -35,25 +37,31 @@ def local_weights(place: Path | str) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             storage.fetch(source / name if name else source, target)
 
-    return copied_once(tokenize(place, files), source.name, fetch)
+    return copied_once(tokenize(place, files), source.name or "weights", fetch)
 
 
 def copied_once(key: str, name: str, write: Callable[[Path], None]) -> Path:
     """The copy of that name and key in this machine's cache, which `write` makes if it is not there.
 
-    Of several processes that ask for the same, one writes and the others wait; a copy appears when it is whole.
+    Of several processes that ask for the same, one writes and the others wait; a copy appears when it is whole. Copies
+    stay until the user removes them.
     """
     home = _cache_folder() / key
-    copy, part = home / name, home / f"{name}.{secrets.token_hex(4)}.part"
+    copy, part = home / name, home / f"{name}.part"
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "lock"):
         if not copy.exists():
-            try:
-                write(part)
-                part.replace(copy)
-            finally:
-                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+            _remove(part)  # of a process that was killed
+            write(part)
+            part.replace(copy)
     return copy
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _cache_folder() -> Path:

@@ -84,22 +84,32 @@ class Builder:
         return cls(folder, recipe, dataset)
 
     def __call__(self) -> Callable[[int], Report]:
-        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError(
-                f"{socket.gethostname()} shows this process no CUDA device, though one is needed; "
-                'repair its driver, or set cluster.device = "cpu"'
-            )
+        device = needed_device(self.device)
         models, settings = Models.of(self.recipe, device), self.recipe.generate
-        if claimed(self.folder, describe(models, settings).digest) is None:  # of these very weights
-            raise RuntimeError(
-                f"{socket.gethostname()} does not see the dataset.json that lies in {self.folder}; "
-                "name a folder that all machines share, or a URL"
-            )
+        self._check_place(describe(models, settings).digest)
         return Halving(
             lambda unit, size: make_unit(unit, models, settings, self.dataset, self.folder, batch_size=size),
             settings.batch,
         )
+
+    def _check_place(self, digest: str) -> None:
+        """That the driver's folder is seen, and that these weights are those that it claimed the folder for."""
+        if claimed(self.folder, digest) is None:
+            raise RuntimeError(
+                f"{socket.gethostname()} does not see the dataset.json that lies in {self.folder}; "
+                "name a folder that all machines share, or a URL"
+            )
+
+
+def needed_device(device: str | None) -> str:
+    """The device, or the GPU if there is one. Raises RuntimeError where a GPU is needed and none is shown."""
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise RuntimeError(
+            f"{socket.gethostname()} shows this process no CUDA device, though one is needed; "
+            'repair its driver, or set cluster.device = "cpu"'
+        )
+    return device or ("cuda" if found else "cpu")
 
 
 def describe(models: Models, settings: GenerateSection) -> Dataset:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from conftest import make_denoiser
 
-from cluster import Cluster, ClusterError, Done, Resources, run_units
+from cluster import Carried, Cluster, ClusterError, Done, Resources, run_units
 from pipelines import Recipe
 from pipelines.carrying import with_models
 from pipelines.errors import DatasetError
@@ -20,13 +21,20 @@ from pipelines.worker import Builder
 
 @dataclass(frozen=True)
 class CachingIn:
-    """The builder, on a machine whose cache is this folder."""
+    """The builder, on a machine whose cache is this folder; every write of a copy leaves a file there."""
 
     folder: Path
     builder: Callable[[], Callable[[int], Any]]
 
     def __call__(self) -> Callable[[int], Any]:
         os.environ["XDG_CACHE_HOME"] = str(self.folder)
+        write = Carried.write
+
+        def noted(carried: Carried, to: Path) -> None:
+            (self.folder / f"wrote-{uuid4()}").touch()
+            write(carried, to)
+
+        setattr(Carried, "write", noted)  # noqa: B010
         return self.builder()
 
 
@@ -49,6 +57,7 @@ def test_models_travel_to_machines_that_lack_them_and_are_written_once(
     assert [outcome.result.sha256 for outcome in outcomes if isinstance(outcome, Done)] == expected
     copies = [path.name for path in (tmp_path / "cache").glob("datasetddpm/*/*") if path.name != "lock"]
     assert sorted(copies) == ["interpreter", "model"]
+    assert len(list((tmp_path / "cache").glob("wrote-*"))) == 2
 
 
 def test_without_their_files_and_without_taking_them_along_no_actor_can_be_built(

@@ -230,7 +230,7 @@ def test_a_unit_that_hangs_is_ended_tried_again_and_failed_while_the_others_fini
 
 
 def test_an_actor_whose_build_hangs_is_replaced(squares: Squares) -> None:
-    builder, limits = replace(squares, builds=(1000,)), Limits(start=2)
+    builder, limits = replace(squares, builds=(1000,)), Limits(start=10)
     outcomes = run_units(builder, range(2), actors=1, resources=ONE_CORE, limits=limits)
     assert sorted(done(list(outcomes))) == [0, 1]
     assert len(squares.noted("built")) == 2

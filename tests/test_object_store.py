@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -149,13 +150,42 @@ def test_a_fetch_that_is_cut_short_leaves_nothing_that_looks_whole(
         patch.setattr(storage, "fetch", cut_short)
         with pytest.raises(StorageError, match="gone"):
             local_weights(f"{bucket}/net.pt")
-    assert [path.name for path in (tmp_path / "datasetddpm").glob("*/*")] == ["lock"]
+    assert not list((tmp_path / "datasetddpm").glob("*/net.pt"))
     assert local_weights(f"{bucket}/net.pt").read_bytes() == b"first"
+    assert sorted(path.name for path in (tmp_path / "datasetddpm").glob("*/*")) == ["lock", "net.pt"]
+
+
+def test_a_folder_with_the_markers_that_consoles_make_is_fetched_without_them(
+    bucket: str, tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name, content in {"w/": b"", "w/sub/": b"", "w/sub/net.pt": b"net"}.items():
+        store: Any = UPath(bucket).fs
+        store.call_s3("put_object", Bucket="faces", Key=name, Body=content)
+    copy = local_weights(f"{bucket}/w")
+    assert [path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()] == ["sub/net.pt"]
+
+
+def test_weights_that_are_changed_behind_a_web_server_are_fetched_anew(
+    tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "net.pt").write_bytes(b"first")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/net.pt"
+    assert local_weights(url).read_bytes() == b"first"
+    (tmp_path / "net.pt").write_bytes(b"the other")
+    assert local_weights(url).read_bytes() == b"the other"
+    server.shutdown()
 
 
 def test_a_url_where_nothing_is_is_named(bucket: str) -> None:
     with pytest.raises(RecipeError, match=r"paths\.denoiser: there is nothing at s3://faces/no\.pt"):
         local_weights(f"{bucket}/no.pt")
+    for url in ("s3://nobucket/net.pt", "s4://faces/net.pt"):
+        with pytest.raises(RecipeError, match=f"paths.denoiser: {url} cannot be opened|there is nothing at {url}"):
+            local_weights(url)
 
 
 def test_damage_is_found_and_removed_there_as_well(recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cluster import Cluster, ClusterError
 from pipelines import Recipe, RecipeError
-from pipelines.placing import placed
+from pipelines.placing import marked, must_see, placed
 from pipelines.stage import Outcome
 
 
@@ -20,7 +20,6 @@ class Stage:
     notes: Path
     raises: Exception | None = None
     lost_once: bool = False
-    __name__ = "stage"
 
     def __call__(self, recipe: Recipe) -> Outcome:
         if self.raises:
@@ -39,23 +38,31 @@ def recipe(project: Path) -> Recipe:
 
 def test_a_stage_runs_in_this_process_unless_the_recipe_names_a_cluster(project: Path) -> None:
     recipe = Recipe.load(project / "recipe.toml")
-    assert placed(Stage(project / "notes"), recipe).what == str(os.getpid())
+    assert placed("stage", Stage(project / "notes"), recipe).what == str(os.getpid())
 
 
 def test_a_stage_runs_on_an_actor_and_again_when_that_is_lost(
     ray_cluster: Cluster, recipe: Recipe, tmp_path: Path
 ) -> None:
-    made = placed(Stage(tmp_path / "notes", lost_once=True), recipe)
+    made = placed("stage", Stage(tmp_path / "notes", lost_once=True), recipe)
     assert made.what != str(os.getpid())
     assert (tmp_path / "notes").exists()
 
 
 def test_a_mistake_of_the_users_comes_back_as_what_it_is(ray_cluster: Cluster, recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no such block") as caught:
-        placed(Stage(tmp_path / "notes", raises=RecipeError("no such block")), recipe)
+        placed("stage", Stage(tmp_path / "notes", raises=RecipeError("no such block")), recipe)
     assert "Traceback" in caught.value.__notes__[0]
 
 
 def test_a_stage_that_keeps_failing_is_a_cluster_error(ray_cluster: Cluster, recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="stage failed 3 times on the cluster: ArithmeticError: too hot"):
-        placed(Stage(tmp_path / "notes", raises=ArithmeticError("too hot")), recipe)
+        placed("stage", Stage(tmp_path / "notes", raises=ArithmeticError("too hot")), recipe)
+
+
+def test_a_machine_that_does_not_share_the_output_folder_is_named(tmp_path: Path) -> None:
+    with marked(tmp_path / "out") as mark:
+        must_see(mark)
+        with pytest.raises(RecipeError, match=r"does not see what lies in .*elsewhere; let paths\.out be a folder"):
+            must_see(tmp_path / "elsewhere" / mark.name)
+    assert list((tmp_path / "out").iterdir()) == []

@@ -147,7 +147,7 @@ def test_all_stages_run_as_one_job_and_the_networks_train_on_the_clusters_worker
     (network / "stage.json").unlink()
     job = next(word for word in said.split() if word.startswith("raysubmit_")).rstrip(";")
     loaded = Recipe.load(project / "recipe.toml", ("train.baseline=false",))
-    assert result(loaded, "train", head, job) == [f"{network} holds no finished network; submit it again to go on"]
+    assert result(loaded, "train", head, job) == [f"{network} holds no finished stage; submit it again to go on"]
 
 
 def test_an_unknown_job_and_an_address_where_nobody_answers_are_named(head: str) -> None:

@@ -97,7 +97,7 @@ def _command(name: str) -> Callable[..., None]:
     return command
 
 
-for _name in [name for name in STAGES if name not in ("generate", "train")]:
+for _name in [name for name in STAGES if name not in _ON_RAY]:
     app.command(_name)(_command(_name))
 
 
@@ -152,7 +152,7 @@ def _run_all(recipe: Recipe) -> None:
         stages += ["evaluate", "report"] if recipe.makes_dataset else ["evaluate"]
     with joined(recipe.cluster):
         for stage in stages:
-            tell(stage, STAGES[stage](recipe) if stage in _ON_RAY else placed(STAGES[stage], recipe))
+            tell(stage, STAGES[stage](recipe) if stage in _ON_RAY else placed(stage, STAGES[stage], recipe))
     if recipe.paths.held_out:
         console.print(_score_table(recipe))
     if "report" in stages:
