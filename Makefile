@@ -31,7 +31,7 @@ lint: .venv/installed-dev
 
 # Many tests wait for processes of their own to begin and end, so two files are run at a time, a thread each.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak.py --minutes 20
