@@ -13,7 +13,6 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util import placement_group_table, remove_placement_group
@@ -68,12 +67,12 @@ def train_together(
         except ray.train.TrainingFailedError as error:
             _free(_reserved() - before)
             failure = error.controller_failure if isinstance(error, ray.train.ControllerError) else None
-            if tried < retries and isinstance(failure, RayActorError):
-                continue
             if type(failure).__name__ == "WorkerGroupStartupTimeoutError":  # of a package that Ray calls internal
                 raise ClusterError(
                     f"For {patience:g} s there was no room for {workers} workers, each asks for {resources}."
                 ) from error
+            if failure is not None and tried < retries:
+                continue
             reason = str(error).strip().splitlines()
             raise ClusterError(
                 f"the training on {workers} workers failed: {reason[-1] if reason else error}"
