@@ -43,7 +43,7 @@ def import_npz(path: Path, out: Path, scheme: Scheme | None, *, portion: float =
         write_index(out)
     written = reports(out)
     kept, dropped = (sum(report.counts[fate] for report in written) for fate in ("kept", "dropped"))
-    what = f"{kept} labelled images in {len(units)} shards, {dropped} dropped as too uncertain"
+    what = f"{kept} labelled images in {len(units)} shards, {dropped} dropped by the filter"
     if scheme is None:
         what += f", with no scheme: {len(dataset.names)} classes, named {dataset.names[0]} to {dataset.names[-1]},"
     return Outcome(what, out, time.perf_counter() - start, fresh=bool(missing))
