@@ -171,13 +171,17 @@ def test_weights_that_are_changed_behind_a_web_server_are_fetched_anew(
 ) -> None:
     environment.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "net.pt").write_bytes(b"first")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/net.pt"
-    assert local_weights(url).read_bytes() == b"first"
-    (tmp_path / "net.pt").write_bytes(b"the other")
-    assert local_weights(url).read_bytes() == b"the other"
-    server.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        url = f"http://127.0.0.1:{server.server_port}/net.pt"
+        try:
+            assert local_weights(url).read_bytes() == b"first"
+            (tmp_path / "net.pt").write_bytes(b"the other")
+            assert local_weights(url).read_bytes() == b"the other"
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 def test_a_url_where_nothing_is_is_named(bucket: str) -> None:
