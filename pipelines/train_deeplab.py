@@ -64,13 +64,14 @@ def _run(job: Job, settings: ClusterSection) -> dict[str, Any]:
     else:
         with connect(settings.address, log_to_driver=True) as ray, marked(job.folder) as mark:
             resources = resources_of(settings, ray.gpus)
+            resources = replace(resources, gpus=ceil(resources.gpus))  # nccl wants a whole one for each
             console.print(
                 f"train: Ray at {ray.address}, {workers} workers with {resources.cpus:g} CPUs, {resources.gpus:g} GPUs"
             )
             train_together(
                 partial(_train_there, mark, device_of(settings, resources), job),
                 workers=workers,
-                resources=replace(resources, gpus=ceil(resources.gpus)),  # nccl wants a whole one for each
+                resources=resources,
                 retries=job.settings.worker_retries,
                 storage=job.folder / "ray",
                 patience=settings.patience_seconds,
