@@ -43,16 +43,8 @@ bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench_unit.py --unit 20 --rounds 1
 	$(BIN)/python tests/bench/bench_input.py
 
-# The published size. Needs no Ray cluster; batches are for a GPU of 80 GiB or more.
 bench-gpu: .venv/installed-dev
-	$(BIN)/python tests/bench/bench_sample.py --published --dtype bfloat16 --batch 32
-	$(BIN)/python tests/bench/bench_sample.py --published --dtype bfloat16 --batch 32 --compile
-	$(BIN)/python tests/bench/bench_label.py --whole --dtype bfloat16 --images 4
-	$(BIN)/python tests/bench/bench_precision.py --images 120
-	$(BIN)/python tests/bench/bench_input.py --batch 32 --steps 50
-	$(BIN)/python tests/bench/bench_fit.py
-	$(BIN)/python tests/bench/bench_unit.py --published --dtype bfloat16 --unit 64 --batch 32
-	$(BIN)/python tests/bench/bench_unit.py --published --dtype bfloat16 --unit 64 --batch 32 --compile
+	tests/bench/on_gpu.sh
 
 clean:
 	rm -rf .venv runs build *.egg-info

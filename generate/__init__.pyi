@@ -7,4 +7,5 @@ from .sampler import sample as sample
 from .sampler import spaced_timesteps as spaced_timesteps
 from .sampler import trajectory as trajectory
 from .schedule import Schedule as Schedule
+from .settings import CompileMode as CompileMode
 from .settings import Solver as Solver

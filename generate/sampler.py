@@ -3,6 +3,7 @@
 All solvers see the network as one function, the image x_0 that it predicts at the original timestep t.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -62,7 +63,8 @@ def ancestral_step(
     """A draw from q(x_prev | x_t, x_0) (DDPM, arXiv 2006.11239, eq. 7) with the given log variance."""
     beta = 1 - a_t / a_prev
     mean = (a_prev**0.5 * beta * x_0 + (a_t / a_prev) ** 0.5 * (1 - a_prev) * x_t) / (1 - a_t)
-    return mean + torch.as_tensor(0.5 * log_variance).exp().to(x_t) * noise
+    half = 0.5 * log_variance
+    return mean + (half.exp() if isinstance(half, Tensor) else math.exp(half)) * noise
 
 
 def ancestral_log_variance(schedule: Schedule, a_t: float, a_prev: float, raw: Tensor | None) -> Tensor | float:
@@ -156,10 +158,17 @@ def sample(
     An image is a function of (denoiser, run_seed, its seed, solver, steps); its last bits depend on batch_size too.
     """
     timesteps = spaced_timesteps(steps, denoiser.schedule, solver)
-    shape = denoiser.image_shape
-    for start in range(0, len(seeds), batch_size):
-        generators = [randomness.generator(run_seed, seed) for seed in seeds[start : start + batch_size]]
-        noise = randomness.draw(generators, shape).to(denoiser.device)
-        step_noise = (randomness.draw(generators, shape) for _ in timesteps)
-        *_, x_0 = trajectory(denoiser, noise, solver=solver, timesteps=timesteps, step_noise=step_noise)
+    batches = [seeds[start : start + batch_size] for start in range(0, len(seeds), batch_size)]
+
+    def draw(generators: list[torch.Generator]) -> Tensor:
+        return randomness.draw(generators, denoiser.image_shape, denoiser.device)
+
+    of_batches = ([randomness.generator(run_seed, seed) for seed in batch] for batch in batches)
+    drawn = ((generators, draw(generators)) for generators in of_batches)
+    following = next(drawn, None)
+    while following is not None:
+        generators, noise = following
+        each_step = map(draw, itertools.repeat(generators))
+        *_, x_0 = trajectory(denoiser, noise, solver=solver, timesteps=timesteps, step_noise=each_step)
+        following = next(drawn, None)  # before a GPU is waited for
         yield to_pixels(x_0)

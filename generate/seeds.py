@@ -14,6 +14,15 @@ def generator(run_seed: int, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]))
 
 
-def draw(generators: Sequence[torch.Generator], shape: tuple[int, ...]) -> Float[Tensor, "b ..."]:
-    """Standard normal noise [len(generators), *shape], one generator a row."""
-    return torch.stack([torch.randn(shape, generator=g) for g in generators])
+def draw(
+    generators: Sequence[torch.Generator], shape: tuple[int, ...], device: torch.device | None = None
+) -> Float[Tensor, "b ..."]:
+    """Standard normal noise [len(generators), *shape] on the device, one generator a row.
+
+    The way to a GPU is queued there: the host does not wait until the GPU has come to it.
+    """
+    on_gpu = device is not None and device.type == "cuda"
+    noise = torch.empty(len(generators), *shape, pin_memory=on_gpu)
+    for row, generator_of_row in zip(noise, generators, strict=True):
+        row.normal_(generator=generator_of_row)
+    return noise.to(device, non_blocking=on_gpu)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
+CompileMode = Literal["default", "reduce-overhead"]  # of torch.compile
 
 
 @dataclass(frozen=True)

@@ -210,31 +210,42 @@ class PixelSource:
     ) -> Float[Tensor, "*p channels"]:
         """What upsampling of all maps gives at these pixels, in float32 and where the maps are."""
         image, row, column = (places.to(self.maps[0].device) for places in (image, row, column))
-        found = [self._gather_one(m, image, row, column) for m in self.maps]
+        resolutions = [(m.shape[1], m.shape[2]) for m in self.maps]
+        taken = {native: self._taken(native, image, row, column) for native in set(resolutions)}
+        found = [
+            self._sums(native_map, *taken[native]).unflatten(0, image.shape)
+            for native_map, native in zip(self.maps, resolutions, strict=True)
+        ]
         if self.scales is not None and self.shifts is not None:
             scalings = zip(found, self.scales, self.shifts, strict=True)
             found = [torch.addcmul(shift, features, scale) for features, scale, shift in scalings]
         return torch.cat(found, dim=-1)
 
-    def _gather_one(self, native: Tensor, image: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        _, height, width, channels = native.shape
+    def _taken(
+        self, native: tuple[int, int], image: Tensor, row: Tensor, column: Tensor
+    ) -> tuple[Int[Tensor, "p taps"], Float[Tensor, "p taps"] | None]:
+        """Of a native resolution, the places that each pixel is made of, and their shares where they are several."""
+        height, width = native
+        image, row, column = image.flatten(), row.flatten(), column.flatten()
         first_places = image * (height * width)
-        if (height, width) == self.size or self.upsampling == "nearest":
+        if native == self.size or self.upsampling == "nearest":
             places = first_places + nearest(row, height, self.size[0]) * width + nearest(column, width, self.size[1])
-            return native.view(-1, channels)[places].float()
+            return places.unsqueeze(-1), None
         top, bottom, down = taps(row, height, self.size[0])
         left, right, across = taps(column, width, self.size[1])
         top, bottom = first_places + top * width, first_places + bottom * width
         places = torch.stack([top + left, top + right, bottom + left, bottom + right], dim=-1)
         above, below = 1 - down, down
         shares = torch.stack([above * (1 - across), above * across, below * (1 - across), below * across], dim=-1)
-        sums = F.embedding_bag(
-            places.flatten(0, -2),
-            native.view(-1, channels),
-            mode="sum",
-            per_sample_weights=shares.flatten(0, -2).to(native),
-        )
-        return sums.float().unflatten(0, image.shape)
+        return places, shares.half()
+
+    def _sums(
+        self, native: Tensor, places: Int[Tensor, "p taps"], shares: Float[Tensor, "p taps"] | None
+    ) -> Float[Tensor, "p channels"]:
+        rows = native.flatten(0, 2)
+        if shares is None:
+            return rows[places.squeeze(-1)].float()
+        return F.embedding_bag(places, rows, mode="sum", per_sample_weights=shares).float()
 
 
 def _mapped(shape: tuple[int, ...]) -> Float[Tensor, "..."]:

@@ -71,21 +71,26 @@ def fit_members(
     optimizer = torch.optim.Adam(classifiers.parameters(), settings.learning_rate, fused=True)
     if settings.standardise:
         source = source.standardised()
+    kept_on = source.maps[0].device
+    image, row, column = (places.to(kept_on) for places in (pixels.image, pixels.row, pixels.column))
+    label = pixels.label.to(device)
     total, stopping = settings.batches(len(pixels.label)), _EarlyStopping(classifiers, settings.patience)
     for number, (epoch, chosen) in enumerate(_orders(pixels.label, settings, generators)):
         if number == total or not stopping.running.any():
             break
         for group in optimizer.param_groups:
             group["lr"] = settings.rate(number, total)
-        features = source.gather(pixels.image[chosen], pixels.row[chosen], pixels.column[chosen])
-        logits, labels = classifiers(features.to(device)), pixels.label[chosen].to(device)
+        there = chosen.to(kept_on, non_blocking=True)
+        features = source.gather(image[there], row[there], column[there]).to(device)
+        logits, labels = classifiers(features), label[there.to(device, non_blocking=True)]
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
         optimizer.zero_grad()
         losses.sum().backward()
         optimizer.step()
+        shown = losses.detach().cpu()  # the only place where a GPU is waited for
         if epoch >= _EPOCHS_BEFORE_STOPPING:
-            stopping.see(losses.detach())
-        running, shown = stopping.running, losses.detach().cpu()
+            stopping.see(shown)
+        running = stopping.running
         mean = (shown[running] if running.any() else shown).mean().item()
         yield FitStep(number + 1, total, int(running.sum()), mean)
     stopping.restore()
@@ -129,7 +134,6 @@ class _EarlyStopping:
         return mask
 
     def see(self, losses: Tensor) -> None:
-        losses = losses.cpu()
         lower = losses < self._lowest
         self._lowest = torch.where(lower, losses, self._lowest)
         self._waited = torch.where(lower, 0, self._waited + 1)

@@ -5,9 +5,11 @@ first, those of one resolution added up, and only the sums upsampled, by two sma
 tile is so small that it stays in the cache from there to the scores; neither the features nor all scores ever exist.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -59,8 +61,8 @@ class FoldedClassifiers:
     def tiles(self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling) -> "Tiles":
         """Tiles that cover an image of this height and width once."""
         projected = self._projected(maps)
-        rows = [_Axis.of(upsampling, p.shape[0], size[0], p) for p in projected]
-        columns = [_Axis.of(upsampling, p.shape[1], size[1], p) for p in projected]
+        rows = [_Axis.of(upsampling, p.shape[0], size[0], p.device, p.dtype) for p in projected]
+        columns = [_Axis.of(upsampling, p.shape[1], size[1], p.device, p.dtype) for p in projected]
         height, width = _TILES.get(self.bias_1.device.type, _LARGE_TILE)
         places = [
             (slice(top, min(top + height, size[0])), slice(left, min(left + width, size[1])))
@@ -135,7 +137,7 @@ class Tiles:
         """The first Linear of a tile's pixels: rows a resolution at a time, then the columns of all and the bias."""
         bias = self.classifiers.bias_1
         height, units = rows[0].matrix.shape[0], len(bias)
-        ends = torch.tensor([0, *(c.matrix.shape[1] for c in columns)]).cumsum(0).tolist()
+        ends = list(itertools.accumulate((c.matrix.shape[1] for c in columns), initial=0))
         stretched = bias.new_empty(height, ends[-1] + 1, units)
         for native, row, column, start, end in zip(self.projected, rows, columns, ends[:-1], ends[1:], strict=True):
             torch.mm(
@@ -172,7 +174,8 @@ class _Axis:
     last: list[int]
 
     @classmethod
-    def of(cls, upsampling: Upsampling, native: int, full: int, like: Tensor) -> "_Axis":
+    @lru_cache(maxsize=64)  # a GPU would wait for each of them to be copied
+    def of(cls, upsampling: Upsampling, native: int, full: int, device: torch.device, dtype: torch.dtype) -> "_Axis":
         place, matrix = torch.arange(full), torch.zeros(full, native)
         if upsampling == "nearest":
             first = last = nearest(place, native, full)
@@ -181,7 +184,7 @@ class _Axis:
             first, last, towards_last = taps(place, native, full)
             matrix[place, first] = 1 - towards_last
             matrix[place, last] += towards_last
-        return cls(matrix.to(like), first.tolist(), last.tolist())
+        return cls(matrix.to(device, dtype), first.tolist(), last.tolist())
 
     def cut(self, stretch: slice) -> _Cut:
         native = slice(self.first[stretch.start], self.last[stretch.stop - 1] + 1)

@@ -34,19 +34,21 @@ class MeasureBatch:
     device: str
 
     def __call__(self) -> Callable[[int], int]:
-        models, settings = Models.of(self.recipe, self.device), self.recipe.generate
+        opened_as = self.recipe.denoiser.model_copy(update={"compile": None})  # or it is compiled for sizes of no use
+        models = Models.of(self.recipe.model_copy(update={"denoiser": opened_as}), self.device)
+        settings = self.recipe.generate
         return lambda _: largest_batch(models, settings, self.device)
 
 
 def largest_batch(models: Models, settings: GenerateSection, device: str) -> int:
     """Images that fit into the device's free memory while they are sampled and labelled, a unit at most."""
     if device == "cpu":
-        return min(_CPU, settings.unit_size)
+        return even(_CPU, settings.unit_size)
     _peak(models, settings, 1)  # what libraries allocate at their first call
     one, three = _peak(models, settings, 1), _peak(models, settings, 3)
     torch.cuda.empty_cache()
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_allocated()
-    return batch_for(one, three, _SHARE * free, settings.unit_size)
+    return even(batch_for(one, three, _SHARE * free, settings.unit_size), settings.unit_size)
 
 
 def batch_for(one: float, three: float, room: float, most: int) -> int:
@@ -60,6 +62,11 @@ def batch_for(one: float, three: float, room: float, most: int) -> int:
         )
     each = max((three - one) / 2, 1.0)
     return min(most, 1 + int((room - one) / each))
+
+
+def even(most: int, unit_size: int) -> int:
+    """The smallest batch that cuts a unit into no more batches than `most` does, so that none is nearly empty."""
+    return -(-unit_size // -(-unit_size // most))
 
 
 def _peak(models: Models, settings: GenerateSection, batch_size: int) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deeplab import Augmentation, Loss, Precision
-from generate import Solver
+from generate import CompileMode, Solver
 from generate.guided_flags import parse_flags
 from generate.settings import Training
 from label import FITTINGS, IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Setting, Upsampling
@@ -37,7 +37,8 @@ class DenoiserSection(Section):
     """How paths.denoiser is opened."""
 
     flags: str | dict[str, Any] | None = None  # of a guided-diffusion .pt: command line, mapping, or preset
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # on a GPU one of the halves is many times faster
+    compile: CompileMode | None = None  # sampling through torch.compile; needs a C compiler where actors run
 
     @model_validator(mode="after")
     def _flags_are_known(self) -> "DenoiserSection":

@@ -26,6 +26,8 @@ from pipelines.shards import Sample, class_pixels, encode, tar_of, write_shard
 from pipelines.storage import Location, location
 from pipelines.weights import local_weights
 
+_ENCODERS = 4  # threads, beside a GPU: a unit ends when its last batch is encoded, and nothing is sampled meanwhile
+
 
 def interpreter_folder(recipe: Recipe) -> Path:
     return recipe.paths.out / "interpreter"
@@ -36,12 +38,21 @@ def dataset_folder(recipe: Recipe) -> Location:
 
 
 def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
-    """The denoiser of the recipe's paths.denoiser and [denoiser]."""
-    settings = recipe.denoiser
+    """The denoiser of the recipe's paths.denoiser and [denoiser]; this process then computes as `set_up` says."""
+    settings, source = recipe.denoiser, local_weights(recipe.paths.denoiser)
+    set_up(device)
     dtype = getattr(torch, settings.dtype)
-    return Denoiser.from_pretrained(
-        local_weights(recipe.paths.denoiser), flags=settings.flags, device=device, dtype=dtype
-    )
+    opened = Denoiser.from_pretrained(source, flags=settings.flags, device=device, dtype=dtype)
+    if settings.compile:
+        opened.compile(settings.compile)
+    return opened
+
+
+def set_up(device: str) -> None:
+    """How this process computes on a GPU: float32 products as TF32, and every convolution's sums in one order."""
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.deterministic = True
 
 
 @dataclass(frozen=True)
@@ -114,9 +125,11 @@ def needed_device(device: str | None) -> str:
 
 def describe(models: Models, settings: GenerateSection) -> Dataset:
     """The dataset that these models and settings make; its digest covers all that a sample's bytes depend on."""
-    scheme = models.interpreter.scheme
+    scheme, computed = models.interpreter.scheme, {"dtype": str(models.denoiser.unet.dtype)}
+    if models.denoiser.compiled:
+        computed["compile"] = models.denoiser.compiled
     what = {
-        "recipe": settings.model_dump(mode="json") | {"dtype": str(models.denoiser.unet.dtype)},
+        "recipe": settings.model_dump(mode="json") | computed,
         "denoiser": models.denoiser.digest,
         "interpreter": models.interpreter.digest,
         "names": list(scheme.names),
@@ -153,7 +166,8 @@ def _make_unit(
 ) -> Report:
     clock, seeds, scheme = _Clock(), iter(settings.seeds(unit)), dataset.scheme
     made: list[Sample] = []
-    with ThreadPoolExecutor(1) as encoder:  # images are encoded while the next ones are sampled
+    encoders = _ENCODERS if models.denoiser.device.type == "cuda" else 1
+    with ThreadPoolExecutor(encoders) as encoder:  # images are encoded while the next ones are sampled
         encoded: list[Future[dict[str, bytes]]] = []
         for images in sample(
             models.denoiser,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cluster import Cluster
-from pipelines.batch_size import batch_for, largest_batch
+from pipelines.batch_size import batch_for, even, largest_batch
 from pipelines.errors import RecipeError
 from pipelines.fit_interpreter import fit
 from pipelines.generate_dataset import generate
@@ -21,6 +21,13 @@ def test_the_batch_is_the_largest_whose_peak_is_within_the_room(fixed: float, ea
 
 def test_a_batch_is_never_more_than_a_unit() -> None:
     assert batch_for(1.0, 3.0, 1e9, most=40) == 40
+
+
+@pytest.mark.parametrize(("most", "unit", "even_batch"), [(87, 100, 50), (25, 100, 25), (40, 100, 34), (16, 8, 8)])
+def test_a_unit_is_cut_into_batches_of_about_the_same_size(most: int, unit: int, even_batch: int) -> None:
+    batch = even(most, unit)
+    assert batch == even_batch <= most
+    assert -(-unit // batch) == -(-unit // most)
 
 
 def test_a_device_without_room_for_one_image_is_named() -> None:

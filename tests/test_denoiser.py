@@ -1,8 +1,8 @@
 import pytest
 import torch
-from diffusers import DDPMPipeline
+from diffusers import DDPMPipeline, UNet2DModel
 
-from generate import CheckpointError, Denoiser
+from generate import CheckpointError, Denoiser, Schedule
 
 
 def test_activations_are_what_the_whole_forward_pass_computes(tiny_denoiser):
@@ -50,6 +50,26 @@ def test_no_hook_is_left_behind(tiny_denoiser):
 def test_a_block_that_does_not_exist_is_refused_with_those_that_do(tiny_denoiser):
     with pytest.raises(ValueError, match=r"blocks 0 to 3: \[4\] are not among them"):
         tiny_denoiser.activations(torch.randn(1, 3, 16, 16), torch.tensor([10]), [0, 4])
+
+
+def test_a_compiled_denoiser_computes_the_same_and_still_gives_its_activations():
+    unet = UNet2DModel(
+        sample_size=8,
+        layers_per_block=1,
+        block_out_channels=(8,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        add_attention=False,
+        norm_num_groups=4,
+    )
+    denoiser = Denoiser(unet, Schedule.named("cosine", "v_prediction"), digest="tiny")
+    x_t, t = torch.randn(2, 3, 8, 8), torch.tensor([50, 150])
+    expected, (activations,) = denoiser(x_t, t), denoiser.activations(x_t, t, [0])
+    denoiser.compile()
+    torch.testing.assert_close(denoiser(x_t, t), expected)
+    assert torch.equal(denoiser.activations(x_t, t, [0])[0], activations)
+    with torch.compiler.set_stance("fail_on_recompile"):  # the hooks have left nothing behind
+        torch.testing.assert_close(denoiser(x_t, t), expected)
 
 
 def test_a_saved_denoiser_opens_again_and_computes_the_same(tiny_denoiser, tmp_path):

@@ -114,6 +114,14 @@ def test_whatever_changes_the_samples_changes_the_digest(recipe):
     assert describe(other_weights, recipe.generate).digest not in digests
 
 
+def test_a_recipe_that_compiles_the_network_makes_another_dataset_and_says_so(project):
+    plain, compiled = (Recipe.load(project / "recipe.toml", told) for told in ((), ('denoiser.compile="default"',)))
+    fit(plain)
+    as_it_is, as_compiled = (describe(Models.of(each, "cpu"), each.generate) for each in (plain, compiled))
+    assert as_compiled.digest != as_it_is.digest
+    assert ("compile" in as_it_is.recipe, as_compiled.recipe["compile"]) == (False, "default")
+
+
 def test_memory_is_the_same_after_thirty_units_as_after_three(recipe, tmp_path):
     builder, _ = prepared(recipe, tmp_path / "dataset")
     make, held = builder(), []

@@ -8,9 +8,12 @@ setting of that name, half-precision maps, pixels gathered by their taps. The fi
 is how few pixels a fit needs. Both ways must label held-out images equally well.
 
     python tests/bench/bench_fit.py [--members 10 --images 20 --held-out 40 --setting fast --plain-members 10]
+    python tests/bench/bench_fit.py --published [--images 30 --network bfloat16 --setting fast]
 
 With fewer --plain-members, the plain time is scaled to all members, since it is linear in them; the quality that is
-compared is then that of as many members of the fast way.
+compared is then that of as many members of the fast way. With --published, the published UNet with random weights makes
+the features, from the same faces enlarged to 256x256, and the fast way alone is timed: the plain one would hold 2.2 GB
+an image.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import measuring
 import numpy as np
 import plain
 import torch
+from bench_label import published_denoiser
 from torch.nn import functional as F
 
 import pipelines
@@ -32,6 +36,7 @@ from label import FITTINGS, IGNORE, Annotations, DenoiserFeatures, Interpreter, 
 from label.features import PixelSource
 from label.fitting import fit_members, labelled_pixels
 from label.pixel_classifiers import PixelClassifiers
+from pipelines.worker import set_up
 
 DEMO = Path(pipelines.__file__).parent / "demo"
 PUBLISHED = ((1024, 8), (512, 8), (512, 8), (512, 4), (256, 2))  # channels of a block, and its share of the image
@@ -108,13 +113,57 @@ class Clock:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=20, help="annotated images, of 20")
+    parser.add_argument("--published", action="store_true", help="the published UNet and size, the fast way alone")
+    parser.add_argument("--size", type=int, default=256, help="with --published")
+    parser.add_argument("--network", choices=("float32", "bfloat16", "float16"), default="float32", help="likewise")
+    parser.add_argument("--images", type=int, default=20, help="annotated images, of 20; of 130 with --published")
     parser.add_argument("--held-out", type=int, default=40, help="images that both are judged on, of 120")
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--plain-members", type=int, default=None, help="default: as many as --members")
     parser.add_argument("--setting", choices=FITTINGS, default="fast")
     parser.add_argument("--device", default=measuring.default_device())
     options = parser.parse_args()
+    set_up(options.device)
+    if options.published:
+        published(options)
+    else:
+        compared(options)
+
+
+def enlarged(size: int, images: int) -> Annotations:
+    """Annotated and held-out faces, whose masks repeat each pixel."""
+    parts = [load_annotations(DEMO / name, (size, size)) for name in ("annotated", "held_out")]
+    names = [name for part in parts for name in part.names][:images]
+    pixels, masks = (np.concatenate([getattr(p, field) for p in parts])[:images] for field in ("images", "masks"))
+    return replace(parts[0], names=names, images=pixels, masks=masks)
+
+
+def published(options: argparse.Namespace) -> None:
+    """Features of all images by the published UNet, then the fit, each timed."""
+    device, settings = options.device, replace(FITTINGS[options.setting], members=options.members)
+    faces = enlarged(options.size, options.images)
+    features = DenoiserFeatures(published_denoiser(options, getattr(torch, options.network)))
+    clock = Clock(device)
+    native = PixelSource.of(features, faces.images, memory_budget=settings.memory_budget, device=device)
+    features_seconds, _ = clock.read()
+    pixels = labelled_pixels(faces.masks, settings.min_class_pixels)
+    classifiers, clock = PixelClassifiers(options.members, native.channels, len(faces.scheme)).to(device), Clock(device)
+    steps = list(fit_members(classifiers, native, pixels, settings))
+    fit_seconds, _ = clock.read()
+    host = measuring.peak_memory()
+    rows = [["members", "images", "features, s", "fit, s", "batches", "last loss", "host memory, GB", "maps, GB"]]
+    seconds = [f"{features_seconds:.1f}", f"{fit_seconds:.1f}"]
+    memory = [f"{host / 1e9:.2f}", f"{native.bytes / 1e9:.2f}"]
+    rows.append(
+        [str(options.members), str(len(faces.images)), *seconds, str(len(steps)), f"{steps[-1].loss:.3f}", *memory]
+    )
+    measuring.show(f"{measuring.hardware(device)}, {options.network}, {options.size}x{options.size}", rows)
+    figures = {"features_s": features_seconds, "fit_s": fit_seconds, "batches": len(steps), "loss": steps[-1].loss}
+    measuring.finish("fit-published", device, vars(options), {**figures, "peak_host_bytes": host, "maps": native.bytes})
+
+
+def compared(options: argparse.Namespace) -> None:
+    """Both ways, on the shipped domain."""
     device, plain_members = options.device, options.plain_members or options.members
     settings = replace(FITTINGS[options.setting], members=options.members, min_class_pixels=1)
     train, held_out = annotated("annotated", options.images), annotated("held_out", options.held_out)

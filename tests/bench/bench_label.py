@@ -5,7 +5,7 @@ Plain: 709 G multiply-adds in the first Linear on a dense tensor of 2.2 GB. Fast
 32.2 G multiply-adds, 2.7 G in the second, 0.4 G in the third, 3.6 G for upsampling; the ceiling is the machine's
 rate of large matrix products, which is measured here. Both ways must give the same labels.
 
-    python tests/bench/bench_label.py [--size 256 --members 10 --classes 21 --dtype float32 --whole --profile]
+    python tests/bench/bench_label.py [--size 256 --members 10 --dtype float32] [--whole --network bfloat16]
 """
 
 import argparse
@@ -24,6 +24,7 @@ from generate.guided_flags import PRESETS, parse_flags
 from generate.pixels import to_model
 from label import DenoiserFeatures, Interpreter, Scheme
 from label.pixel_classifiers import PixelClassifiers
+from pipelines.worker import set_up
 
 BLOCKS = {"channels": (1024, 512, 512, 512, 256), "part": (8, 8, 8, 4, 2)}  # blocks 5, 6, 7, 8, 12 of the LSUN UNets
 STEPS = (50, 150, 250)
@@ -79,9 +80,9 @@ def agreement(fast, plainly: Sequence[tuple[torch.Tensor, ...]]) -> dict[str, fl
     }
 
 
-def check(found: dict[str, float], dtype: torch.dtype) -> None:
-    """Both ways gave the same; raises AssertionError otherwise. bf16 is compared by its labels alone."""
-    exact = dtype == torch.float32
+def check(found: dict[str, float], dtype: torch.dtype, device: str) -> None:
+    """Both ways gave the same; raises AssertionError otherwise. bf16 and TF32 are compared by their labels alone."""
+    exact = dtype == torch.float32 and device == "cpu"
     assert found["labels_equal"] >= (0.9999 if exact else 0.95), found
     assert not exact or max(found["divergence_difference"], found["image_uncertainty_difference"]) < 1e-4, found
 
@@ -101,7 +102,7 @@ def classifiers_alone(options: argparse.Namespace, dtype: torch.dtype) -> dict[s
     interpreter.label(maps)  # the first call is slower: kernels are chosen and memory is fetched
     timed = measuring.alternate(ways, options.rounds, options.device)
     found = agreement(timed["fast"].result, timed["plain"].result)
-    check(found, dtype)
+    check(found, dtype, options.device)
     work, ceiling = operations(source.shapes, classifiers, options.size), measuring.matmul_rate(options.device, dtype)
     rows = [["classifiers alone", "s an image", "ratio", "CPU s", "ratio", "TFLOP/s", f"of {ceiling / 1e12:.3f}"]]
     for name, way in timed.items():
@@ -138,14 +139,14 @@ def published_denoiser(options: argparse.Namespace, dtype: torch.dtype) -> Denoi
     generator = torch.Generator(options.device).manual_seed(0)
     with torch.no_grad():
         for parameter in unet.parameters():
-            scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
+            scale = (parameter.numel() / len(parameter)) ** -0.5 if parameter.ndim > 1 else 0.1
             parameter.normal_(0, scale, generator=generator)
     return Denoiser(unet.to(dtype=dtype), schedule_of(flags), digest="random")
 
 
 def whole(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
     """From images: one batch of all steps that ends at block 12, against whole forward passes one after another."""
-    denoiser = published_denoiser(options, dtype)
+    denoiser = published_denoiser(options, getattr(torch, options.network))
     features = DenoiserFeatures(denoiser, steps=STEPS)
     classifiers = random_classifiers(options.members, features.channels, options.classes).to(options.device)
     scheme = Scheme(tuple(f"class {i}" for i in range(options.classes)))
@@ -204,11 +205,13 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=21)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", default=measuring.default_device())
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the fast way")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="fast classifiers")
+    parser.add_argument("--network", choices=("float32", "bfloat16", "float16"), default="float32", help="with --whole")
     parser.add_argument("--whole", action="store_true", help="the feature pass as well: a UNet of 552.8 M parameters")
     parser.add_argument("--profile", action="store_true", help="show where the fast classifiers spend their time")
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype)
+    set_up(options.device)
     figures: dict[str, object] = {"classifiers_alone": classifiers_alone(options, dtype)}
     if options.whole:
         with torch.no_grad():

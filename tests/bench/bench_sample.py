@@ -6,12 +6,13 @@ network in its default memory layout, the ancestral step with every coefficient 
 the publication's code does it. Fast: channels last, coefficients as plain numbers, compiled where asked. Both are given
 the same noise and must give the same images.
 
-    python tests/bench/bench_sample.py [--model pipelines/demo/model | --published] [--batch 20 --steps 10 --compile]
+    python tests/bench/bench_sample.py [--model pipelines/demo/model | --published] [--batch 20 40 --compile default]
 """
 
 import argparse
 import copy
 from pathlib import Path
+from typing import get_args
 
 import measuring
 import torch
@@ -19,7 +20,8 @@ from bench_label import published_denoiser
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from generate import Denoiser, spaced_timesteps, trajectory
+from generate import CompileMode, Denoiser, spaced_timesteps, trajectory
+from pipelines.worker import set_up
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
 
@@ -69,13 +71,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=DEMO)
     parser.add_argument("--published", action="store_true", help="the LSUN UNet with random weights instead of a model")
     parser.add_argument("--size", type=int, default=256, help="with --published")
-    parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--batch", type=int, nargs="+", default=[20], help="images at once; each gets a table")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default=measuring.default_device())
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", choices=get_args(CompileMode))
     options = parser.parse_args()
+    set_up(options.device)
     dtype = getattr(torch, options.dtype)
     if options.published:
         denoiser = published_denoiser(options, dtype)
@@ -84,12 +87,23 @@ def main() -> None:
     unet: torch.nn.Module = copy.deepcopy(denoiser.unet)
     unet = unet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if options.compile:
-        denoiser.compile()
-    shape = (options.batch, *denoiser.image_shape)
+        denoiser.compile(options.compile)
+    ceiling = measuring.matmul_rate(options.device, dtype)
+    by_batch = {batch: measured(denoiser, unet, batch, ceiling, options) for batch in options.batch}
+    settings = {name: str(value) for name, value in vars(options).items()}
+    best = max(figures["share"] for figures in by_batch.values())
+    measuring.finish("sample", options.device, settings, {"best_share": best, "by_batch": by_batch})
+
+
+def measured(
+    denoiser: Denoiser, unet: torch.nn.Module, batch: int, ceiling: float, options: argparse.Namespace
+) -> dict[str, float]:
+    """All ways with so many images at once; raises AssertionError where they do not give the same images."""
+    dtype, shape = denoiser.unet.dtype, (batch, *denoiser.image_shape)
     noise = torch.randn(shape, device=options.device)
     draws = torch.randn((options.steps, *shape), device=options.device)
     times = spaced_timesteps(options.steps, denoiser.schedule, "ddpm")
-    told = torch.full((options.batch,), 500, device=options.device)
+    told = torch.full((batch,), 500, device=options.device)
 
     def fast() -> Tensor:
         *_, x = trajectory(denoiser, noise, solver="ddpm", timesteps=times, step_noise=draws)
@@ -107,10 +121,12 @@ def main() -> None:
         for run in ways.values():
             run()
         timed = measuring.alternate(ways, options.rounds, options.device)
-    difference = (timed["plain"].result - timed["fast"].result).abs().max().item()
-    assert difference < (1e-3 if dtype == torch.float32 else 0.2), f"the images differ by {difference}"
-    ceiling = measuring.matmul_rate(options.device, dtype)
-    calls = options.batch * options.steps
+    differences = (timed["plain"].result - timed["fast"].result).abs()
+    largest, mean = differences.max().item(), differences.mean().item()
+    exact = dtype == torch.float32 and options.device == "cpu"  # otherwise single pixels at the clamp's edge may differ
+    assert mean < 0.05, f"the images differ by {mean} in the mean"
+    assert largest < 1e-3 or not exact, f"the images differ by {largest}"
+    calls = batch * options.steps
     rows = [["way", "ms an image and step", "CPU ms", "ratio", "TFLOP/s", f"share of {ceiling / 1e12:.2f}"]]
     names = {"plain": "plain", "fast": "fast", "bare": "the network alone"}
     for name, way in timed.items():
@@ -118,11 +134,10 @@ def main() -> None:
         cells = [f"{1e3 * way.best / calls:.2f}", f"{1e3 * way.best_cpu / calls:.2f}"]
         ratio = timed["plain"].best / way.best
         rows.append([names[name], *cells, f"{ratio:.2f}", f"{rate / 1e12:.3f}", f"{rate / ceiling:.0%}"])
-    measuring.show(f"{measuring.hardware(options.device)}, {options.dtype}, batch {options.batch}", rows)
+    measuring.show(f"{measuring.hardware(options.device)}, {options.dtype}, batch {batch}", rows)
     figures = {f"{name}_ms": 1e3 * way.best / calls for name, way in timed.items()}
-    ratios = {"ratio": timed["plain"].best / timed["fast"].best, "difference": difference}
-    settings = {name: str(value) for name, value in vars(options).items()}
-    measuring.finish("sample", options.device, settings, {**figures, **ratios, "gflop": operations / 1e9})
+    ratios = {"ratio": timed["plain"].best / timed["fast"].best, "difference": largest, "mean_difference": mean}
+    return {**figures, **ratios, "gflop": operations / 1e9, "share": operations * calls / timed["bare"].best / ceiling}
 
 
 if __name__ == "__main__":

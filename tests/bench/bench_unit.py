@@ -11,17 +11,18 @@ drawn at random.
 import argparse
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 import measuring
 import numpy as np
 import torch
 from bench_label import published_denoiser, random_classifiers
 
-from generate import Denoiser
+from generate import CompileMode, Denoiser
 from label import DenoiserFeatures, Interpreter, Scheme
 from pipelines.dataset import claim
 from pipelines.sections import GenerateSection
-from pipelines.worker import Models, describe, make_unit
+from pipelines.worker import Models, describe, make_unit, set_up
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
 
@@ -36,11 +37,10 @@ def models_of(options: argparse.Namespace) -> Models:
         denoiser = Denoiser.from_pretrained(DEMO, device=options.device, dtype=dtype)
         features = DenoiserFeatures(denoiser, blocks=[3, 4, 5, 6, 7])
     if options.compile:
-        denoiser.compile()
+        denoiser.compile(options.compile)
     classifiers = random_classifiers(10, features.channels, options.classes).to(options.device)
     scheme = Scheme(tuple(f"class {i}" for i in range(options.classes)))
-    labelling = torch.bfloat16 if dtype == torch.bfloat16 and options.device == "cuda" else torch.float32
-    return Models(denoiser, Interpreter(features, classifiers, scheme, dtype=labelling))
+    return Models(denoiser, Interpreter(features, classifiers, scheme))
 
 
 def main() -> None:
@@ -54,8 +54,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", default=measuring.default_device())
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", choices=get_args(CompileMode))
     options = parser.parse_args()
+    set_up(options.device)
     models = models_of(options)
     denoiser, features = models.denoiser, models.interpreter.features
     assert isinstance(features, DenoiserFeatures)

@@ -1,0 +1,125 @@
+"""What can be known of a GPU without one: where the host would wait for it, and that nothing lies on a wrong device."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DModel
+from pretended_gpu import PretendedGPU
+
+from generate import Denoiser, Schedule, Solver, sample, spaced_timesteps, trajectory
+from label import DenoiserFeatures, Fitting, Interpreter, Scheme
+from label.features import PixelSource
+from label.fitting import fit_members, labelled_pixels
+from label.labelling import _Axis
+from label.pixel_classifiers import PixelClassifiers
+from pipelines.dataset import Dataset
+from pipelines.sections import GenerateSection
+from pipelines.worker import Models, make_unit
+
+SCHEME = Scheme(("background", "square"))
+
+
+@pytest.fixture
+def gpu() -> Iterator[PretendedGPU]:
+    _Axis.of.cache_clear()
+    with PretendedGPU() as pretended:
+        yield pretended
+    _Axis.of.cache_clear()  # what is kept for a device must not be a pretended one's
+
+
+def denoiser_on_gpu(dtype: torch.dtype = torch.bfloat16, variance: str = "fixed_small") -> Denoiser:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    with torch.device("cuda"):
+        unet: Any = UNet2DModel(
+            sample_size=16,
+            layers_per_block=1,
+            block_out_channels=(8, 16),
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=8,
+            norm_num_groups=4,
+            out_channels=6 if variance == "learned_range" else 3,
+        )
+    torch.set_default_dtype(before)
+    unet.to = lambda **_: unet  # tensors without contents cannot be laid out anew
+    schedule = Schedule(Schedule.named("cosine", "epsilon").betas, "epsilon", variance)  # type: ignore[arg-type]
+    return Denoiser(unet, schedule, digest="pretended")
+
+
+@pytest.mark.parametrize("variance", ["fixed_small", "learned_range"])
+@pytest.mark.parametrize("solver", [solver for solver in get_args(Solver) if solver != "unipc"])  # diffusers' own waits
+def test_the_host_waits_for_a_gpu_in_no_step_of_a_solver(gpu: PretendedGPU, solver: Solver, variance: str) -> None:
+    denoiser = denoiser_on_gpu(variance=variance)
+    noise = torch.randn(2, 3, 16, 16, device="cuda")
+    times = spaced_timesteps(6, denoiser.schedule, solver)
+    *_, before = trajectory(denoiser, noise, solver=solver, timesteps=times)  # tables are copied once
+    gpu.waits.clear()
+    *_, x = trajectory(denoiser, noise, solver=solver, timesteps=times)
+    assert gpu.waits == []
+    assert (x.device.type, x.dtype, x.shape) == ("cuda", torch.float32, before.shape)
+
+
+@pytest.mark.parametrize("solver", ["dpmsolver++", "ddpm"])
+def test_the_host_waits_for_each_batch_of_samples_once(gpu: PretendedGPU, solver: Solver) -> None:
+    denoiser = denoiser_on_gpu()
+    images = list(sample(denoiser, range(6), run_seed=0, solver=solver, steps=4, batch_size=2))
+    assert [batch.shape for batch in images] == [(2, 16, 16, 3)] * 3
+    assert [wait for wait in gpu.waits if "pixels.py" not in wait and "alphas_cumprod" not in wait] == []
+    assert len(gpu.waits) == 3 + 1  # and once for the table of noise levels
+
+
+def interpreter_on_gpu(members: int = 3) -> Interpreter:
+    features = DenoiserFeatures(denoiser_on_gpu(), steps=[50, 150], blocks=[1, 2, 3])
+    with torch.device("cuda"):
+        classifiers = PixelClassifiers(members, features.channels, len(SCHEME))
+    return Interpreter(features, classifiers, SCHEME)
+
+
+def test_of_labels_the_host_waits_for_masks_and_doubts_alone(gpu: PretendedGPU) -> None:
+    interpreter = interpreter_on_gpu()
+    maps = interpreter.features.maps(np.zeros((4, 16, 16, 3), np.uint8))
+    interpreter.label(maps)  # the matrices of the upsampling are copied once
+    gpu.waits.clear()
+    labels = interpreter.label(maps)
+    assert labels.masks.shape == (4, 16, 16)
+    assert len(gpu.waits) == 3
+    assert all("interpreter.py" in wait for wait in gpu.waits)
+
+
+def test_a_unit_made_on_a_gpu_waits_for_it_only_where_its_results_come_and_its_inputs_go(
+    gpu: PretendedGPU, tmp_path: Path
+) -> None:
+    interpreter = interpreter_on_gpu()
+    assert isinstance(interpreter.features, DenoiserFeatures)
+    models = Models(interpreter.features.denoiser, interpreter)
+    settings = GenerateSection(samples=8, unit_size=4, batch_size=2, steps=3)
+    dataset = Dataset("of all", list(SCHEME.names), [[0, 0, 0], [255, 0, 0]], {}, "denoiser", "interpreter", {})
+    make_unit(0, models, settings, dataset, tmp_path)
+    gpu.waits.clear()
+    report = make_unit(1, models, settings, dataset, tmp_path)
+    assert report.counts == {"kept": 4, "dropped": 0}
+    images, noises_and_times, labels = 1, 3, 3
+    assert len(gpu.waits) == 2 * (images + noises_and_times + labels)
+
+
+def test_a_step_of_a_fit_waits_for_its_loss_alone(gpu: PretendedGPU, monkeypatch: pytest.MonkeyPatch) -> None:
+    interpreter, settings = interpreter_on_gpu(), Fitting(members=3, batch_size=16, min_class_pixels=1, max_batches=8)
+    masks = np.random.default_rng(0).integers(0, 2, (2, 16, 16), dtype=np.uint8)
+    source = PixelSource.of(interpreter.features, np.zeros((2, 16, 16, 3), np.uint8), device="cuda")
+
+    def backward(_loss: torch.Tensor) -> None:
+        """In place of autograd's, which runs in a thread that only a real GPU has."""
+        for parameter in interpreter.classifiers.parameters():
+            parameter.grad = torch.empty_like(parameter)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    steps = fit_members(interpreter.classifiers, source, labelled_pixels(masks, 1), settings)
+    next(steps)
+    gpu.waits.clear()
+    assert next(steps).number == 2
+    assert len(gpu.waits) == 1
