@@ -23,7 +23,8 @@ def cross_entropy(
     Of several workers each has its part of that mean: their results add up to it.
     """
     total = F.cross_entropy(logits, masks, weights, ignore_index=ignore_index, reduction="sum")
-    weight = summed(weights[masks[masks != ignore_index]].sum())
+    known = masks != ignore_index
+    weight = summed((weights[masks.where(known, 0)] * known).sum())  # selecting them would make a GPU wait
     return total / weight.clamp_min(torch.finfo(total.dtype).tiny)
 
 

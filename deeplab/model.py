@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
@@ -121,9 +122,14 @@ def build(
 
 def normalise(images: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b 3 h w"]:
     """8-bit RGB to float32 with the mean 0 and deviation 1 that ImageNet's pixels would have."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device)
-    std = torch.tensor(IMAGENET_STD, device=images.device)
+    mean, std = _imagenet(images.device)
     return ((images.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+@cache  # a GPU would wait for them to be copied
+@torch.inference_mode(False)  # whoever asks first
+def _imagenet(device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(IMAGENET_MEAN, device=device), torch.tensor(IMAGENET_STD, device=device)
 
 
 def as_tensor(array: np.ndarray | Tensor) -> Tensor:
@@ -136,7 +142,12 @@ def prepare(images: np.ndarray | Tensor, device: torch.device) -> Float[Tensor, 
     tensor = as_tensor(images)
     if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[-1] != 3:
         raise ValueError(f"images are {tensor.dtype} {list(tensor.shape)}; uint8 [batch, height, width, 3] is needed")
-    return normalise(tensor.to(device))
+    return normalise(sent(tensor, device))
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; the way to a GPU is queued there, so that the host does not wait for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @torch.inference_mode()

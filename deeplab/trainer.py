@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from deeplab.dropout import seed_dropout
 from deeplab.losses import SECOND_TERMS, loss_of
-from deeplab.model import as_tensor, prepare
+from deeplab.model import as_tensor, prepare, sent
 from deeplab.parallel import rank, sum_gradients, summed, synchronise_batch_norm, workers
 from deeplab.settings import Loss, Precision
 
@@ -120,25 +121,25 @@ class Trainee:
         Between steps the network may be evaluated or saved. Batches may differ in size; one of a single image trains
         too, except that the image-pooling branch normalises it by its running statistics.
         """
-        source, start = iter(batches), time.perf_counter()
+        start, parts = time.perf_counter(), self.settings.accumulate
+        source = _Ahead(islice(batches, (self.settings.steps - self.done) * parts))
         while self.done < self.settings.steps:
-            rate, waited, loss = self.settings.rate(self.done), 0.0, 0.0
+            rate, losses = self.settings.rate(self.done), []
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.zero_grad()
-            for part in range(self.settings.accumulate):
-                asked = time.perf_counter()
-                batch = next(source, None)
-                waited += time.perf_counter() - asked
-                if batch is None:
+            for part in range(parts):
+                if source.batch is None:
                     done = f"{self.done} of {self.settings.steps} steps"
                     raise ValueError(f"the batches ended after {done}; repeat them or ask for less")
-                loss += self._backward(batch, part)
+                losses.append(self._backward(source.batch, part))
+                source.fetch()  # while a GPU works
             sum_gradients(self.model)
             self.optimizer.step()
             self.done += 1
             self._follow()
+            loss = sum(summed(each).item() for each in losses)  # the only place where a GPU is waited for
             now = time.perf_counter()
-            yield Step(self.done, loss, rate, now - start, waited)
+            yield Step(self.done, loss, rate, now - start, source.read_waited())
             start = time.perf_counter()
 
     def state(self) -> dict[str, Any]:
@@ -163,19 +164,19 @@ class Trainee:
             raise ValueError(f"the checkpoint is of a network of another architecture: {reason}") from error
         self.done = state["done"]
 
-    def _backward(self, batch: Batch, part: int) -> float:
-        """Add one batch's gradients; returns its share of the step's loss, of all workers together."""
-        settings = self.settings
-        images, masks = prepare(batch[0], self.device), as_tensor(batch[1])
+    def _backward(self, batch: Batch, part: int) -> Float[Tensor, ""]:
+        """Add one batch's gradients; returns this worker's part of its share of the step's loss."""
+        settings, masks = self.settings, as_tensor(batch[1])
+        images, on_device = prepare(batch[0], self.device), sent(masks, self.device).long()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             logits = self._forward(images, part)
         logits = logits.float() if self._half else logits
         check_masks(masks, logits, settings.ignore_index)
         weights = _weights(settings.class_weights, logits)
-        loss = loss_of(settings.loss, logits, masks.to(self.device).long(), weights, settings.ignore_index)
+        loss = loss_of(settings.loss, logits, on_device, weights, settings.ignore_index)
         loss = loss / settings.accumulate
         loss.backward()
-        return summed(loss.detach()).item()
+        return loss.detach()
 
     def _forward(self, images: Tensor, part: int) -> Tensor:
         """The logits in training mode; the global generator stays as it was."""
@@ -197,6 +198,25 @@ class Trainee:
             average.lerp_(now, 1 - decay)
         for average, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
             average.copy_(now)
+
+
+class _Ahead:
+    """The batch whose turn it is; the next one is fetched when the caller says so. Remembers how long that took."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._source, self._waited = iter(batches), 0.0
+        self.batch: Batch | None = None  # None: there are no more
+        self.fetch()
+
+    def fetch(self) -> None:
+        asked = time.perf_counter()
+        self.batch = next(self._source, None)
+        self._waited += time.perf_counter() - asked
+
+    def read_waited(self) -> float:
+        """Seconds of waiting since this was read last."""
+        waited, self._waited = self._waited, 0.0
+        return waited
 
 
 def check_masks(masks: Tensor, logits: Tensor, ignore_index: int) -> None:
@@ -221,4 +241,4 @@ def _weights(class_weights: Sequence[float] | None, logits: Tensor) -> Float[Ten
         return logits.new_ones(classes)
     if len(class_weights) != classes:
         raise ValueError(f"{len(class_weights)} class weights came for a network of {classes} classes")
-    return logits.new_tensor(class_weights)
+    return sent(torch.tensor(class_weights, dtype=logits.dtype), logits.device)

@@ -50,6 +50,10 @@ class PretendedGPU(TorchDispatchMode):
         device = kwargs.get("device")
         if not on_gpu and (device is None or torch.device(device).type == "cpu"):
             return self._on_host(func, args, kwargs)
+        if func in (torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default):
+            self._note("item")
+            with unset_fake_temporarily():
+                return torch.zeros((), dtype=args[0].dtype).item()
         name, copies = str(func), func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
         out = func(*args, **kwargs)
         if any(part in name for part in _ALWAYS):
@@ -65,9 +69,9 @@ class PretendedGPU(TorchDispatchMode):
         return out
 
     def _on_host(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        pinned = bool(kwargs.pop("pin_memory", False))  # which needs a real GPU
+        pinned = bool(kwargs.pop("pin_memory", False)) or func == torch.ops.aten._pin_memory.default
         with unset_fake_temporarily():
-            out = func(*args, **kwargs)
+            out = args[0].clone() if func == torch.ops.aten._pin_memory.default else func(*args, **kwargs)
         if pinned:
             self._pinned.add(out.untyped_storage().data_ptr())
         return out

@@ -1,6 +1,7 @@
 """What can be known of a GPU without one: where the host would wait for it, and that nothing lies on a wrong device."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +11,9 @@ import torch
 from diffusers import UNet2DModel
 from pretended_gpu import PretendedGPU
 
+import deeplab
+import deeplab.trainer
+from deeplab.trainer import Trainee, Training
 from generate import Denoiser, Schedule, Solver, sample, spaced_timesteps, trajectory
 from label import DenoiserFeatures, Fitting, Interpreter, Scheme
 from label.features import PixelSource
@@ -119,6 +123,29 @@ def test_a_step_of_a_fit_waits_for_its_loss_alone(gpu: PretendedGPU, monkeypatch
 
     monkeypatch.setattr(torch.Tensor, "backward", backward)
     steps = fit_members(interpreter.classifiers, source, labelled_pixels(masks, 1), settings)
+    next(steps)
+    gpu.waits.clear()
+    assert next(steps).number == 2
+    assert len(gpu.waits) == 1
+
+
+def test_a_training_step_of_deeplab_waits_for_its_loss_alone(
+    gpu: PretendedGPU, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.device("cuda"):
+        model: Any = deeplab.build(2, variant="v3+", encoder="mobilenet_v2", decoder_channels=16)
+    model.to = lambda *_, **__: model
+
+    def backward(_loss: torch.Tensor) -> None:
+        for parameter in model.parameters():
+            parameter.grad = torch.empty_like(parameter)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())  # generators need a real one, too
+    monkeypatch.setattr(deeplab.trainer, "seed_dropout", lambda *_: None)
+    masks = np.random.default_rng(0).integers(0, 2, (3, 4, 32, 32), dtype=np.uint8)
+    settings = Training(3, class_weights=(1.0, 2.0), precision="float32")
+    steps = Trainee(model, settings, "cuda").train((np.zeros((4, 32, 32, 3), np.uint8), each) for each in masks)
     next(steps)
     gpu.waits.clear()
     assert next(steps).number == 2
