@@ -146,8 +146,9 @@ def prepare(images: np.ndarray | Tensor, device: torch.device) -> Float[Tensor, 
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device; the way to a GPU is queued there, so that the host does not wait for it."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """The tensor on the device; the host's are queued on the way to a GPU, so that nothing waits for them."""
+    queued = device.type == "cuda" and tensor.device.type == "cpu"
+    return tensor.pin_memory().to(device, non_blocking=True) if queued else tensor.to(device)
 
 
 @torch.inference_mode()

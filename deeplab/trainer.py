@@ -65,7 +65,7 @@ class Step:
     loss: float  # of the step's batches, before the step; cross entropy in nats, and the second term
     learning_rate: float
     seconds: float  # since the step before, or the start
-    waited: float  # of them, waiting for batches
+    waited: float  # of them, fetching batches, the next step's first one included; a GPU works meanwhile
 
 
 def fit(
@@ -119,25 +119,28 @@ class Trainee:
         """Take the steps that are not done yet; `batches` begin with the next one.
 
         Between steps the network may be evaluated or saved. Batches may differ in size; one of a single image trains
-        too, except that the image-pooling branch normalises it by its running statistics.
+        too, except that the image-pooling branch normalises it by its running statistics. One batch is taken beyond
+        the step that is yielded, unless that is the last, and none may be written to after it was handed out.
         """
         start, parts = time.perf_counter(), self.settings.accumulate
-        source = _Ahead(islice(batches, (self.settings.steps - self.done) * parts))
+        source = _Ahead(islice(batches, max(0, self.settings.steps - self.done) * parts))
         while self.done < self.settings.steps:
             rate, losses = self.settings.rate(self.done), []
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.zero_grad()
             for part in range(parts):
+                if part > 0:
+                    source.fetch()
                 if source.batch is None:
                     done = f"{self.done} of {self.settings.steps} steps"
                     raise ValueError(f"the batches ended after {done}; repeat them or ask for less")
                 losses.append(self._backward(source.batch, part))
-                source.fetch()  # while a GPU works
             sum_gradients(self.model)
             self.optimizer.step()
             self.done += 1
             self._follow()
-            loss = sum(summed(each).item() for each in losses)  # the only place where a GPU is waited for
+            source.fetch()  # while a GPU works, for which the next line waits
+            loss = summed(torch.stack(losses).sum()).item()
             now = time.perf_counter()
             yield Step(self.done, loss, rate, now - start, source.read_waited())
             start = time.perf_counter()

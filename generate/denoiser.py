@@ -93,11 +93,12 @@ class Denoiser(nn.Module):
         DDPMPipeline(unet, self.schedule.to_diffusers()).save_pretrained(folder)  # type: ignore[arg-type]
 
     def compile(self, mode: CompileMode = "default") -> None:
-        """Run the forward pass, activations aside, through torch.compile, for one shape after another as they come.
+        """Run the forward pass, activations aside, through torch.compile, for each size of batch when it comes.
 
         "reduce-overhead" replays it as a CUDA graph, for networks so small that a GPU waits for the host. What inductor
         would choose by a stopwatch is left out where it changes last bits, so that all processes compute the same.
         """
+        torch._dynamo.config.recompile_limit = 256  # sizes of batches; more than 8 are an error otherwise
         options: dict[str, Any] = {"deterministic": True, "triton.cudagraphs": mode == "reduce-overhead"}
         self._forward = torch.compile(self.unet, dynamic=False, fullgraph=True, options=options)
         self.compiled = mode

@@ -158,17 +158,20 @@ def sample(
     An image is a function of (denoiser, run_seed, its seed, solver, steps); its last bits depend on batch_size too.
     """
     timesteps = spaced_timesteps(steps, denoiser.schedule, solver)
-    batches = [seeds[start : start + batch_size] for start in range(0, len(seeds), batch_size)]
 
     def draw(generators: list[torch.Generator]) -> Tensor:
         return randomness.draw(generators, denoiser.image_shape, denoiser.device)
 
-    of_batches = ([randomness.generator(run_seed, seed) for seed in batch] for batch in batches)
-    drawn = ((generators, draw(generators)) for generators in of_batches)
-    following = next(drawn, None)
-    while following is not None:
-        generators, noise = following
+    def begun(start: int) -> tuple[list[torch.Generator], Tensor]:
+        """A batch's generators, and the noise that it begins with."""
+        generators = [randomness.generator(run_seed, seed) for seed in seeds[start : start + batch_size]]
+        return generators, draw(generators)
+
+    batches = map(begun, range(0, len(seeds), batch_size))
+    batch = next(batches, None)
+    while batch is not None:
+        generators, noise = batch
         each_step = map(draw, itertools.repeat(generators))
         *_, x_0 = trajectory(denoiser, noise, solver=solver, timesteps=timesteps, step_noise=each_step)
-        following = next(drawn, None)  # before a GPU is waited for
+        batch = next(batches, None)  # before a GPU is waited for
         yield to_pixels(x_0)

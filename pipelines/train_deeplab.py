@@ -25,7 +25,7 @@ from pipelines.stage import Outcome, Record, device
 from pipelines.training_data import Batch, Part, ShardData, batched
 from pipelines.training_jobs import Job, Source, build, jobs, sources
 from pipelines.training_log import CHECKPOINT, Curve, History
-from pipelines.worker import needed_device
+from pipelines.worker import needed_device, set_up
 
 _BATCH = 10  # of validation
 
@@ -97,6 +97,7 @@ def _train_there(mark: Path, needed: str, job: Job, rank: int) -> None:
 def train_network(job: Job, rank: int = 0) -> None:
     """Train from the last checkpoint to the end and keep the best network; the work of one worker."""
     workers = job.settings.workers
+    set_up(device())
     trainee, history = _resumed(job, device())
     batches = training_batches(job, trainee.done, Part(job.settings.batch_size, rank, workers))
     steps = trainee.train(batches)

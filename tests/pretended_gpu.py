@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 _SMALL = 2**16  # bytes; so much unpinned memory is copied into the queue itself
 _ALWAYS = (
-    "linalg",
+    "linalg_solve",
     "nonzero",
     "masked_select",
     "_local_scalar_dense",
@@ -31,7 +31,7 @@ class PretendedGPU(TorchDispatchMode):
         super().__init__()
         self.waits: list[str] = []
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
-        self._pinned: set[int] = set()
+        self._pinned: dict[int, Tensor] = {}  # by address, kept so that no other tensor comes to lie there
 
     def __enter__(self) -> "PretendedGPU":
         self._fake.__enter__()
@@ -73,7 +73,7 @@ class PretendedGPU(TorchDispatchMode):
         with unset_fake_temporarily():
             out = args[0].clone() if func == torch.ops.aten._pin_memory.default else func(*args, **kwargs)
         if pinned:
-            self._pinned.add(out.untyped_storage().data_ptr())
+            self._pinned[out.untyped_storage().data_ptr()] = out
         return out
 
     def _note(self, what: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from deeplab import build, evaluate, fit, predict
 from deeplab.losses import cross_entropy
 from deeplab.model import DeepLab
+from deeplab.trainer import Trainee, Training
 
 RNG = np.random.default_rng(0)
 
@@ -55,6 +56,21 @@ def test_the_same_seed_gives_the_same_losses() -> None:
 
 def test_another_seed_drops_other_channels() -> None:
     assert losses(small(), seed=3) != losses(small(), seed=4)
+
+
+def test_no_batch_is_taken_beyond_the_last_step_and_one_beyond_every_other() -> None:
+    taken: list[int] = []
+    numbered = (taken.append(number) or batch_of_seed(number) for number in itertools.count())
+    after = [len(taken) for _ in fit(small(), numbered, steps=3)]
+    assert after == [2, 3, 3]
+
+
+def test_a_network_that_has_more_steps_than_it_needs_takes_none() -> None:
+    trained = Trainee(small(), Training(2))
+    list(trained.train([batch_of_seed(0), batch_of_seed(1)]))
+    again = Trainee(small(), Training(1))
+    again.restore(trained.state())
+    assert list(again.train([batch_of_seed(2)])) == []
 
 
 def test_evaluating_between_steps_changes_no_step() -> None:

@@ -1,7 +1,7 @@
 """What can be known of a GPU without one: where the host would wait for it, and that nothing lies on a wrong device."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +13,7 @@ from pretended_gpu import PretendedGPU
 
 import deeplab
 import deeplab.trainer
+from deeplab.model import _imagenet
 from deeplab.trainer import Trainee, Training
 from generate import Denoiser, Schedule, Solver, sample, spaced_timesteps, trajectory
 from label import DenoiserFeatures, Fitting, Interpreter, Scheme
@@ -29,16 +30,27 @@ SCHEME = Scheme(("background", "square"))
 
 @pytest.fixture
 def gpu() -> Iterator[PretendedGPU]:
-    _Axis.of.cache_clear()
+    kept_for_devices = (_Axis.of, _imagenet)
+    for kept in kept_for_devices:
+        kept.cache_clear()
     with PretendedGPU() as pretended:
         yield pretended
-    _Axis.of.cache_clear()  # what is kept for a device must not be a pretended one's
+    for kept in kept_for_devices:
+        kept.cache_clear()  # or the tests of a real GPU would be given the pretended one's
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def denoiser_on_gpu(dtype: torch.dtype = torch.bfloat16, variance: str = "fixed_small") -> Denoiser:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    with torch.device("cuda"):
+    with torch.device("cuda"), default_dtype(dtype):
         unet: Any = UNet2DModel(
             sample_size=16,
             layers_per_block=1,
@@ -49,7 +61,6 @@ def denoiser_on_gpu(dtype: torch.dtype = torch.bfloat16, variance: str = "fixed_
             norm_num_groups=4,
             out_channels=6 if variance == "learned_range" else 3,
         )
-    torch.set_default_dtype(before)
     unet.to = lambda **_: unet  # tensors without contents cannot be laid out anew
     schedule = Schedule(Schedule.named("cosine", "epsilon").betas, "epsilon", variance)  # type: ignore[arg-type]
     return Denoiser(unet, schedule, digest="pretended")
@@ -129,8 +140,9 @@ def test_a_step_of_a_fit_waits_for_its_loss_alone(gpu: PretendedGPU, monkeypatch
     assert len(gpu.waits) == 1
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_training_step_of_deeplab_waits_for_its_loss_alone(
-    gpu: PretendedGPU, monkeypatch: pytest.MonkeyPatch
+    gpu: PretendedGPU, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
     with torch.device("cuda"):
         model: Any = deeplab.build(2, variant="v3+", encoder="mobilenet_v2", decoder_channels=16)
@@ -143,8 +155,8 @@ def test_a_training_step_of_deeplab_waits_for_its_loss_alone(
     monkeypatch.setattr(torch.Tensor, "backward", backward)
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())  # generators need a real one, too
     monkeypatch.setattr(deeplab.trainer, "seed_dropout", lambda *_: None)
-    masks = np.random.default_rng(0).integers(0, 2, (3, 4, 32, 32), dtype=np.uint8)
-    settings = Training(3, class_weights=(1.0, 2.0), precision="float32")
+    masks = np.random.default_rng(0).integers(0, 2, (3 * accumulate, 4, 32, 32), dtype=np.uint8)
+    settings = Training(3, class_weights=(1.0, 2.0), precision="float32", accumulate=accumulate)
     steps = Trainee(model, settings, "cuda").train((np.zeros((4, 32, 32, 3), np.uint8), each) for each in masks)
     next(steps)
     gpu.waits.clear()
