@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from diffusers import DDPMPipeline, UNet2DModel
@@ -52,6 +54,7 @@ def test_a_block_that_does_not_exist_is_refused_with_those_that_do(tiny_denoiser
         tiny_denoiser.activations(torch.randn(1, 3, 16, 16), torch.tensor([10]), [0, 4])
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile builds its kernels with a compiler")
 def test_a_compiled_denoiser_computes_the_same_and_still_gives_its_activations():
     unet = UNet2DModel(
         sample_size=8,
