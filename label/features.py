@@ -237,7 +237,7 @@ class PixelSource:
         places = torch.stack([top + left, top + right, bottom + left, bottom + right], dim=-1)
         above, below = 1 - down, down
         shares = torch.stack([above * (1 - across), above * across, below * (1 - across), below * across], dim=-1)
-        return places, shares
+        return places, shares.to(self.maps[0])
 
     def _sums(
         self, native: Tensor, places: Int[Tensor, "p taps"], shares: Float[Tensor, "p taps"] | None
@@ -245,7 +245,7 @@ class PixelSource:
         rows = native.flatten(0, 2)
         if shares is None:
             return rows[places.squeeze(-1)].float()
-        return F.embedding_bag(places, rows, mode="sum", per_sample_weights=shares.to(rows)).float()
+        return F.embedding_bag(places, rows, mode="sum", per_sample_weights=shares).float()
 
 
 def _mapped(shape: tuple[int, ...]) -> Float[Tensor, "..."]:

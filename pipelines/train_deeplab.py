@@ -96,9 +96,9 @@ def _train_there(mark: Path, needed: str, job: Job, rank: int) -> None:
 
 def train_network(job: Job, rank: int = 0) -> None:
     """Train from the last checkpoint to the end and keep the best network; the work of one worker."""
-    workers = job.settings.workers
-    set_up(device())
-    trainee, history = _resumed(job, device())
+    workers, where = job.settings.workers, device()
+    set_up(where)
+    trainee, history = _resumed(job, where)
     batches = training_batches(job, trainee.done, Part(job.settings.batch_size, rank, workers))
     steps = trainee.train(batches)
     if rank != 0:

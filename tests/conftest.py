@@ -24,10 +24,10 @@ def tiny_denoiser() -> Denoiser:
     return make_denoiser()
 
 
-def make_denoiser() -> Denoiser:
-    torch.manual_seed(0)
-    unet = UNet2DModel(
+def make_unet(out_channels: int = 3) -> UNet2DModel:
+    return UNet2DModel(
         sample_size=16,
+        out_channels=out_channels,
         layers_per_block=1,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
@@ -35,7 +35,11 @@ def make_denoiser() -> Denoiser:
         attention_head_dim=8,
         norm_num_groups=4,
     )
-    return Denoiser(unet, Schedule.named("cosine", "v_prediction"), digest="tiny")
+
+
+def make_denoiser() -> Denoiser:
+    torch.manual_seed(0)
+    return Denoiser(make_unet(), Schedule.named("cosine", "v_prediction"), digest="tiny")
 
 
 @pytest.fixture(scope="module")

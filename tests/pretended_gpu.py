@@ -15,13 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _SMALL = 2**16  # bytes; so much unpinned memory is copied into the queue itself
-_ALWAYS = (
-    "linalg_solve",
-    "nonzero",
-    "masked_select",
-    "_local_scalar_dense",
-    "unique",
-)  # operations whose result the host reads
+_ALWAYS = ("linalg_solve", "nonzero", "masked_select", "unique")  # operations whose result the host reads
 
 
 class PretendedGPU(TorchDispatchMode):

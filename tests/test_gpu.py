@@ -8,8 +8,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DModel
+from conftest import make_unet
 from pretended_gpu import PretendedGPU
+from torch import nn
 
 import deeplab
 import deeplab.trainer
@@ -49,18 +50,9 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def denoiser_on_gpu(dtype: torch.dtype = torch.bfloat16, variance: str = "fixed_small") -> Denoiser:
-    with torch.device("cuda"), default_dtype(dtype):
-        unet: Any = UNet2DModel(
-            sample_size=16,
-            layers_per_block=1,
-            block_out_channels=(8, 16),
-            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-            attention_head_dim=8,
-            norm_num_groups=4,
-            out_channels=6 if variance == "learned_range" else 3,
-        )
+def denoiser_on_gpu(variance: str = "fixed_small") -> Denoiser:
+    with torch.device("cuda"), default_dtype(torch.bfloat16):
+        unet: Any = make_unet(6 if variance == "learned_range" else 3)
     unet.to = lambda **_: unet  # tensors without contents cannot be laid out anew
     schedule = Schedule(Schedule.named("cosine", "epsilon").betas, "epsilon", variance)  # type: ignore[arg-type]
     return Denoiser(unet, schedule, digest="pretended")
@@ -122,17 +114,21 @@ def test_a_unit_made_on_a_gpu_waits_for_it_only_where_its_results_come_and_its_i
     assert len(gpu.waits) == 2 * (images + noises_and_times + labels)
 
 
+def pretend_backward(monkeypatch: pytest.MonkeyPatch, network: nn.Module) -> None:
+    """Gradients appear without autograd, which runs in a thread that only a real GPU has."""
+
+    def backward(_loss: torch.Tensor) -> None:
+        for parameter in network.parameters():
+            parameter.grad = torch.empty_like(parameter)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+
+
 def test_a_step_of_a_fit_waits_for_its_loss_alone(gpu: PretendedGPU, monkeypatch: pytest.MonkeyPatch) -> None:
     interpreter, settings = interpreter_on_gpu(), Fitting(members=3, batch_size=16, min_class_pixels=1, max_batches=8)
     masks = np.random.default_rng(0).integers(0, 2, (2, 16, 16), dtype=np.uint8)
     source = PixelSource.of(interpreter.features, np.zeros((2, 16, 16, 3), np.uint8), device="cuda")
-
-    def backward(_loss: torch.Tensor) -> None:
-        """In place of autograd's, which runs in a thread that only a real GPU has."""
-        for parameter in interpreter.classifiers.parameters():
-            parameter.grad = torch.empty_like(parameter)
-
-    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    pretend_backward(monkeypatch, interpreter.classifiers)
     steps = fit_members(interpreter.classifiers, source, labelled_pixels(masks, 1), settings)
     next(steps)
     gpu.waits.clear()
@@ -147,12 +143,7 @@ def test_a_training_step_of_deeplab_waits_for_its_loss_alone(
     with torch.device("cuda"):
         model: Any = deeplab.build(2, variant="v3+", encoder="mobilenet_v2", decoder_channels=16)
     model.to = lambda *_, **__: model
-
-    def backward(_loss: torch.Tensor) -> None:
-        for parameter in model.parameters():
-            parameter.grad = torch.empty_like(parameter)
-
-    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    pretend_backward(monkeypatch, model)
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())  # generators need a real one, too
     monkeypatch.setattr(deeplab.trainer, "seed_dropout", lambda *_: None)
     masks = np.random.default_rng(0).integers(0, 2, (3 * accumulate, 4, 32, 32), dtype=np.uint8)
