@@ -7,6 +7,9 @@ from .jobs import log_of as log_of
 from .jobs import stop as stop
 from .jobs import submit as submit
 from .metrics import Gauges as Gauges
+from .outcomes import Done as Done
+from .outcomes import Failed as Failed
+from .outcomes import Limits as Limits
 from .places import Crew as Crew
 from .pool import run_units as run_units
 from .runtime import Cluster as Cluster
@@ -16,6 +19,3 @@ from .runtime import room_for as room_for
 from .stopping import Stop as Stop
 from .stopping import stop_on_signals as stop_on_signals
 from .training import train_together as train_together
-from .work import Done as Done
-from .work import Failed as Failed
-from .work import Limits as Limits

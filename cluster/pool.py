@@ -18,10 +18,10 @@ import ray
 
 from cluster.actor import Answer, Built, Here, Lost, Made, Order, Raised, answer_of
 from cluster.errors import ClusterError
+from cluster.outcomes import Done, Failed, Limits
 from cluster.places import Crew, Place, Trial
 from cluster.runtime import Resources, room_for
 from cluster.stopping import Stop
-from cluster.work import Done, Failed, Limits
 
 T = TypeVar("T")
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from label.errors import InterpreterError
 from label.features import DenoiserFeatures, FeatureSource, PixelSource
 from label.fitting import FitStep, fit_members, labelled_pixels
-from label.labelling import FoldedClassifiers, Tile
 from label.pixel_classifiers import PixelClassifiers
 from label.reference import load_reference
 from label.schemes import Scheme
 from label.settings import Fitting, Upsampling
 from label.stored import stored_record, stored_tensors
+from label.tiles import FoldedClassifiers, Tile
 from label.uncertainty import image_uncertainty, jensen_shannon, majority
 
 _RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"

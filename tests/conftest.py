@@ -127,9 +127,9 @@ def make_project(folder: Path) -> Path:
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with everything up to its networks: interpreter, dataset of four shards, a network of each source."""
     from pipelines import Recipe
-    from pipelines.fit_interpreter import fit
-    from pipelines.train_deeplab import train
-    from pipelines.worker import Builder
+    from pipelines.stages.fit import fit
+    from pipelines.stages.train import train
+    from pipelines.units.builder import Builder
 
     project = make_project(tmp_path_factory.mktemp("finished"))
     recipe = Recipe.load(project / "recipe.toml")

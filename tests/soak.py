@@ -30,9 +30,9 @@ from conftest import make_project  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from pipelines import Recipe  # noqa: E402
-from pipelines.fit_interpreter import fit  # noqa: E402
-from pipelines.verification import damages, missing_units  # noqa: E402
-from pipelines.worker import Builder  # noqa: E402
+from pipelines.dataset.damage import damages, missing_units  # noqa: E402
+from pipelines.stages.fit import fit  # noqa: E402
+from pipelines.units.builder import Builder  # noqa: E402
 
 SETTINGS = (
     "generate.samples=240",

@@ -13,8 +13,8 @@ from PIL import Image
 import deeplab
 from deeplab import Trainee
 from pipelines import Recipe
-from pipelines.training_jobs import jobs
-from pipelines.training_log import CHECKPOINT, History
+from pipelines.training.history import CHECKPOINT, History
+from pipelines.training.plan import jobs
 
 Command = Callable[..., str]
 CLASSES = 'classes.names=["sky", "sea", "sun"]'

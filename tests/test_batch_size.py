@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from cluster import Cluster
-from pipelines.batch_size import batch_for, even, largest_batch
+from pipelines.dataset.shards import read_shards
 from pipelines.errors import RecipeError
-from pipelines.fit_interpreter import fit
-from pipelines.generate_dataset import generate
 from pipelines.recipe import Recipe
-from pipelines.shards import read_shards
-from pipelines.worker import Models
+from pipelines.stages.fit import fit
+from pipelines.stages.generate import generate
+from pipelines.units.batch_size import batch_for, even, largest_batch
+from pipelines.units.models import Models
 
 
 @pytest.mark.parametrize(("fixed", "each", "room"), [(10.0, 3.0, 40.0), (0.0, 7.0, 700.0), (5.0, 1.0, 6.0)])

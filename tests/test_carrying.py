@@ -13,10 +13,10 @@ from conftest import make_denoiser
 
 from cluster import Carried, Cluster, ClusterError, Done, Resources, run_units
 from pipelines import Recipe
-from pipelines.carrying import with_models
+from pipelines.driver.carrying import with_models
 from pipelines.errors import DatasetError
-from pipelines.fit_interpreter import fit
-from pipelines.worker import Builder
+from pipelines.stages.fit import fit
+from pipelines.units.builder import Builder
 
 
 @dataclass(frozen=True)

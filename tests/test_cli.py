@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipelines import Recipe, write_shard
-from pipelines.dataset import Candidate, Dataset, claim
-from pipelines.fit_interpreter import fit
-from pipelines.worker import Builder
+from pipelines.dataset.manifest import Dataset, claim
+from pipelines.dataset.reports import Candidate
+from pipelines.stages.fit import fit
+from pipelines.units.builder import Builder
 
 ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "120"}
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ import torch
 from generate import Denoiser
 from label import DenoiserFeatures, FeatureSource, Interpreter, Scheme
 from label.settings import Fitting
-from pipelines.controls import RawPixels, untrained
+from pipelines.study.controls import RawPixels, untrained
 
 RNG = np.random.default_rng(0)
 

@@ -4,8 +4,8 @@ import torch
 
 from generate import Denoiser
 from label import DenoiserFeatures
-from pipelines.controls import RawPixels
-from pipelines.diversity import describe_images, precision_recall
+from pipelines.study.controls import RawPixels
+from pipelines.study.diversity import describe_images, precision_recall
 
 RNG = np.random.default_rng(0)
 

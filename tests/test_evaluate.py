@@ -9,8 +9,8 @@ from PIL import Image
 import deeplab
 from label import load_annotations
 from pipelines import Recipe
-from pipelines.evaluate import mean_and_deviation, score_page
-from pipelines.worker import Models
+from pipelines.stages.evaluate import mean_and_deviation, score_page
+from pipelines.units.models import Models
 
 Command = Callable[..., str]
 SOURCES = ("interpreter", "synthetic", "annotated")

@@ -24,18 +24,19 @@ import pytest
 import torch
 from ray.cluster_utils import Cluster
 
-import pipelines.worker
 from cluster import ClusterError, connect, run_units
 from label import Interpreter
-from pipelines import Recipe, generate_dataset, read_shards, storage
-from pipelines.dataset import Report, committed_units, reports, shard_path
+from pipelines import Recipe, read_shards, storage
+from pipelines.dataset.damage import damages, missing_units
+from pipelines.dataset.lease import holder
+from pipelines.dataset.reports import Report, committed_units, reports, shard_path
+from pipelines.driver.tally import Tally
 from pipelines.errors import LeaseError
-from pipelines.fit_interpreter import fit
-from pipelines.generate_dataset import generate
-from pipelines.lease import holder
-from pipelines.tally import Tally
-from pipelines.verification import damages, missing_units
-from pipelines.worker import Builder
+from pipelines.stages import generate as generate_stage
+from pipelines.stages.fit import fit
+from pipelines.stages.generate import generate
+from pipelines.units import unit as unit_module
+from pipelines.units.builder import Builder
 
 UNITS = 8
 SETTINGS = (
@@ -110,8 +111,8 @@ def _is_on_another_node() -> bool:
 
 def _watch_phases(faulty: Faulty) -> None:
     """In this process, let every phase of a unit tell that it was reached."""
-    sample, predict, fill = pipelines.worker.sample, Interpreter.predict, storage._fill
-    tar_of = pipelines.worker.tar_of
+    sample, predict, fill = unit_module.sample, Interpreter.predict, storage._fill
+    tar_of = unit_module.tar_of
 
     def sampling(*args: Any, batch_size: int, **options: Any) -> Iterator[np.ndarray]:
         if batch_size > faulty.largest_batch:
@@ -135,7 +136,7 @@ def _watch_phases(faulty: Faulty) -> None:
         faulty.reached(("commit of the shard", "commit of the report")[_now["files"]])
         _now["files"] += 1
 
-    pipelines.worker.sample, pipelines.worker.tar_of, storage._fill = sampling, packing, filling
+    unit_module.sample, unit_module.tar_of, storage._fill = sampling, packing, filling
     Interpreter.predict = predicting
 
 
@@ -169,7 +170,7 @@ class Scene:
                     (after or {}).get(number, lambda: None)()
                     yield outcome
 
-        self.patch.setattr(generate_dataset, "run_units", run)
+        self.patch.setattr(generate_stage, "run_units", run)
         return notes
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
@@ -460,5 +461,5 @@ def test_a_plan_of_ten_thousand_units_is_resumed_in_seconds(scene: Scene) -> Non
         shard_path(builder.folder, unit).touch()
         shard_path(builder.folder, unit).with_suffix(".json").touch()
     begin = time.monotonic()
-    assert generate_dataset._missing(recipe, builder) == list(range(9_990, 10_000))
+    assert generate_stage._missing(recipe, builder) == list(range(9_990, 10_000))
     assert time.monotonic() - begin < 10

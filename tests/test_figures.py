@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from label import IGNORE, Annotations, Scheme
-from pipelines.figures import confusion_figure, extremes_figure, image_scores, save_figure
+from pipelines.stages.figures import confusion_figure, extremes_figure, image_scores, save_figure
 
 SCHEME = Scheme(("ground", "square", "dot"), ((0, 0, 0), (220, 40, 90), (20, 240, 240)))
 CONFUSION = np.array([[90, 9, 1], [0, 0, 0], [1, 0, 199]])

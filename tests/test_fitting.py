@@ -8,9 +8,9 @@ import torch
 
 from label.features import PixelSource
 from label.fitting import _orders, fit_members, labelled_pixels
-from label.labelling import FoldedClassifiers
 from label.pixel_classifiers import PixelClassifiers
 from label.settings import FITTINGS, Fitting
+from label.tiles import FoldedClassifiers
 
 MASKS = np.zeros((2, 8, 8), dtype=np.uint8)
 MASKS[:, 4:] = 1

@@ -20,11 +20,12 @@ from generate import Denoiser, Schedule, Solver, sample, spaced_timesteps, traje
 from label import DenoiserFeatures, Fitting, Interpreter, Scheme
 from label.features import PixelSource
 from label.fitting import fit_members, labelled_pixels
-from label.labelling import _Axis
 from label.pixel_classifiers import PixelClassifiers
-from pipelines.dataset import Dataset
+from label.tiles import _Axis
+from pipelines.dataset.manifest import Dataset
 from pipelines.sections import GenerateSection
-from pipelines.worker import Models, make_unit
+from pipelines.units.models import Models
+from pipelines.units.unit import make_unit
 
 SCHEME = Scheme(("background", "square"))
 

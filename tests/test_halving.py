@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.halving import Halving
+from pipelines.units.halving import Halving
 
 
 def test_a_batch_that_does_not_fit_is_halved_for_good_and_the_unit_begun_anew():

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines import monitor, progress
-from pipelines.tally import Tally
+from pipelines import progress
+from pipelines.driver import monitor
+from pipelines.driver.tally import Tally
 
 
 @pytest.fixture

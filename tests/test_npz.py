@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from label import Scheme
 from pipelines.cli import app
-from pipelines.dataset import Candidate, Dataset, claim, open_dataset, reports
+from pipelines.dataset.damage import damages
+from pipelines.dataset.export_npz import export
+from pipelines.dataset.import_npz import import_npz
+from pipelines.dataset.manifest import Dataset, claim, open_dataset
+from pipelines.dataset.npz import open_npz
+from pipelines.dataset.reports import Candidate, reports
+from pipelines.dataset.shards import Sample, pack, read_shards, write_shard
 from pipelines.errors import DatasetError, RecipeError
-from pipelines.export import export
-from pipelines.import_npz import import_npz
-from pipelines.npz import open_npz
-from pipelines.shards import Sample, pack, read_shards, write_shard
-from pipelines.verification import damages
 
 
 def arrays(n=7, size=(6, 5), dtype=np.float32):

@@ -19,17 +19,18 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from pipelines import Recipe, read_shards, storage
-from pipelines.dataset import committed_units, reports
+from pipelines.dataset.damage import damages, missing_units, remove_damages
+from pipelines.dataset.lease import leased
+from pipelines.dataset.reports import committed_units, reports
+from pipelines.dataset.shards import stream
+from pipelines.driver.status import status
 from pipelines.errors import LeaseError, RecipeError, StorageError
-from pipelines.fit_interpreter import fit
-from pipelines.generate_dataset import generate
-from pipelines.lease import leased
-from pipelines.shards import stream
-from pipelines.status import status
+from pipelines.folders import dataset_folder
+from pipelines.stages.fit import fit
+from pipelines.stages.generate import generate
 from pipelines.storage import location
-from pipelines.verification import damages, missing_units, remove_damages
-from pipelines.weights import local_weights
-from pipelines.worker import Builder, dataset_folder
+from pipelines.units.builder import Builder
+from pipelines.units.weights import local_weights
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
 CREDENTIALS = {

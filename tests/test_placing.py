@@ -9,8 +9,8 @@ import pytest
 
 from cluster import Cluster, ClusterError
 from pipelines import Recipe, RecipeError
-from pipelines.placing import marked, must_see, placed
-from pipelines.stage import Outcome
+from pipelines.driver.placing import marked, must_see, placed
+from pipelines.record import Outcome
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from PIL import Image
 
 from label import Scheme
 from pipelines import read_shards, write_shard
-from pipelines.dataset import Candidate, Dataset, claim, committed_units, open_dataset, reports
+from pipelines.dataset.index import write_index
+from pipelines.dataset.manifest import Dataset, claim, open_dataset
+from pipelines.dataset.reports import Candidate, committed_units, reports
+from pipelines.dataset.shards import Sample, checked_shards, pack, stream
 from pipelines.errors import DatasetError
-from pipelines.index import write_index
-from pipelines.shards import Sample, checked_shards, pack, stream
 
 SCHEME = Scheme(("ground", "thing", "other"))
 

@@ -16,11 +16,11 @@ import pytest
 
 from cluster import ClusterError, end_of, stop
 from pipelines import Recipe, RecipeError
-from pipelines.dataset import committed_units, reports
-from pipelines.fit_interpreter import fit
-from pipelines.submission import is_reachable, packed, result
-from pipelines.verification import damages, missing_units
-from pipelines.worker import Builder
+from pipelines.dataset.damage import damages, missing_units
+from pipelines.dataset.reports import committed_units, reports
+from pipelines.driver.submission import is_reachable, packed, result
+from pipelines.stages.fit import fit
+from pipelines.units.builder import Builder
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {

@@ -16,12 +16,13 @@ from PIL import Image
 from deeplab import Trainee, build
 from label import AnnotationError, Scheme
 from pipelines import Recipe
-from pipelines.dataset import Candidate, Dataset, claim
+from pipelines.dataset.manifest import Dataset, claim
+from pipelines.dataset.reports import Candidate
+from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
 from pipelines.errors import DatasetError, RecipeError
-from pipelines.shards import Sample, class_pixels, pack, write_shard
-from pipelines.train_deeplab import train
-from pipelines.training_jobs import jobs
-from pipelines.training_log import CHECKPOINT, History
+from pipelines.stages.train import train
+from pipelines.training.history import CHECKPOINT, History
+from pipelines.training.plan import jobs
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()", "train"]
 SCHEME = Scheme(("ground", "square", "dot"))

@@ -6,14 +6,13 @@ from typing import Annotated
 import typer
 
 from label import Scheme
-from pipelines.cli.options import DatasetFolder
-from pipelines.cli.outcomes import tell
-from pipelines.dataset import committed_units
+from pipelines.cli.options import DatasetFolder, tell
+from pipelines.dataset.damage import damages, missing_units
+from pipelines.dataset.reports import committed_units
+from pipelines.driver.status import status
+from pipelines.driver.tally import ranges
 from pipelines.progress import console
-from pipelines.status import status
 from pipelines.storage import location
-from pipelines.tally import ranges
-from pipelines.verification import damages, missing_units
 
 app = typer.Typer()
 
@@ -50,7 +49,7 @@ def import_npz_command(
     unit_size: Annotated[int, typer.Option(help="Rows of a shard.")] = 250,
 ) -> None:
     """Turn a published synthetic set, images, labels and uncertainty in an npz, into shards."""
-    from pipelines.import_npz import import_npz
+    from pipelines.dataset.import_npz import import_npz
 
     tell("import-npz", import_npz(npz, out, scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size))
 
@@ -62,6 +61,6 @@ def export_command(
     format_name: Annotated[str, typer.Option("--format", help="Of what kind it is; so far npz alone.")] = "npz",
 ) -> None:
     """Write a dataset's kept samples as a file of another format."""
-    from pipelines.export import export
+    from pipelines.dataset.export_npz import export
 
     tell("export", export(dataset, out, format_name))

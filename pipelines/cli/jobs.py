@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 import cluster
-from pipelines.cli.options import JobAddress, Overrides, RecipePath
-from pipelines.cli.outcomes import end
+from pipelines.cli.options import JobAddress, Overrides, RecipePath, end
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 
@@ -24,7 +23,7 @@ def submit_command(
     """Run a stage as a job on a Ray cluster; with --follow the exit code says whether everything is there."""
     settings = tuple(overrides or ())
     loaded = Recipe.load(recipe, settings)
-    from pipelines.submission import packed, result
+    from pipelines.driver.submission import packed, result
 
     with packed(stage, recipe, settings, address) as parcel:
         job = cluster.submit(address, parcel.command, parcel.load, grace_seconds=parcel.grace_seconds)

@@ -7,8 +7,7 @@ import typer
 
 import generate
 from label import Fit
-from pipelines.cli.options import Overrides, RecipePath
-from pipelines.cli.outcomes import tell
+from pipelines.cli.options import Overrides, RecipePath, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
 from pipelines.recipe import Recipe
@@ -51,7 +50,7 @@ def segment(
             raise RecipeError(
                 "--fit and --set go with a recipe; --model stretches images to the network's size and back"
             )
-        from pipelines.export_model import segment_with_model
+        from pipelines.stages.export_onnx import segment_with_model
 
         tell("segment", segment_with_model(model, inputs, out))
         return
@@ -59,7 +58,7 @@ def segment(
     if not images:
         raise RecipeError(f"{path} came alone; a recipe and images are needed, or --model and images")
     recipe = Recipe.load(path, tuple(overrides or ()))
-    from pipelines.segment_images import segment_files
+    from pipelines.stages.segment import segment_files
 
     tell("segment", segment_files(recipe, images, out, fit or "stretch"))
 
@@ -72,7 +71,7 @@ def export_model(
 ) -> None:
     """Write the trained network as an ONNX file, checked against torch."""
     loaded = Recipe.load(recipe, tuple(overrides or ()))
-    from pipelines.export_model import export_model
+    from pipelines.stages.export_onnx import export_model
 
     tell("export-model", export_model(loaded, onnx))
     console.print(f"next: datasetddpm segment --model {onnx} IMAGES --out FOLDER")
@@ -89,8 +88,8 @@ def study(
 ) -> None:
     """Measure a grid of methods and settings on the held-out images; goes on where it was stopped."""
     loaded = Recipe.load(recipe, tuple(overrides or ()))
-    from pipelines.study import measure, missing
-    from pipelines.study_page import write_page
+    from pipelines.study.cells import measure, missing
+    from pipelines.study.page import write_page
 
     todo = missing(loaded)
     console.print(f"study: {len(todo)} cells are not measured yet")

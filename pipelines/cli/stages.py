@@ -8,61 +8,60 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.options import Address, Overrides, RecipePath
-from pipelines.cli.outcomes import tell
-from pipelines.dataset import each_report
+from pipelines.cli.options import Address, Overrides, RecipePath, tell
+from pipelines.dataset.reports import each_report
 from pipelines.progress import console
 from pipelines.recipe import Recipe
-from pipelines.stage import Outcome, Record
+from pipelines.record import Outcome, Record
 
 app = typer.Typer()
 
 
 def _train_ddpm(recipe: Recipe) -> Outcome:
     """Train a diffusion model, or go on from its last checkpoint, and write it to paths.denoiser."""
-    from pipelines.train_ddpm import train_ddpm
+    from pipelines.stages.train_ddpm import train_ddpm
 
     return train_ddpm(recipe)
 
 
 def _sample(recipe: Recipe) -> Outcome:
     """Write 64 images to annotate, as PNG files named by seed; the dataset will contain none of them."""
-    from pipelines.sample_images import sample_images
+    from pipelines.stages.sample import sample_images
 
     return sample_images(recipe)
 
 
 def _fit(recipe: Recipe) -> Outcome:
     """Fit the interpreter, all its members, on paths.annotated."""
-    from pipelines.fit_interpreter import fit
+    from pipelines.stages.fit import fit
 
     return fit(recipe)
 
 
 def _generate(recipe: Recipe) -> Outcome:
     """Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster."""
-    from pipelines.generate_dataset import generate
+    from pipelines.stages.generate import generate
 
     return generate(recipe)
 
 
 def _train(recipe: Recipe) -> Outcome:
     """Train one DeepLab for each seed and source; those that are there already are left alone."""
-    from pipelines.train_deeplab import train
+    from pipelines.stages.train import train
 
     return train(recipe)
 
 
 def _evaluate(recipe: Recipe) -> Outcome:
     """Score interpreter and networks on paths.held_out."""
-    from pipelines.evaluate import evaluate
+    from pipelines.stages.evaluate import evaluate
 
     return evaluate(recipe)
 
 
 def _report(recipe: Recipe) -> Outcome:
     """Write report.html: scores, samples, rejected samples, class shares, uncertainties, times; and strip.png."""
-    from pipelines.report import write_report
+    from pipelines.stages.report import write_report
 
     return write_report(recipe)
 
@@ -109,7 +108,7 @@ def generate_command(
     repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
 ) -> None:
     loaded = Recipe.load(recipe, _at(address, overrides))
-    from pipelines.generate_dataset import generate
+    from pipelines.stages.generate import generate
 
     tell("generate", generate(loaded, repair=repair))
     console.print(f"next: datasetddpm {NEXT['generate']} {recipe}")
@@ -143,7 +142,7 @@ def demo(
 
 def _run_all(recipe: Recipe) -> None:
     """All stages from fit on, and the table of scores; without [generate], of the interpreter alone."""
-    from pipelines.placing import joined, placed
+    from pipelines.driver.placing import joined, placed
 
     stages = ["fit"]
     if recipe.makes_dataset:
@@ -156,15 +155,15 @@ def _run_all(recipe: Recipe) -> None:
     if recipe.paths.held_out:
         console.print(_score_table(recipe))
     if "report" in stages:
-        from pipelines.report import report_page
+        from pipelines.folders import report_page
 
         console.print(f"Report: {report_page(recipe).resolve()}")
 
 
 def _score_table(recipe: Recipe) -> Table:
     """mIoU of the interpreter and of the networks on the held-out images."""
-    from pipelines.evaluate import mean_and_deviation, scores_folder
-    from pipelines.worker import dataset_folder
+    from pipelines.folders import dataset_folder, scores_folder
+    from pipelines.stages.evaluate import mean_and_deviation
 
     results = Record.read(scores_folder(recipe)).results
     kept = sum(report.counts["kept"] for report in each_report(dataset_folder(recipe)))

@@ -36,7 +36,7 @@ from label import FITTINGS, IGNORE, Annotations, DenoiserFeatures, Interpreter, 
 from label.features import PixelSource
 from label.fitting import fit_members, labelled_pixels
 from label.pixel_classifiers import PixelClassifiers
-from pipelines.worker import set_up
+from pipelines.units.devices import set_up
 
 DEMO = Path(pipelines.__file__).parent / "demo"
 PUBLISHED = ((1024, 8), (512, 8), (512, 8), (512, 4), (256, 2))  # channels of a block, and its share of the image

@@ -32,10 +32,11 @@ from torchvision.transforms import v2
 import deeplab
 from deeplab.model import IMAGENET_MEAN, IMAGENET_STD, prepare
 from label import load_annotations
-from pipelines.dataset import Candidate, claim, open_dataset
-from pipelines.dataset import Dataset as Described
-from pipelines.shards import Sample, class_pixels, pack, write_shard
-from pipelines.training_data import Part, ShardData, batched, shard_data
+from pipelines.dataset.manifest import Dataset as Described
+from pipelines.dataset.manifest import claim, open_dataset
+from pipelines.dataset.reports import Candidate
+from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.training.data import Part, ShardData, batched, shard_data
 
 FACES = Path(__file__).parents[2] / "pipelines" / "demo" / "annotated"
 

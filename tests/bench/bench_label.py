@@ -24,7 +24,7 @@ from generate.guided_flags import PRESETS, parse_flags
 from generate.pixels import to_model
 from label import DenoiserFeatures, Interpreter, Scheme
 from label.pixel_classifiers import PixelClassifiers
-from pipelines.worker import set_up
+from pipelines.units.devices import set_up
 
 BLOCKS = {"channels": (1024, 512, 512, 512, 256), "part": (8, 8, 8, 4, 2)}  # blocks 5, 6, 7, 8, 12 of the LSUN UNets
 STEPS = (50, 150, 250)

@@ -15,7 +15,7 @@ import torch
 from deeplab import mean_iou
 from generate import Denoiser
 from label import FITTINGS, DenoiserFeatures, Interpreter, load_annotations
-from pipelines.worker import set_up
+from pipelines.units.devices import set_up
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo"
 BLOCKS = [3, 4, 5, 6, 7]

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from generate import CompileMode, Denoiser, spaced_timesteps, trajectory
-from pipelines.worker import set_up
+from pipelines.units.devices import set_up
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
 

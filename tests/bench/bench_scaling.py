@@ -82,7 +82,7 @@ def real(out: Path) -> dict[str, float]:
     from importlib.resources import files
 
     from pipelines import Recipe
-    from pipelines.worker import Builder
+    from pipelines.units.builder import Builder
 
     path = Path(str(files("pipelines").joinpath("recipes/demo.toml")))
     rates: dict[str, float] = {}

@@ -20,9 +20,12 @@ from bench_label import published_denoiser, random_classifiers
 
 from generate import CompileMode, Denoiser
 from label import DenoiserFeatures, Interpreter, Scheme
-from pipelines.dataset import claim
+from pipelines.dataset.manifest import claim
 from pipelines.sections import GenerateSection
-from pipelines.worker import Models, describe, make_unit, set_up
+from pipelines.units.builder import describe
+from pipelines.units.devices import set_up
+from pipelines.units.models import Models
+from pipelines.units.unit import make_unit
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
 

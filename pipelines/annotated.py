@@ -1,0 +1,27 @@
+"""The annotated images of a recipe, with its classes."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from label import Annotations, load_annotations
+from pipelines.recipe import Recipe
+
+
+def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Annotations:
+    """A folder of annotated images at `size`, with the recipe's [classes] where it has some."""
+    if recipe.classes is None:
+        return load_annotations(folder, size)
+    return load_annotations(folder, size, scheme=recipe.classes.scheme, ignore=recipe.classes.ignore)
+
+
+def annotated_few(recipe: Recipe, size: tuple[int, int]) -> Annotations:
+    """paths.annotated, or as many of it as interpreter.images says."""
+    found, most = open_annotations(recipe, recipe.paths.annotated, size), recipe.interpreter.images
+    return replace(found, names=found.names[:most], images=found.images[:most], masks=found.masks[:most])
+
+
+def annotations_digest(annotations: Annotations) -> str:
+    whole = hashlib.sha256(repr(annotations.scheme).encode())
+    whole.update(annotations.images.tobytes() + annotations.masks.tobytes())
+    return whole.hexdigest()

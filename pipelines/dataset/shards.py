@@ -1,0 +1,177 @@
+"""The shard contract: samples are written and read here and nowhere else.
+
+Members of a tar, sorted by key (the seed as 12 digits), with nothing in them that depends on time or user:
+`<key>.png` image, `<key>.mask.png` class ids (255 = ignore), `<key>.json`, and optionally `<key>.uncertainty.png`,
+which holds 255 * uncertainty / ln(classes).
+"""
+
+import hashlib
+import io
+import itertools
+import json
+import math
+import random
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from webdataset.filters import shuffle
+from webdataset.pipeline import DataPipeline
+from webdataset.shardlists import split_by_node
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from label import Scheme
+from pipelines import storage
+from pipelines.dataset.reports import Candidate, Report, each_report, shard_path
+from pipelines.errors import DatasetError
+from pipelines.storage import Location
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its labels."""
+
+    seed: int
+    image: UInt8[np.ndarray, "h w 3"]
+    mask: UInt8[np.ndarray, "h w"]
+    uncertainty: float  # of the image, nats
+    provenance: dict[str, Any]  # solver, steps, digests
+    pixel_uncertainty: Float[np.ndarray, "h w"] | None = None  # nats
+
+
+def write_shard(
+    folder: Location,
+    unit: int,
+    digest: str,
+    tar: bytes,
+    candidates: list[Candidate],
+    seconds: dict[str, float],
+    *,
+    batch_size: int | None = None,
+) -> Report:
+    """Commit a unit: tar first, report last, each visible only when it is whole.
+
+    Raises StorageError when the storage does not take it.
+    """
+    path = shard_path(folder, unit)
+    storage.write_whole(path, tar)
+    kept = sum(c.kept for c in candidates)
+    counts = {"kept": kept, "dropped": len(candidates) - kept}
+    sha256 = hashlib.sha256(tar).hexdigest()
+    report = Report(unit, digest, counts, seconds, len(tar), sha256, candidates, batch_size)
+    storage.write_whole(path.with_suffix(".json"), report.content().encode())
+    return report
+
+
+def pack(samples: Iterable[Sample], scheme: Scheme) -> bytes:
+    """The tar of these samples; the same samples give the same bytes."""
+    return tar_of({sample.seed: encode(sample, scheme) for sample in samples})
+
+
+def tar_of(encoded: Mapping[int, Mapping[str, bytes]]) -> bytes:
+    """The tar of encoded samples by their seeds."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for seed, members in sorted(encoded.items()):
+            for suffix, content in members.items():
+                member = tarfile.TarInfo(f"{seed:012d}.{suffix}")
+                member.size, member.mode = len(content), 0o644
+                tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def encode(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
+    """A sample's files by their suffix, in the order of the tar."""
+    record = {
+        "seed": sample.seed,
+        "uncertainty": sample.uncertainty,
+        "class_pixels": class_pixels(sample.mask, scheme),
+        **sample.provenance,
+    }
+    members = {
+        "json": json.dumps(record, sort_keys=True).encode(),
+        "mask.png": _png(Image.fromarray(sample.mask)),  # grey: many decoders turn a palette into its colours
+        "png": _png(Image.fromarray(sample.image)),
+    }
+    if sample.pixel_uncertainty is not None:
+        members["uncertainty.png"] = _png(Image.fromarray(grey_levels(sample.pixel_uncertainty, scheme)))
+    return members
+
+
+def grey_levels(pixel_uncertainty: Float[np.ndarray, "h w"], scheme: Scheme) -> UInt8[np.ndarray, "h w"]:
+    """Uncertainty in nats as 255 * uncertainty / ln(classes), rounded."""
+    return np.rint(255 * pixel_uncertainty / math.log(len(scheme))).clip(0, 255).astype(np.uint8)
+
+
+def class_pixels(mask: UInt8[np.ndarray, "h w"], scheme: Scheme) -> list[int]:
+    """Pixels of each class; ignored ones are not counted."""
+    return np.bincount(mask.ravel(), minlength=256)[: len(scheme)].tolist()
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_shards(folder: Location) -> Iterator[Sample]:
+    """Yield the samples of all committed shards in the order of units and seeds."""
+    yield from _read(checked_shards(folder))
+
+
+def stream(folder: Location, *, seed: int, buffer: int = 2000) -> Iterator[Sample]:
+    """Yield samples without end, each epoch in an order of its own: shards shuffled, then samples within a buffer."""
+    paths = checked_shards(folder)
+    for epoch in itertools.count():
+        rng = random.Random(f"{seed}-{epoch}")
+        yield from _read(rng.sample(paths, len(paths)), shuffle(buffer, rng=rng, initial=buffer))
+
+
+def checked_shards(folder: Location) -> list[Location]:
+    """The tars of all committed units. Raises DatasetError for one that is not as long as its report says.
+
+    A tar that is cut at a member's border reads without any error, so the length is looked at first.
+    """
+    paths, sizes = [], storage.sizes(folder)
+    for report in each_report(folder):
+        path = shard_path(folder, report.unit)
+        if sizes.get(path.name) != report.bytes:
+            raise DatasetError(
+                f"{path} is missing or not as long as its report says; run `datasetddpm generate` with --repair"
+            )
+        paths.append(path)
+    if not paths:
+        raise DatasetError(f"{folder} holds no shards; generate a dataset there first")
+    return paths
+
+
+def _read(paths: list[Location], *stages: Any) -> Iterator[Sample]:
+    opened = ({"url": str(path), "stream": io.BytesIO(storage.read(path))} for path in split_by_node(paths))
+    dataset = DataPipeline(lambda: opened, tar_file_expander, group_by_keys, *stages)
+    for record in dataset:
+        yield _sample(record)
+
+
+def _sample(record: dict[str, Any]) -> Sample:
+    about = json.loads(record["json"])
+    seed, uncertainty = about.pop("seed"), about.pop("uncertainty")
+    classes = len(about.pop("class_pixels"))
+    doubt = None
+    if "uncertainty.png" in record:
+        doubt = _pixels(record["uncertainty.png"]).astype(np.float32) * (math.log(classes) / 255)
+    return Sample(seed, _pixels(record["png"]), _pixels(record["mask.png"]), uncertainty, about, doubt)
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image)
+
+
+def stored_size(folder: Location) -> tuple[int, int]:
+    """Height and width of the dataset's images."""
+    first = next(read_shards(folder))
+    return first.mask.shape[0], first.mask.shape[1]

@@ -1,0 +1,1 @@
+"""Many units on a cluster: placed, counted, watched, submitted."""

@@ -1,0 +1,107 @@
+"""Where the work of a recipe is done: what it asks of a cluster, and a whole stage in a process there."""
+
+import secrets
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from cluster import ClusterError, Failed, Limits, Resources, connect, run_units
+from pipelines.driver.resources import device_of, resources_of
+from pipelines.errors import LeaseError, RecipeError, StorageError
+from pipelines.progress import console
+from pipelines.recipe import Recipe
+from pipelines.record import Outcome
+from pipelines.sections import ClusterSection
+from pipelines.units.devices import needed_device
+
+T = TypeVar("T")
+Stage = Callable[[Recipe], Outcome]
+
+
+@contextmanager
+def joined(settings: ClusterSection) -> Iterator[None]:
+    """One connection to the recipe's cluster for all stages in the block; none where that is "local"."""
+    if settings.address == "local":
+        yield
+        return
+    with connect(settings.address, log_to_driver=True):
+        yield
+
+
+def one_answer(builder: Callable[[], Callable[[int], T]], what: str, resources: Resources, limits: Limits) -> T:
+    """What one actor answers to one call, inside `with connect():`. Raises ClusterError, which begins with `what`."""
+    answers = run_units(builder, [0], actors=1, resources=resources, limits=limits)
+    with closing(answers):
+        answer = next(answers)
+    if isinstance(answer, Failed):
+        error = ClusterError(f"{what} failed {answer.attempts} times on the cluster: {answer.reason}")
+        error.add_note(answer.traceback)
+        raise error
+    return answer.result
+
+
+@contextmanager
+def marked(folder: Path) -> Iterator[Path]:
+    """A file that lies in the folder for the length of the block: a machine that sees it shares the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / f".seen-{secrets.token_hex(4)}"
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def must_see(mark: Path) -> None:
+    """Raises RecipeError on a machine that does not share the folder of `marked`."""
+    if not mark.exists():
+        raise RecipeError(
+            f"{socket.gethostname()} does not see what lies in {mark.parent}; let paths.out be a folder that all "
+            "machines of the cluster share"
+        )
+
+
+def placed(name: str, stage: Stage, recipe: Recipe) -> Outcome:
+    """Run the stage where the recipe's cluster.address says: here, or on an actor that has what a unit would have.
+
+    The driver of a submitted job is on the cluster's head, which often has neither a GPU nor much memory.
+    A lost actor is replaced, and begins anew. Raises what the stage raises, ClusterError when there is no actor.
+    """
+    settings = recipe.cluster
+    if settings.address == "local":
+        return stage(recipe)
+    recipe = recipe.resolved()
+    with connect(settings.address, log_to_driver=True) as ray, marked(recipe.paths.out) as mark:
+        resources = resources_of(settings, ray.gpus)
+        console.print(f"{name}: Ray at {ray.address}, an actor with {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
+        work = _Whole(stage, recipe, mark, device_of(settings, resources))
+        made = one_answer(work, name, resources, Limits(patience=settings.patience_seconds))
+    if isinstance(made, Exception):
+        raise made
+    return made
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Picklable; what it returns makes the stage, or answers with what would be raised again at a second try."""
+
+    stage: Stage
+    recipe: Recipe
+    mark: Path
+    device: str
+
+    def __call__(self) -> Callable[[int], Outcome | Exception]:
+        needed_device(self.device)
+        return self._make
+
+    def _make(self, _unit: int) -> Outcome | Exception:
+        try:
+            must_see(self.mark)
+            return self.stage(self.recipe)
+        except (ValueError, LeaseError, StorageError) as error:
+            error.add_note(traceback.format_exc())
+            return error

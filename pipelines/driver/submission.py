@@ -1,0 +1,147 @@
+"""A stage as a job on a Ray cluster: what it needs travels, or is reachable there, or is refused by name."""
+
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cluster import Load, end_of
+from pipelines.dataset.damage import missing_units
+from pipelines.driver.tally import ranges
+from pipelines.errors import DatasetError, RecipeError
+from pipelines.folders import dataset_folder, interpreter_folder, network_folder, report_page, scores_folder, sources
+from pipelines.recipe import Recipe
+from pipelines.record import RECORD
+from pipelines.storage import Location
+
+PACKAGES = ("generate", "label", "deeplab", "cluster", "pipelines")
+NEEDS = {  # the inputs of a stage that lie where the recipe says
+    "generate": ("denoiser",),
+    "train": ("annotated", "validation"),
+    "run": ("denoiser", "annotated", "held_out", "validation"),
+}
+_GRACE = 20.0  # seconds for a driver to write its index and leave, after its units' grace
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A job that is ready to be sent."""
+
+    command: str
+    load: Load
+    grace_seconds: float
+
+
+@contextmanager
+def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> Iterator[Parcel]:
+    """Put recipe and interpreter into a folder, for the length of the block.
+
+    Raises RecipeError for a file that the job needs, or an output, that would stay on this machine.
+    """
+    if stage not in NEEDS:
+        raise RecipeError(f"{stage!r} is no stage for a cluster; known are {', '.join(NEEDS)}")
+    recipe = Recipe.load(path, overrides).resolved()
+    _refuse_what_stays_behind(stage, recipe, address)
+    settings = [*overrides, 'cluster.address="auto"', f'paths.dataset="{dataset_folder(recipe)}"']
+    settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
+    if recipe.train.encoder_weights:
+        settings.append(f'train.encoder_weights="{recipe.train.encoder_weights}"')
+    with tempfile.TemporaryDirectory(prefix="datasetddpm-") as home:
+        folder = Path(home)
+        shutil.copy(path, folder / "recipe.toml")
+        if stage == "generate":
+            if not interpreter_folder(recipe).is_dir():
+                raise RecipeError(f"{interpreter_folder(recipe)} holds no interpreter; run `datasetddpm fit` first")
+            shutil.copytree(interpreter_folder(recipe), folder / "out" / "interpreter")
+            settings.append('paths.out="out"')
+        options = [part for setting in settings for part in ("--set", setting)]
+        code = "from pipelines.cli import main; main()"
+        command = shlex.join(["python", "-c", code, stage, "recipe.toml", *options])
+        load = Load(folder, tuple(map(_home_of, PACKAGES)), excludes=("**/__pycache__", "demo"))
+        yield Parcel(command, load, recipe.cluster.grace_seconds + _GRACE)
+
+
+def _home_of(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def is_reachable(place: Location, recipe: Recipe, address: str) -> bool:
+    """Whether a machine of the cluster sees the same there: a URL, a shared folder, or all on this very machine."""
+    if not isinstance(place, Path) or _is_loopback(address):
+        return True
+    return any(place.is_relative_to(shared) for shared in recipe.cluster.shared)
+
+
+def _is_loopback(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
+    """A Hub id is no file here, so it is fetched there."""
+    inputs = {f"paths.{name}": getattr(recipe.paths, name) for name in NEEDS[stage]}
+    if stage != "generate":
+        inputs["train.encoder_weights"] = Path(recipe.train.encoder_weights or "none")
+    outputs: dict[str, Location] = {"paths.dataset": dataset_folder(recipe)}
+    if stage != "generate":
+        outputs["paths.out"] = recipe.paths.out
+    files = {name: place for name, place in inputs.items() if isinstance(place, Path) and place.exists()}
+    behind = [
+        f"{name} = {place}" for name, place in (files | outputs).items() if not is_reachable(place, recipe, address)
+    ]
+    if behind:
+        raise RecipeError(
+            f"{', '.join(behind)}: on this machine only, not on the cluster at {address}; put it on a folder that all "
+            "machines share and name that folder in cluster.shared, or give the dataset as a URL"
+        )
+
+
+def result(recipe: Recipe, stage: str, address: str, job: str) -> list[str]:
+    """What is wrong once a job has ended, one sentence each: by the reports in its output, and by its exit code."""
+    end, folder, recipe = end_of(address, job), dataset_folder(recipe), recipe.resolved()
+    wrong = []
+    if end is None:
+        wrong.append(f"{job} has not ended, but its log has")
+    elif end.exit_code != 0 or end.status != "SUCCEEDED":
+        wrong.append(f"{job} ended with exit code {end.exit_code}, {end.status}: {end.message.strip()}")
+    if stage != "train" and recipe.makes_dataset and is_reachable(folder, recipe, address):
+        wrong += _missing_units(folder)
+    if stage != "generate" and is_reachable(recipe.paths.out, recipe, address):
+        wrong += [
+            f"{made} holds no finished stage; submit it again to go on"
+            for made in _made_by(stage, recipe)
+            if not (made / RECORD).is_file()
+        ]
+    return wrong
+
+
+def _missing_units(folder: Location) -> list[str]:
+    try:
+        missing = missing_units(folder)
+    except DatasetError as error:
+        return [str(error)]
+    return [f"{folder} lacks units {ranges(missing)}; submit it again to go on"] if missing else []
+
+
+def _made_by(stage: str, recipe: Recipe) -> list[Path]:
+    """The folders that a job leaves beside the dataset; whether they are of this very recipe is not looked at."""
+    folders = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
+    if stage == "run":
+        folders.append(interpreter_folder(recipe))
+        if recipe.paths.held_out:
+            folders.append(scores_folder(recipe))
+            if recipe.makes_dataset:
+                folders.append(report_page(recipe).parent)
+    return folders

@@ -1,0 +1,69 @@
+"""Stage fit: a few annotated images to an interpreter."""
+
+from generate import CheckpointError
+from label import DenoiserFeatures, Interpreter
+from label.fitting import labelled_pixels
+from pipelines.annotated import annotated_few, annotations_digest
+from pipelines.errors import RecipeError
+from pipelines.folders import interpreter_folder
+from pipelines.progress import follow
+from pipelines.recipe import Recipe
+from pipelines.record import Outcome, Record
+from pipelines.units.devices import device
+from pipelines.units.models import open_denoiser
+
+
+def open_features(recipe: Recipe) -> DenoiserFeatures:
+    """The denoiser's features as the recipe wants them; a step or block that it lacks is the recipe's mistake."""
+    denoiser = open_denoiser(recipe, device())
+    settings = recipe.interpreter
+    try:
+        return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"interpreter: {error}") from error
+
+
+def fit(recipe: Recipe) -> Outcome:
+    """Fit all members on paths.annotated and write the interpreter's folder."""
+    features = open_features(recipe)
+    annotations = annotated_few(recipe, features.image_size)
+    settings = recipe.interpreter.fitting
+    inputs = {
+        "features": features.digest,
+        "annotations": annotations_digest(annotations),
+        "settings": recipe.interpreter.model_dump(mode="json"),
+    }
+    record = Record.of(interpreter_folder(recipe), inputs)
+    what = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
+    if record.found():
+        return record.outcome(what, fresh=False)
+    try:
+        labelled_pixels(annotations.masks, settings.min_class_pixels)
+    except ValueError as error:
+        raise RecipeError(f"interpreter.min_class_pixels: {error}") from error
+    with record.making():
+        interpreter, steps = Interpreter.fitting(
+            features,
+            annotations.images,
+            annotations.masks,
+            classes=annotations.scheme,
+            settings=settings,
+            upsampling=recipe.interpreter.upsampling,
+            device=device(),
+        )
+        batches = 0
+        for step in follow(
+            steps,
+            settings.batches(annotations.masks.size),
+            "fit",
+            "batches",
+            note=lambda s: (
+                f"if no member stops early; loss {s.loss:.3f}, {s.training} of {settings.members} members training"
+            ),
+        ):
+            batches = step.number
+        interpreter.save_pretrained(record.folder)
+        record.results = {"batches": batches}
+    return record.outcome(what, fresh=True)

@@ -1,0 +1,1 @@
+"""What the settings are worth: a grid of measurements and its page."""

@@ -1,0 +1,214 @@
+"""The study: a grid of cells, each measured once and kept, so that a study that was stopped goes on.
+
+A cell is a way to segment the held-out images, with its settings and a seed. Everything runs in this process.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import time
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
+from pipelines.annotated import annotated_few, open_annotations
+from pipelines.dataset.reports import committed_units, each_report
+from pipelines.dataset.shards import read_shards
+from pipelines.errors import RecipeError
+from pipelines.folders import dataset_folder, interpreter_folder, network_folder
+from pipelines.progress import console
+from pipelines.recipe import Recipe, digest_of
+from pipelines.stages.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, scored
+from pipelines.stages.fit import fit
+from pipelines.stages.train import train
+from pipelines.storage import write_whole
+from pipelines.study.controls import RawPixels, untrained
+from pipelines.study.diversity import describe_images, precision_recall
+from pipelines.study.grid import Cell, grid
+from pipelines.units.builder import Builder
+from pipelines.units.devices import device
+from pipelines.units.models import open_denoiser
+
+_NOT_MEASURED = {"name", "paths", "study", "cluster", "train_ddpm"}
+
+
+def cells_folder(recipe: Recipe) -> Path:
+    return recipe.paths.out / "study" / "cells"
+
+
+def missing(recipe: Recipe) -> list[Cell]:
+    """Cells that are not measured yet: all of the first seed before any of the second, each once."""
+    seen: dict[str, Cell] = {}
+    for place in range(len(recipe.study.seeds)):
+        for row in grid(recipe):
+            seen.setdefault(row.cells[place].name, row.cells[place])
+    return [cell for cell in seen.values() if result(recipe, cell) is None]
+
+
+def result(recipe: Recipe, cell: Cell) -> dict[str, Any] | None:
+    """What was measured of a cell with this recipe, or None."""
+    path = cells_folder(recipe) / f"{cell.name}.json"
+    if not path.is_file():
+        return None
+    stored = json.loads(path.read_text())
+    return stored if stored["digest"] == _digest(recipe, cell) else None
+
+
+def measure(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Measure one cell and keep what came out."""
+    start = time.perf_counter()
+    changed = _changed(recipe, cell)
+    console.print(f"study: {cell.name}")
+    if cell.kind == "synthetic":
+        measured = _synthetic(changed, cell)
+    elif cell.kind == "supervised":
+        measured = _supervised(changed, cell)
+    else:
+        measured = _interpreted(changed, cell)
+    return keep(recipe, cell, measured, time.perf_counter() - start)
+
+
+def keep(recipe: Recipe, cell: Cell, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Write a cell's file, with what it was measured by, on and when."""
+    about = {"digest": _digest(recipe, cell), "seconds": round(seconds, 1), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    stored = measured | about | {"commit": _commit(), "machine": machine()}
+    cells_folder(recipe).mkdir(parents=True, exist_ok=True)
+    write_whole(cells_folder(recipe) / f"{cell.name}.json", (json.dumps(stored, indent=2) + "\n").encode())
+    return stored
+
+
+def machine() -> str:
+    """The processor or GPU that the cells ran on, and how many cores torch used."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s)"
+
+
+def _commit() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def _changed(recipe: Recipe, cell: Cell) -> Recipe:
+    """The cell's recipe. Cells that differ in the training alone share a folder, and so their dataset."""
+    update: dict[str, Any] = {}
+    for section, keys in cell.changes.items():
+        update[section] = getattr(recipe, section).model_copy(update=keys)
+    made = {s: keys for s, keys in cell.changes.items() if s != "train"}
+    name = "-".join(f"{key}={value}" for keys in made.values() for key, value in keys.items()) or "common"
+    out = recipe.paths.out / "study" / "work" / "".join(c if c.isalnum() or c in "-=._" else "_" for c in name)
+    update["paths"] = recipe.paths.model_copy(update={"out": out, "dataset": None})
+    trained = update.get("train", recipe.train)
+    update["train"] = trained.model_copy(update={"seeds": [cell.seed], "baseline": False})
+    return recipe.model_copy(update=update)
+
+
+def _digest(recipe: Recipe, cell: Cell) -> str:
+    settings = recipe.model_dump(mode="json", exclude=_NOT_MEASURED, exclude_defaults=True)
+    return digest_of({"recipe": settings, "kind": cell.kind, "seed": cell.seed, "changes": cell.changes})
+
+
+def _held_out(recipe: Recipe, size: tuple[int, int]) -> Annotations:
+    assert recipe.paths.held_out is not None, "grid() has checked it"
+    return open_annotations(recipe, recipe.paths.held_out, size)
+
+
+def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Fit an interpreter on features of the cell's kind, and label the held-out images."""
+    where = "cpu" if cell.kind == "pixels" else device()
+    denoiser, settings = open_denoiser(recipe, where), recipe.interpreter
+    if cell.kind == "untrained":
+        denoiser = untrained(denoiser, cell.seed)
+    source: FeatureSource = DenoiserFeatures(
+        denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where
+    )
+    if cell.kind == "pixels":
+        source = RawPixels(source.image_size)
+    few, held_out = annotated_few(recipe, source.image_size), _held_out(recipe, source.image_size)
+    fitting = settings.model_copy(update={"seed": cell.seed}).fitting
+    interpreter = Interpreter.fit(
+        source,
+        few.images,
+        few.masks,
+        classes=few.scheme,
+        settings=fitting,
+        upsampling=settings.upsampling,
+        device=where,
+    )
+    return _scores(recipe, predicted_by_interpreter(interpreter, held_out), held_out)
+
+
+def _supervised(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Train on the annotated images as long as on synthetic ones; no dataset is needed."""
+    held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
+    train(recipe, only="annotated")
+    folder = network_folder(recipe, "annotated", cell.seed)
+    return _scores(recipe, predicted_by_network(folder, held_out), held_out)
+
+
+def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Generate, train, evaluate; the seed is that of the DeepLab training, all seeds share one dataset."""
+    _share_interpreter(recipe)
+    builder = Builder.of(recipe)
+    todo = sorted(set(recipe.generate.units) - committed_units(builder.folder))
+    if todo:
+        make = builder()
+        for unit in todo:
+            make(unit)
+    held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
+    about = _of_dataset(recipe, held_out)
+    train(recipe, only="synthetic")
+    masks = predicted_by_network(network_folder(recipe, "synthetic", cell.seed), held_out)
+    return _scores(recipe, masks, held_out) | about
+
+
+def _share_interpreter(recipe: Recipe) -> None:
+    """Fit the interpreter once for all cells that have the same one."""
+    name = f"interpreter-{digest_of(recipe.interpreter.model_dump(mode='json'))[:12]}"
+    home = recipe.model_copy(update={"paths": recipe.paths.model_copy(update={"out": recipe.paths.out.parent / name})})
+    fit(home)
+    shutil.copytree(interpreter_folder(home), interpreter_folder(recipe), dirs_exist_ok=True)
+
+
+def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
+    """Seconds an image by phase, and precision and recall against the annotated and the held-out images."""
+    folder, images = dataset_folder(recipe), 0
+    phases: dict[str, float] = {}
+    for report in each_report(folder):
+        images += len(report.candidates)
+        for phase, seconds in report.seconds.items():
+            phases[phase] = phases.get(phase, 0.0) + seconds
+    settings = recipe.interpreter
+    source = DenoiserFeatures(open_denoiser(recipe, device()), steps=[settings.steps[0]], blocks=settings.blocks)
+    real = np.concatenate([annotated_few(recipe, source.image_size).images, held_out.images])
+    made = np.stack([sample.image for sample in islice(read_shards(folder), len(real))])
+    try:
+        found = precision_recall(describe_images(source, real), describe_images(source, made))
+    except ValueError as error:
+        raise RecipeError(f"{folder}: {error}") from error
+    return {
+        "seconds_an_image": {phase: seconds / images for phase, seconds in phases.items()},
+        "precision": found.precision,
+        "recall": found.recall,
+        "compared": [len(real), len(made)],
+    }
+
+
+def _scores(recipe: Recipe, masks: np.ndarray, held_out: Annotations) -> dict[str, Any]:
+    scores = scored(masks, held_out, excluded_classes(recipe))
+    return {
+        "mean_iou": scores.mean_iou,
+        "published_mean_iou": scores.published_mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        "iou": scores.iou,
+    }

@@ -1,0 +1,37 @@
+"""A recipe's denoiser and interpreter, opened."""
+
+from dataclasses import dataclass
+
+import torch
+
+from generate import Denoiser
+from label import DenoiserFeatures, Interpreter
+from pipelines.folders import interpreter_folder
+from pipelines.recipe import Recipe
+from pipelines.units.devices import set_up
+from pipelines.units.weights import local_weights
+
+
+def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
+    """The denoiser of the recipe's paths.denoiser and [denoiser]; this process then computes as `set_up` says."""
+    settings, source = recipe.denoiser, local_weights(recipe.paths.denoiser)
+    set_up(device)
+    dtype = getattr(torch, settings.dtype)
+    opened = Denoiser.from_pretrained(source, flags=settings.flags, device=device, dtype=dtype)
+    if settings.compile:
+        opened.compile(settings.compile)
+    return opened
+
+
+@dataclass(frozen=True)
+class Models:
+    """The two that every sample comes from."""
+
+    denoiser: Denoiser
+    interpreter: Interpreter
+
+    @classmethod
+    def of(cls, recipe: Recipe, device: str) -> "Models":
+        opened, folder = open_denoiser(recipe, device), interpreter_folder(recipe)
+        features = DenoiserFeatures.from_pretrained(folder, opened)
+        return cls(opened, Interpreter.from_pretrained(folder, features, device=device))

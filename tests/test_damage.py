@@ -1,0 +1,82 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.dataset.damage import damages, missing_units, remove_damages, remove_temporaries
+from pipelines.dataset.manifest import Dataset, claim
+from pipelines.dataset.reports import Candidate, committed_units
+from pipelines.dataset.shards import write_shard
+
+DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 9, "unit_size": 2}, "denoiser", "interpreter", {})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A dataset of five units, four of which are made."""
+    claim(tmp_path, DATASET)
+    for unit in range(4):
+        write_shard(tmp_path, unit, "digest", bytes([unit]) * 1024, [Candidate(unit, True, 0.1, [64])], {})
+    return tmp_path
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "report without tar": (lambda f: (f / "shard-000001.tar").unlink(), "shard-000001.tar is missing", 1),
+    "tar without report": (lambda f: (f / "shard-000001.json").unlink(), "shard-000001.tar has no report", 1),
+    "truncated tar": (
+        lambda f: (f / "shard-000001.tar").write_bytes(bytes(512)),
+        "shard-000001.tar has 512 bytes, its report says 1024",
+        1,
+    ),
+    "flipped byte": (lambda f: flip(f / "shard-000001.tar"), "shard-000001.tar is not what was written", 1),
+    "stray temporary": (lambda f: (f / ".shard-000001.tar.ab12.tmp").touch(), "is a temporary file of a run", None),
+    "half a report": (lambda f: (f / "shard-000001.json").write_text('{"un'), "shard-000001.json is no report", 1),
+    "a report of another unit": (
+        lambda f: (f / "shard-000001.json").write_bytes((f / "shard-000002.json").read_bytes()),
+        "shard-000001.json is the report of another unit",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_found_named_and_taken_away_with_its_whole_unit(folder, name):
+    assert damages(folder) == []
+    damage, said, unit = DAMAGE[name]
+    damage(folder)
+    (found,) = damages(folder)
+    assert said in str(found)
+    assert found.unit == unit
+    assert remove_damages(folder) == [found]
+    assert damages(folder) == []
+    assert committed_units(folder) == {0, 1, 2, 3} - {unit}
+    assert not list(folder.glob("shard-000001.*")) or unit is None
+
+
+def test_a_shard_of_another_dataset_is_damage(folder):
+    write_shard(folder, 1, "another", bytes(10), [], {})
+    (found,) = damages(folder)
+    assert "another unit or dataset" in str(found)
+
+
+def test_units_that_are_not_made_yet_are_named_and_no_damage(folder):
+    assert missing_units(folder) == [4]
+    assert damages(folder) == []
+
+
+def test_a_dataset_that_was_not_made_by_units_misses_none(tmp_path):
+    claim(tmp_path, replace(DATASET, recipe={"source": "somewhere"}))
+    assert missing_units(tmp_path) == []
+
+
+def test_only_temporaries_are_removed_as_such(folder):
+    before = sorted(folder.iterdir())
+    (folder / ".shard-000009.json.00ff.tmp").write_text("half")
+    assert remove_temporaries(folder) == [".shard-000009.json.00ff.tmp"]
+    assert sorted(folder.iterdir()) == before
