@@ -257,7 +257,7 @@ def test_a_set_of_other_classes_than_the_annotations_is_not_trained_on(imported)
 KILLED = """
 import sys
 from pathlib import Path
-from pipelines.import_npz import import_npz
+from pipelines.dataset.import_npz import import_npz
 import_npz(Path(sys.argv[1]), Path(sys.argv[2]), None, unit_size=1)
 """
 
@@ -285,8 +285,8 @@ def test_a_kill_changes_nothing(tmp_path):
 MEASURE = """
 import resource, shutil, sys
 from pathlib import Path
-from pipelines.export import export
-from pipelines.import_npz import import_npz
+from pipelines.dataset.export_npz import export
+from pipelines.dataset.import_npz import import_npz
 folder = Path(sys.argv[1])
 def peak(name):
     import_npz(folder / f"{name}.npz", folder / "set", None, unit_size=10)

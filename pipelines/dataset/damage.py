@@ -80,7 +80,7 @@ def temporaries(folder: Location) -> list[str]:
     """Files that a killed process left half-written; on an object store there are none."""
     if not isinstance(folder, Path):
         return []
-    return sorted(name for name in storage.names(folder) if name.startswith(".") and name.endswith(storage.TEMPORARY))
+    return sorted(name for name in storage.names(folder) if storage.is_temporary(name))
 
 
 def remove_temporaries(folder: Location) -> list[str]:

@@ -1,6 +1,5 @@
 """Export: a dataset of shards as a file of another format."""
 
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pipelines.dataset.shards import Sample, read_shards
 from pipelines.errors import DatasetError
 from pipelines.progress import follow
 from pipelines.record import Outcome
+from pipelines.storage import writing
 
 
 def export(folder: Path, out: Path, format_name: str) -> Outcome:
@@ -30,12 +30,8 @@ def export(folder: Path, out: Path, format_name: str) -> Outcome:
     if not kept:
         raise DatasetError(f"{folder} holds no kept sample; there is nothing to export")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
+    with writing(out) as temporary:
         FORMATS[format_name](folder, temporary, kept)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
     return Outcome(f"{kept} labelled images as {format_name}", out, time.perf_counter() - start, fresh=True)
 
 
