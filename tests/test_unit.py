@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pipelines import Recipe, read_shards
+from pipelines.dataset.inventory import shard_path
 from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import reports, shard_path
+from pipelines.dataset.reports import reports
 from pipelines.stages.fit import fit
 from pipelines.units.builder import Builder, describe
 from pipelines.units.models import Models

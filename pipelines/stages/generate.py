@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from cluster import Crew, Failed, Gauges, connect, run_units, stop_on_signals
 from pipelines import storage
-from pipelines.dataset.damage import remove_damages, remove_temporaries, temporaries
-from pipelines.dataset.index import write_index
+from pipelines.dataset.damage import remove_damages, remove_temporaries
+from pipelines.dataset.index import totals, write_index
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.lease import Lease, leased
-from pipelines.dataset.reports import committed_units, each_report
 from pipelines.driver.carrying import with_models
 from pipelines.driver.monitor import keep, shown
 from pipelines.driver.placing import one_answer
@@ -37,10 +37,8 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     if repair or _is_unfinished(recipe, builder):
         with leased(builder.folder) as lease:
             fresh, failures = _finish(recipe, builder, lease, repair=repair)
-    shards = kept = candidates = 0
-    for report in each_report(builder.folder):
-        shards, kept, candidates = shards + 1, kept + report.counts["kept"], candidates + len(report.candidates)
-    what = f"{kept} labelled images in {shards} shards, {candidates - kept} dropped by the filter"
+    total = totals(take_inventory(builder.folder))
+    what = f"{total.kept} labelled images in {total.shards} shards, {total.dropped} dropped by the filter"
     return Outcome(what, builder.folder, time.perf_counter() - start, fresh, failures)
 
 
@@ -61,12 +59,12 @@ def _with_batch(recipe: Recipe) -> Recipe:
 
 
 def _missing(recipe: Recipe, builder: Builder) -> list[int]:
-    return sorted(set(recipe.generate.units) - committed_units(builder.folder))
+    return take_inventory(builder.folder).missing(recipe.generate.units)
 
 
 def _is_unfinished(recipe: Recipe, builder: Builder) -> bool:
-    indexed = "index.parquet" in storage.names(builder.folder)
-    return not indexed or bool(_missing(recipe, builder) or temporaries(builder.folder))
+    inventory = take_inventory(builder.folder)
+    return bool(not inventory.is_indexed or inventory.temporaries or inventory.missing(recipe.generate.units))
 
 
 def _finish(recipe: Recipe, builder: Builder, lease: Lease, *, repair: bool) -> tuple[bool, list[str]]:
@@ -83,7 +81,7 @@ def _finish(recipe: Recipe, builder: Builder, lease: Lease, *, repair: bool) -> 
         failures = _make(recipe, builder, missing, lease) if missing else []
     finally:
         remove_temporaries(folder)
-    write_index(folder)
+    write_index(take_inventory(folder))
     return bool(missing), failures
 
 

@@ -18,7 +18,8 @@ import torch
 
 from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.annotated import annotated_few, open_annotations
-from pipelines.dataset.reports import committed_units, each_report
+from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder
@@ -160,7 +161,7 @@ def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Generate, train, evaluate; the seed is that of the DeepLab training, all seeds share one dataset."""
     _share_interpreter(recipe)
     builder = Builder.of(recipe)
-    todo = sorted(set(recipe.generate.units) - committed_units(builder.folder))
+    todo = take_inventory(builder.folder).missing(recipe.generate.units)
     if todo:
         make = builder()
         for unit in todo:
@@ -184,7 +185,7 @@ def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
     """Seconds an image by phase, and precision and recall against the annotated and the held-out images."""
     folder, images = dataset_folder(recipe), 0
     phases: dict[str, float] = {}
-    for report in each_report(folder):
+    for report in each_report(take_inventory(folder)):
         images += len(report.candidates)
         for phase, seconds in report.seconds.items():
             phases[phase] = phases.get(phase, 0.0) + seconds
