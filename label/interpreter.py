@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,8 +21,8 @@ from label.reference import load_reference
 from label.schemes import Scheme
 from label.settings import Fitting, Upsampling
 from label.stored import stored_record, stored_tensors
-from label.tiles import FoldedClassifiers, Tile
-from label.uncertainty import image_uncertainty, jensen_shannon, majority
+from label.tiles import FoldedClassifiers
+from label.uncertainty import image_uncertainty
 
 _RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"
 
@@ -127,13 +126,9 @@ class Interpreter:
         masks = torch.empty(shape, dtype=torch.uint8, device=device)
         pixel_uncertainty = torch.empty(shape, device=device)
 
-        def fill(tile: Tile, image: int) -> None:
-            place = (image, tile.rows, tile.columns)
-            masks[place], pixel_uncertainty[place] = decide(tile.scores)
-
-        for i in range(len(masks)):
-            tiles = folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling)
-            tiles.each(partial(fill, image=i))
+        for i, (mask, doubt) in enumerate(zip(masks, pixel_uncertainty, strict=True)):
+            for tile in folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling):
+                mask[tile.place], doubt[tile.place] = tile.mask, tile.uncertainty
         return Labels(
             masks.cpu().numpy(), image_uncertainty(pixel_uncertainty).cpu().numpy(), pixel_uncertainty.cpu().numpy()
         )
@@ -201,9 +196,3 @@ class Interpreter:
         """
         classifiers = load_reference(Path(folder), features.channels, len(scheme))
         return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
-
-
-def decide(logits: Float[Tensor, "members h w classes"]) -> tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"]]:
-    """The members' majority vote and their divergence in nats; of equally many votes the lowest class wins."""
-    pixels, size = logits.flatten(1, 2), logits.shape[1:3]
-    return majority(pixels).view(size), jensen_shannon(pixels).view(size)
