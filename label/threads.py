@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import torch
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _AHEAD = 32  # items handed out before their results are taken: enough that no thread waits for whoever takes them
 

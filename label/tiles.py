@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from label.features import nearest, taps
 from label.pixel_classifiers import MemberLinear, MemberNorm, PixelClassifiers
+from label.pixel_source import nearest, taps
 from label.settings import Upsampling
 from label.threads import Result, one_thread_each
 from label.uncertainty import decide

@@ -109,7 +109,8 @@ def test_no_more_items_are_handed_out_than_a_few_before_results_are_taken():
         for _ in range(100):
             next(results)
         assert len(begun) < 200
-        results.close()
+        del results
+        assert torch.get_num_threads() == 2
 
 
 def test_what_a_tile_raises_is_raised_and_the_threads_are_as_before(classifiers, monkeypatch):
