@@ -1,6 +1,7 @@
 from .denoiser import Denoiser as Denoiser
 from .errors import CheckpointError as CheckpointError
 from .errors import ImageError as ImageError
+from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .images import read_image as read_image
 from .images import to_rgb as to_rgb
 from .sampler import sample as sample

@@ -1,8 +1,7 @@
-"""Open other people's weights as a network and a schedule. Nothing but tensors is ever unpickled."""
+"""Open other people's weights as a network and a schedule."""
 
 import hashlib
 import json
-import pickle
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,14 +13,13 @@ from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from generate.errors import CheckpointError
 from generate.guided import Shapes, build_unet, layout, shown_flags, split, structure_of
 from generate.guided_flags import PRESETS, FlagError, Flags, GuidedFlags, parse_flags
 from generate.schedule import Schedule
+from generate.tensors import load_safetensors, load_saved
 
 Opened = tuple[UNet2DModel, Schedule, str]
 
@@ -110,32 +108,21 @@ def _check_fit(path: Path, flags: GuidedFlags, wanted: Shapes, came: Shapes) -> 
 
 
 def _state_dict(path: Path, *, mmap: bool = True) -> dict[str, Tensor]:
-    """A file's tensors, not yet read where it can be mapped. Raises CheckpointError for anything but a state_dict."""
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is not there; a state_dict (.pt) is needed") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors, or is cut short, and is not opened: unpickling could run its code"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        if mmap and "mmap can only be used" in str(error):  # torch.save's format before 1.6
-            return _state_dict(path, mmap=False)
-        raise CheckpointError(f"{path} cannot be read; it is cut short or no file of torch.save's ({error})") from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        keys = ", ".join(map(repr, list(found)[:_SHOWN])) if isinstance(found, dict) else type(found).__name__
-        raise CheckpointError(f"{path} is no state_dict, which maps names to tensors; it holds {keys}")
-    return found
+    """A file's tensors by name, not yet read where it can be mapped. Raises CheckpointError for anything else."""
+    state = load_saved(path, mmap=mmap)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        content = ", ".join(map(repr, list(state)[:_SHOWN])) if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(f"{path} is no state_dict, which maps names to tensors; it holds {content}")
+    return state
 
 
 def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
     """Each tensor once; valid until the next is asked for."""
     length = -(-len(names) // _SLICES)
     for start in range(0, len(names), length):
-        found = _state_dict(path)
+        state = _state_dict(path)
         for name in names[start : start + length]:
-            yield name, found.pop(name)
+            yield name, state.pop(name)
 
 
 def _from_hub(name: str) -> Path:
@@ -200,10 +187,7 @@ def _heads(unet: UNet2DModel) -> list[int]:
 def _weights(path: Path, device: torch.device) -> dict[str, Tensor]:
     if path.name == OLD_WEIGHTS:
         return {name: tensor.to(device) for name, tensor in _state_dict(path, mmap=False).items()}
-    try:
-        return load_file(path, device=str(device))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); it is cut short or no safetensors file") from error
+    return load_safetensors(path, device)
 
 
 def _renamed(name: str) -> str:

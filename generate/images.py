@@ -10,6 +10,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from generate.errors import ImageError
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""Endings, in lower case, of the files that are images where a folder of them is read."""
+
 # What Pillow was seen to raise when bytes of its twelve commonest formats were flipped or cut off.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, struct.error, Image.DecompressionBombError)
 

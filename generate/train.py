@@ -17,13 +17,11 @@ from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
 from PIL import Image, ImageOps
 
-from generate.images import read_image
+from generate.images import IMAGE_SUFFIXES, read_image
 from generate.pixels import to_model
 from generate.schedule import Schedule
 from generate.seeds import generator
 from generate.settings import Training
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def image_paths(folder: Path) -> list[Path]:
     """All images below a folder, sorted by path. Raises ValueError when there are none."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder} holds no images; expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ValueError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return paths
 
 

@@ -1,6 +1,7 @@
 """Annotated folders: images, beside each its mask of the same stem, and scheme.toml with the classes.
 
-`0007.png` (or .jpg, .webp, .bmp) is the image of `0007.mask.png` (a PNG of class ids) or `0007.npy` (integers [H,W]).
+`0007.png` (or another of IMAGE_SUFFIXES) is the image of `0007.mask.png` (a PNG of class ids) or `0007.npy` (integers
+[H,W]).
 """
 
 from dataclasses import dataclass
@@ -10,11 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from generate import ImageError, read_image
+from generate import IMAGE_SUFFIXES, ImageError, read_image
 from label.errors import AnnotationError
 from label.schemes import IGNORE, Scheme
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MASK_SUFFIX = ".mask.png"
 _SHOWN = 5  # mistakes that a message lists
 
@@ -30,12 +30,13 @@ class Annotations:
 
 
 def load_annotations(
-    folder: Path, size: tuple[int, int], *, scheme: Scheme | None = None, ignore: int = IGNORE
+    folder: str | Path, size: tuple[int, int], *, scheme: Scheme | None = None, ignore: int = IGNORE
 ) -> Annotations:
     """Read a folder of images and masks at `size` (height, width); others of the same proportions are resized to it.
 
     `scheme` stands in for a scheme.toml; mask value `ignore` becomes 255. Raises AnnotationError with every mistake.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise AnnotationError(f"{folder} is no folder; annotated images are needed there")
     scheme = scheme or Scheme.load(folder / "scheme.toml")

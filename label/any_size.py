@@ -15,9 +15,9 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from label.interpreter import Interpreter, Labels, decide
+from label.interpreter import Interpreter, Labels
 from label.settings import Fit
-from label.uncertainty import image_uncertainty
+from label.uncertainty import decide, image_uncertainty
 
 STRIP = 16  # windows that begin in a strip; those that reach into it from the left are computed again
 _BATCH = 4  # windows that go through the denoiser together

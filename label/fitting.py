@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from generate.seeds import generator
-from label.features import PixelSource
 from label.pixel_classifiers import PixelClassifiers
+from label.pixel_source import PixelSource
 from label.schemes import IGNORE
 from label.settings import Fitting
 

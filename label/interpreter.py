@@ -4,28 +4,26 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import save_file
 from torch import Tensor
 
 from label.errors import InterpreterError
-from label.features import DenoiserFeatures, FeatureSource, PixelSource
+from label.features import DenoiserFeatures, FeatureSource, read_stored, write_stored
 from label.fitting import FitStep, fit_members, labelled_pixels
 from label.pixel_classifiers import PixelClassifiers
+from label.pixel_source import PixelSource
 from label.reference import load_reference
 from label.schemes import Scheme
 from label.settings import Fitting, Upsampling
-from label.stored import stored_record, stored_tensors
-from label.tiles import FoldedClassifiers, Tile
-from label.uncertainty import image_uncertainty, jensen_shannon, majority
+from label.tiles import FoldedClassifiers
+from label.uncertainty import image_uncertainty
 
-_RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"
+_NAME = "interpreter"  # of its two files
 
 
 @dataclass(frozen=True)
@@ -127,13 +125,9 @@ class Interpreter:
         masks = torch.empty(shape, dtype=torch.uint8, device=device)
         pixel_uncertainty = torch.empty(shape, device=device)
 
-        def fill(tile: Tile, image: int) -> None:
-            place = (image, tile.rows, tile.columns)
-            masks[place], pixel_uncertainty[place] = decide(tile.scores)
-
-        for i in range(len(masks)):
-            tiles = folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling)
-            tiles.each(partial(fill, image=i))
+        for i, (mask, doubt) in enumerate(zip(masks, pixel_uncertainty, strict=True)):
+            for tile in folded.tiles([m[i] for m in maps], self.features.image_size, self.upsampling):
+                mask[tile.place], doubt[tile.place] = tile.mask, tile.uncertainty
         return Labels(
             masks.cpu().numpy(), image_uncertainty(pixel_uncertainty).cpu().numpy(), pixel_uncertainty.cpu().numpy()
         )
@@ -147,7 +141,6 @@ class Interpreter:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.features.save_pretrained(folder)
-        save_file({k: v.contiguous().cpu() for k, v in self.classifiers.state_dict().items()}, folder / _WEIGHTS)
         record = {
             **asdict(self.scheme),
             "members": self.classifiers.members,
@@ -155,7 +148,8 @@ class Interpreter:
             "upsampling": self.upsampling,
             "features": self.features.digest,
         }
-        (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        weights = {name: tensor.contiguous().cpu() for name, tensor in self.classifiers.state_dict().items()}
+        write_stored(folder, _NAME, record, weights)
 
     @classmethod
     def from_pretrained(
@@ -171,16 +165,14 @@ class Interpreter:
         Raises InterpreterError when it was fitted on other features.
         """
         folder = Path(folder)
-        if not (folder / _RECORD).is_file():
-            raise InterpreterError(f"{folder} holds no {_RECORD}; fit an interpreter first")
+        record, weights = read_stored(folder, _NAME)
         features = features or DenoiserFeatures.from_pretrained(folder, device=device)
-        record = stored_record(folder / _RECORD)
         if record["features"] != features.digest:
             raise InterpreterError(f"the interpreter in {folder} was fitted on other features; fit it again")
         scheme = Scheme(tuple(record["names"]), tuple(tuple(c) for c in record["colors"]))
         classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
-        classifiers.load_state_dict(stored_tensors(folder / _WEIGHTS))
-        upsampling = cast(Upsampling, record.get("upsampling", "bilinear"))  # the only one that 0.1 knew
+        classifiers.load_state_dict(weights)
+        upsampling = cast(Upsampling, record["upsampling"])
         return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
 
     @classmethod
@@ -201,9 +193,3 @@ class Interpreter:
         """
         classifiers = load_reference(Path(folder), features.channels, len(scheme))
         return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
-
-
-def decide(logits: Float[Tensor, "members h w classes"]) -> tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"]]:
-    """The members' majority vote and their divergence in nats; of equally many votes the lowest class wins."""
-    pixels, size = logits.flatten(1, 2), logits.shape[1:3]
-    return majority(pixels).view(size), jensen_shannon(pixels).view(size)

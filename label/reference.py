@@ -1,12 +1,13 @@
 """Open the classifiers that the public implementation of arXiv 2112.03126 writes: model_0.pth, model_1.pth, ..."""
 
-import pickle
 import re
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from generate import CheckpointError
+from generate.tensors import load_saved
 from label.errors import InterpreterError
 from label.pixel_classifiers import PixelClassifiers
 
@@ -21,7 +22,7 @@ def load_reference(folder: Path, channels: int, classes: int) -> PixelClassifier
     Nothing but tensors is unpickled. Raises InterpreterError in one sentence for a folder without members, a member
     that is missing, a file that is no member, and a member of other features or classes.
     """
-    numbers = sorted(int(found[1]) for path in folder.glob("model_*.pth") if (found := _MEMBER.fullmatch(path.name)))
+    numbers = sorted(int(match[1]) for path in folder.glob("model_*.pth") if (match := _MEMBER.fullmatch(path.name)))
     if not numbers:
         raise InterpreterError(f"{folder} holds no model_0.pth; the published classifiers' folder is needed")
     missing = [f"model_{i}.pth" for i in range(numbers[-1] + 1) if i not in numbers]
@@ -41,14 +42,10 @@ def load_reference(folder: Path, channels: int, classes: int) -> PixelClassifier
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True)["model_state_dict"])
-    except pickle.UnpicklingError as error:
-        raise InterpreterError(
-            f"{path} holds more than tensors, or is cut short, and is not opened: unpickling could run its code"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise InterpreterError(f"{path} cannot be read; it is cut short or no file of torch.save's") from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return dict(load_saved(path)["model_state_dict"])
+    except CheckpointError as error:
+        raise InterpreterError(str(error)) from error
+    except (LookupError, TypeError, ValueError) as error:
         raise InterpreterError(f"{path} is no published classifier: it has no model_state_dict") from error
 
 

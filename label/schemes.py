@@ -56,8 +56,12 @@ class Scheme:
         return image
 
     @classmethod
-    def load(cls, path: Path) -> "Scheme":
-        """Read `classes = [{ name = "skin", color = [241, 195, 165] }, ...]`; colours may be left out."""
+    def load(cls, path: str | Path) -> "Scheme":
+        """Read `classes = [{ name = "skin", color = [241, 195, 165] }, ...]`; colours may be left out.
+
+        Raises SchemeError for a file that is missing or says something else.
+        """
+        path = Path(path)
         if not path.is_file():
             raise SchemeError(f"{path} is missing; it names the classes: classes = [{{ name = ... }}, ...]")
         try:

@@ -6,31 +6,35 @@ tile is so small that it stays in the cache from there to the scores; neither th
 """
 
 import itertools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from label.features import nearest, taps
 from label.pixel_classifiers import MemberLinear, MemberNorm, PixelClassifiers
+from label.pixel_source import nearest, taps
 from label.settings import Upsampling
-from label.threads import torch_threads
+from label.threads import Result, one_thread_each
+from label.uncertainty import decide
 
 _TILES = {"cpu": (16, 32)}  # 2.6 MB after the published ensemble's first Linear
 _LARGE_TILE = (256, 256)  # for devices that gain from fewer and larger products
 
 
+Place = tuple[slice, slice]
+"""Rows and columns of an image."""
+
+
 @dataclass(frozen=True)
 class Tile:
-    """Some rows and columns of an image, and every member's class scores there."""
+    """A place of an image, and its labels."""
 
-    rows: slice
-    columns: slice
-    scores: Float[Tensor, "members h w classes"]
+    place: Place
+    mask: UInt8[Tensor, "h w"]  # class ids
+    uncertainty: Float[Tensor, "h w"]  # nats
 
 
 @dataclass(frozen=True)
@@ -58,33 +62,29 @@ class FoldedClassifiers:
         )
         return cls(*(tensor.detach().to(dtype) for tensor in folded))
 
-    def tiles(self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling) -> "Tiles":
-        """Tiles that cover an image of this height and width once."""
-        projected = self._projected(maps)
-        rows = [_Axis.of(upsampling, p.shape[0], size[0], p.device, p.dtype) for p in projected]
-        columns = [_Axis.of(upsampling, p.shape[1], size[1], p.device, p.dtype) for p in projected]
-        height, width = _TILES.get(self.bias_1.device.type, _LARGE_TILE)
-        places = [
-            (slice(top, min(top + height, size[0])), slice(left, min(left + width, size[1])))
-            for top in range(0, size[0], height)
-            for left in range(0, size[1], width)
-        ]
-        return Tiles(self, projected, rows, columns, places)
+    def tiles(
+        self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling
+    ) -> Iterator[Tile]:
+        """Yield labelled tiles that cover an image of this height and width once, row by row.
+
+        On a CPU a tile is one thread's from its first product to its labels, and PyTorch has one thread until the last
+        tile is taken.
+        """
+        image = _Projected.of(self, maps, size, upsampling)
+        yield from image.each(image.tile)
 
     def scores(
         self, maps: Sequence[Float[Tensor, "_ _ _"]], size: tuple[int, int], upsampling: Upsampling
     ) -> Float[Tensor, "members h w classes"]:
-        """The scores of all tiles in one tensor."""
+        """Every member's class scores of all pixels in one tensor."""
         members, classes, _ = self.weight_3.shape
         whole = self.bias_3.new_empty(members, classes, *size).permute(0, 2, 3, 1)
-
-        def keep(tile: Tile) -> None:
-            whole[:, tile.rows, tile.columns] = tile.scores
-
-        self.tiles(maps, size, upsampling).each(keep)
+        image = _Projected.of(self, maps, size, upsampling)
+        for place, scores in zip(image.places, image.each(image.scores), strict=True):
+            whole[:, *place] = scores
         return whole
 
-    def _projected(self, maps: Sequence[Tensor]) -> list[Float[Tensor, "_ _ units"]]:
+    def project(self, maps: Sequence[Float[Tensor, "_ _ _"]]) -> list[Float[Tensor, "_ _ units"]]:
         """The first Linear, without its bias, of the maps; one sum for each resolution."""
         weights = self.weight_1.split([m.shape[0] for m in maps], dim=1)
         sums: dict[tuple[int, int], Tensor] = {}
@@ -104,34 +104,43 @@ class FoldedClassifiers:
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """An image in tiles, each of which is computed when its turn comes."""
+class _Projected:
+    """An image's maps behind the first Linear, whose tiles are computed when their turn comes."""
 
     classifiers: FoldedClassifiers
-    projected: list[Float[Tensor, "_ _ units"]]  # the first Linear at native resolutions
+    sums: list[Float[Tensor, "_ _ units"]]  # one for each native resolution
     rows: list["_Axis"]
     columns: list["_Axis"]
-    places: list[tuple[slice, slice]]
+    places: list[Place]
 
-    def each(self, work: Callable[[Tile], None]) -> None:
-        """Call `work` with every tile; on a processor from as many threads as PyTorch has, in any order.
+    @classmethod
+    def of(
+        cls, classifiers: FoldedClassifiers, maps: Sequence[Tensor], size: tuple[int, int], upsampling: Upsampling
+    ) -> "_Projected":
+        sums = classifiers.project(maps)
+        rows = [_Axis.of(upsampling, s.shape[0], size[0], s.device, s.dtype) for s in sums]
+        columns = [_Axis.of(upsampling, s.shape[1], size[1], s.device, s.dtype) for s in sums]
+        height, width = _TILES.get(sums[0].device.type, _LARGE_TILE)
+        places = [
+            (slice(top, min(top + height, size[0])), slice(left, min(left + width, size[1])))
+            for top in range(0, size[0], height)
+            for left in range(0, size[1], width)
+        ]
+        return cls(classifiers, sums, rows, columns, places)
 
-        A tile's products are too small to be shared by threads, so each tile is one thread's; its bits are then the
-        same whatever the number of threads.
-        """
-        threads = torch.get_num_threads()
-        if threads == 1 or self.projected[0].device.type != "cpu":
-            for rows, columns in self.places:
-                work(self._tile(rows, columns))
-            return
-        with torch_threads(1), ThreadPoolExecutor(threads, thread_name_prefix="label") as pool:
-            for done in [pool.submit(lambda place: work(self._tile(*place)), place) for place in self.places]:
-                done.result()
+    def each(self, function: Callable[[Place], Result]) -> Iterator[Result]:
+        """Yield what a function gives at every place, on a CPU from several threads."""
+        on_cpu = self.sums[0].device.type == "cpu"
+        return one_thread_each(function, self.places) if on_cpu else map(function, self.places)
 
-    def _tile(self, rows: slice, columns: slice) -> Tile:
+    def tile(self, place: Place) -> Tile:
+        return Tile(place, *decide(self.scores(place)))
+
+    def scores(self, place: Place) -> Float[Tensor, "members h w classes"]:
+        rows, columns = place
         first = self._upsampled([r.cut(rows) for r in self.rows], [c.cut(columns) for c in self.columns])
         scores = self.classifiers.after_first(first.flatten(0, 1)).unflatten(2, first.shape[:2])
-        return Tile(rows, columns, scores.permute(0, 2, 3, 1))
+        return scores.permute(0, 2, 3, 1)
 
     def _upsampled(self, rows: list["_Cut"], columns: list["_Cut"]) -> Float[Tensor, "h w units"]:
         """The first Linear of a tile's pixels: rows a resolution at a time, then the columns of all and the bias."""
@@ -139,7 +148,7 @@ class Tiles:
         height, units = rows[0].matrix.shape[0], len(bias)
         ends = list(itertools.accumulate((c.matrix.shape[1] for c in columns), initial=0))
         stretched = bias.new_empty(height, ends[-1] + 1, units)
-        for native, row, column, start, end in zip(self.projected, rows, columns, ends[:-1], ends[1:], strict=True):
+        for native, row, column, start, end in zip(self.sums, rows, columns, ends[:-1], ends[1:], strict=True):
             torch.mm(
                 row.matrix,
                 native[row.native].flatten(1)[:, column.native.start * units : column.native.stop * units],

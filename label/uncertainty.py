@@ -32,6 +32,12 @@ def majority(logits: Float[Tensor, "members pixels classes"]) -> UInt8[Tensor, "
     return (classes - 1 - ranked.amax(-1) % classes).to(torch.uint8)
 
 
+def decide(logits: Float[Tensor, "members h w classes"]) -> tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"]]:
+    """The members' majority vote and their divergence in nats; of equally many votes the lowest class wins."""
+    pixels, size = logits.flatten(1, 2), logits.shape[1:3]
+    return majority(pixels).view(size), jensen_shannon(pixels).view(size)
+
+
 def image_uncertainty(pixel_uncertainty: Float[Tensor, "... h w"]) -> Float[Tensor, "..."]:
     """Mean of the highest tenth of an image's pixels (of at least one), in nats."""
     pixels = pixel_uncertainty.flatten(-2)

@@ -5,6 +5,7 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms import Resize
 
+from generate import IMAGE_SUFFIXES
 from label import AnnotationError, SchemeError, load_annotations
 from label.schemes import Scheme
 
@@ -28,6 +29,18 @@ def test_png_and_npy_masks_are_both_read(folder):
     assert [np.unique(mask).tolist() for mask in found.masks] == [[1], [255]]
     assert found.images.shape == (2, 12, 16, 3)
     assert found.scheme.names == ("ground", "thing")
+
+
+def test_a_path_may_be_given_as_text(folder):
+    assert load_annotations(str(folder), (12, 16)).names == ["a", "b"]
+    assert Scheme.load(str(folder / "scheme.toml")).names == ("ground", "thing")
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_an_image_of_any_usual_format_is_annotated(folder, suffix):
+    (folder / "b.png").unlink()
+    Image.new("RGB", (16, 12), (9, 8, 7)).save(folder / f"b{suffix}")
+    assert load_annotations(folder, (12, 16)).names == ["a", "b"]
 
 
 def refused(folder, match):

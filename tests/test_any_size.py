@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from label import FITS, DenoiserFeatures, Fitting, Interpreter, Labels, Scheme, any_size, load_annotations
-from label.interpreter import decide
 from label.pixel_classifiers import PixelClassifiers
 from label.tiles import FoldedClassifiers
+from label.uncertainty import decide
 
 RNG = np.random.default_rng(0)
 SIZES = [(16, 16), (64, 64), (1, 1), (9, 40), (40, 9), (17, 16), (1, 30)]

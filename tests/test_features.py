@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from generate.pixels import to_model
 from label import DenoiserFeatures
-from label.features import PixelSource, nearest
+from label.pixel_source import PixelSource, nearest
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
 
@@ -95,8 +95,9 @@ def test_the_digest_changes_with_whatever_changes_the_maps(tiny_denoiser):
 
 def test_saved_features_are_the_same_again(tiny_denoiser, tmp_path):
     features = DenoiserFeatures(tiny_denoiser, steps=[10], blocks=[2], noise=torch.randn(1, 3, 16, 16))
-    features.save_pretrained(tmp_path)
-    assert DenoiserFeatures.from_pretrained(tmp_path, tiny_denoiser).digest == features.digest
+    for folder in (tmp_path, str(tmp_path)):
+        features.save_pretrained(folder)
+        assert DenoiserFeatures.from_pretrained(folder, tiny_denoiser).digest == features.digest
 
 
 def test_features_of_another_denoiser_are_refused(tiny_denoiser, tmp_path):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from label.features import PixelSource
 from label.fitting import _orders, fit_members, labelled_pixels
 from label.pixel_classifiers import PixelClassifiers
+from label.pixel_source import PixelSource
 from label.settings import FITTINGS, Fitting
 from label.tiles import FoldedClassifiers
 

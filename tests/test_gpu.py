@@ -18,9 +18,9 @@ from deeplab.model import _imagenet
 from deeplab.trainer import Trainee, Training
 from generate import Denoiser, Schedule, Solver, sample, spaced_timesteps, trajectory
 from label import DenoiserFeatures, Fitting, Interpreter, Scheme
-from label.features import PixelSource
 from label.fitting import fit_members, labelled_pixels
 from label.pixel_classifiers import PixelClassifiers
+from label.pixel_source import PixelSource
 from label.tiles import _Axis
 from pipelines.dataset.manifest import Dataset
 from pipelines.sections import GenerateSection

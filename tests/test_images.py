@@ -20,6 +20,7 @@ def stored(folder, image, name="image.png", **settings):
 def test_colour_is_read_as_it_is(tmp_path):
     pixels = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
     assert np.array_equal(stored(tmp_path, Image.fromarray(pixels)), pixels)
+    assert np.array_equal(read_image(str(tmp_path / "image.png")), pixels)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -51,6 +51,11 @@ def test_a_saved_interpreter_labels_the_same(interpreter, annotations, tiny_deno
     assert np.allclose(first.pixel_uncertainty, second.pixel_uncertainty, atol=1e-5)
 
 
+def test_a_folder_may_be_given_as_text(interpreter, tmp_path):
+    interpreter.save_pretrained(f"{tmp_path}/saved")
+    assert Interpreter.from_pretrained(f"{tmp_path}/saved", interpreter.features).digest == interpreter.digest
+
+
 def test_the_upsampling_is_kept_and_makes_another_interpreter(interpreter, annotations, tmp_path):
     nearest = Interpreter(interpreter.features, interpreter.classifiers, interpreter.scheme, upsampling="nearest")
     assert nearest.digest != interpreter.digest
@@ -82,7 +87,7 @@ def test_other_features_are_refused(interpreter, tiny_denoiser, tmp_path):
 
 
 def test_a_folder_without_an_interpreter_is_refused(interpreter, tmp_path):
-    with pytest.raises(InterpreterError, match=r"holds no interpreter\.json"):
+    with pytest.raises(InterpreterError, match="holds no interpreter; fit one first"):
         Interpreter.from_pretrained(tmp_path / "nowhere", interpreter.features)
 
 

@@ -68,6 +68,12 @@ def test_published_classifiers_are_saved_as_an_interpreter(folder, tmp_path):
     assert (again.digest, again.upsampling) == (opened.digest, "nearest")
 
 
+def test_a_folder_may_be_given_as_text(folder):
+    features = GoldenFeatures("interpreter_small")
+    opened = [Interpreter.from_reference(place, features, scheme=scheme(21)) for place in (folder, str(folder))]
+    assert opened[0].digest == opened[1].digest
+
+
 def test_members_are_taken_in_the_order_of_their_numbers(folder):
     weights = torch.load(folder / "model_2.pth", weights_only=True)
     for member in range(3, 11):

@@ -1,12 +1,14 @@
+import threading
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from label import tiles as tiles_module
-from label.interpreter import decide
 from label.pixel_classifiers import PixelClassifiers
-from label.threads import torch_threads
+from label.threads import one_thread_each, torch_threads
 from label.tiles import FoldedClassifiers
+from label.uncertainty import decide
 
 SIZES = {
     (24, 20): [(6, 5), (12, 10), (24, 20), (12, 10)],
@@ -18,12 +20,12 @@ CHANNELS = [8, 5, 3, 4]
 @pytest.fixture
 def classifiers() -> PixelClassifiers:
     """Every weight and statistic away from where it starts, with scores of both signs."""
-    made = PixelClassifiers(3, sum(CHANNELS), 6).eval()
+    classifiers = PixelClassifiers(3, sum(CHANNELS), 6).eval()
     generator = torch.Generator().manual_seed(0)
-    for name, tensor in made.state_dict().items():
+    for name, tensor in classifiers.state_dict().items():
         low = 0.1 if name.endswith("running_var") else -0.3
         tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.6 + low)
-    return made
+    return classifiers
 
 
 def maps_of(size: tuple[int, int]) -> list[torch.Tensor]:
@@ -46,45 +48,86 @@ def test_tiles_of_projected_maps_equal_the_dense_way(classifiers, size, upsampli
         monkeypatch.setattr(tiles_module, "_TILES", {})
     maps = maps_of(size)
     expected = dense_scores(classifiers, maps, size, upsampling)
-    found = FoldedClassifiers.of(classifiers).scores(maps, size, upsampling)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    scores = FoldedClassifiers.of(classifiers).scores(maps, size, upsampling)
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
+
+
+def labelled(classifiers: PixelClassifiers):
+    return FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear")
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_tiles_cover_every_pixel_once(classifiers, threads):
     covered = torch.zeros(40, 70, dtype=torch.int)
-
-    def count(tile):
-        covered[tile.rows, tile.columns] += 1
-
     with torch_threads(threads):
-        FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear").each(count)
+        for tile in labelled(classifiers):
+            covered[tile.place] += 1
         assert torch.get_num_threads() == threads
     assert (covered == 1).all()
 
 
-def test_a_tile_has_the_same_bits_whatever_the_number_of_threads(classifiers):
-    tiles = FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear")
-    found = []
+def test_tiles_have_the_labels_of_all_scores(classifiers):
+    mask, uncertainty = decide(FoldedClassifiers.of(classifiers).scores(maps_of((40, 70)), (40, 70), "bilinear"))
+    for tile in labelled(classifiers):
+        assert torch.equal(tile.mask, mask[tile.place])
+        torch.testing.assert_close(tile.uncertainty, uncertainty[tile.place])
+
+
+def test_tiles_have_the_same_bits_whatever_the_number_of_threads(classifiers):
+    with torch_threads(1):
+        alone = list(labelled(classifiers))
+    with torch_threads(3):
+        together = list(labelled(classifiers))
+    for tile, same in zip(alone, together, strict=True):
+        assert tile.place == same.place
+        assert torch.equal(tile.mask, same.mask)
+        assert torch.equal(tile.uncertainty, same.uncertainty)
+
+
+def test_scores_have_the_same_bits_whatever_the_number_of_threads(classifiers):
+    scores = []
     for threads in (1, 3):
-        whole = torch.zeros(3, 40, 70, 6)
-
-        def keep(tile, whole=whole):
-            whole[:, tile.rows, tile.columns] = tile.scores
-
         with torch_threads(threads):
-            tiles.each(keep)
-        found.append(whole)
-    assert torch.equal(*found)
+            scores.append(FoldedClassifiers.of(classifiers).scores(maps_of((40, 70)), (40, 70), "bilinear"))
+    assert torch.equal(*scores)
 
 
-def test_what_a_tile_raises_is_raised_and_the_threads_are_as_before(classifiers):
-    def fail(tile):
-        raise ValueError(tile.rows.start)
+def test_more_items_than_are_handed_out_at_once_come_in_their_order_from_several_threads():
+    def thread_of(item):
+        return item, threading.get_ident()
 
+    with torch_threads(3):
+        items, threads = zip(*one_thread_each(thread_of, range(1000)), strict=True)
+    assert items == tuple(range(1000))
+    assert threading.get_ident() not in threads
+
+
+def test_no_more_items_are_handed_out_than_a_few_before_results_are_taken():
+    begun = []
     with torch_threads(2):
-        with pytest.raises(ValueError, match="0"):
-            FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear").each(fail)
+        results = one_thread_each(begun.append, range(1000))
+        for _ in range(100):
+            next(results)
+        assert len(begun) < 200
+        del results
+        assert torch.get_num_threads() == 2
+
+
+def test_what_a_tile_raises_is_raised_and_the_threads_are_as_before(classifiers, monkeypatch):
+    def fail(scores):
+        raise ValueError("no labels")
+
+    monkeypatch.setattr(tiles_module, "decide", fail)
+    with torch_threads(2):
+        with pytest.raises(ValueError, match="no labels"):
+            list(labelled(classifiers))
+        assert torch.get_num_threads() == 2
+
+
+def test_tiles_may_be_left_early_and_the_threads_are_as_before(classifiers):
+    with torch_threads(2):
+        for _ in labelled(classifiers):
+            break
         assert torch.get_num_threads() == 2
 
 

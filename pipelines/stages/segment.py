@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from generate import ImageError, read_image, to_rgb
+from generate import IMAGE_SUFFIXES, ImageError, read_image, to_rgb
 from label import FITS, Fit, Interpreter
 from pipelines.dataset.shards import class_pixels, grey_levels
 from pipelines.progress import follow
@@ -18,7 +18,6 @@ from pipelines.record import Outcome
 from pipelines.units.devices import device
 from pipelines.units.models import Models
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # of images in a folder
 _RESULTS = (".mask.png", ".overlay.png", ".uncertainty.png", ".json")
 
 
@@ -102,9 +101,9 @@ def image_files(inputs: Sequence[Path]) -> list[Path]:
     for path in inputs:
         files = [path]
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not _is_result(p))
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not _is_result(p))
             if not files:
-                raise ImageError(f"{path} holds no images; expected files ending in {', '.join(SUFFIXES)}")
+                raise ImageError(f"{path} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())

@@ -1,7 +1,6 @@
 """What a training has done so far: its checkpoint, its losses and validation curve, and logs for TensorBoard."""
 
 import math
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 
 from deeplab import Step, Trainee
+from generate import CheckpointError
+from generate.tensors import load_saved
 from pipelines.errors import RecipeError
 from pipelines.recipe import digest_of
 from pipelines.storage import is_temporary, writing
@@ -76,9 +77,9 @@ class History:
         if not path.is_file():
             return None
         try:
-            stored = torch.load(path, map_location="cpu", weights_only=True)
+            stored = load_saved(path)
             digest, curve = stored["digest"], stored["curve"]
-        except (RuntimeError, EOFError, KeyError, OSError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        except (CheckpointError, LookupError, TypeError) as error:
             raise RecipeError(f"{path} is no checkpoint of a training; remove it to train anew") from error
         if digest != digest_of(inputs):
             raise RecipeError(

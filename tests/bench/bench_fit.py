@@ -33,9 +33,9 @@ import pipelines
 from deeplab import mean_iou
 from generate import Denoiser
 from label import FITTINGS, IGNORE, Annotations, DenoiserFeatures, Interpreter, load_annotations
-from label.features import PixelSource
 from label.fitting import fit_members, labelled_pixels
 from label.pixel_classifiers import PixelClassifiers
+from label.pixel_source import PixelSource
 from pipelines.units.devices import set_up
 
 DEMO = Path(pipelines.__file__).parent / "demo"

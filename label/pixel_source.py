@@ -1,0 +1,136 @@
+"""The features of single pixels, gathered from maps without upsampling the rest."""
+
+import math
+import os
+import tempfile
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from label.features import FeatureSource
+from label.settings import Upsampling
+
+
+@dataclass(frozen=True)
+class PixelSource:
+    """Maps of many images, from which the features of single pixels are gathered without upsampling the rest."""
+
+    maps: list[Float[Tensor, "n _ _ _"]]  # [n, h, w, c]: channels last, so that a tap is one row
+    size: tuple[int, int]  # height and width of the images
+    upsampling: Upsampling = "bilinear"
+    scales: list[Float[Tensor, " _"]] | None = None  # a map's channels are multiplied by these,
+    shifts: list[Float[Tensor, " _"]] | None = None  # and these are added, where they are gathered
+
+    @classmethod
+    def of(
+        cls,
+        source: FeatureSource,
+        images: UInt8[np.ndarray, "n h w 3"],
+        *,
+        upsampling: Upsampling = "bilinear",
+        batch_size: int = 8,
+        memory_budget: int | None = None,
+        device: str | torch.device = "cpu",
+    ) -> "PixelSource":
+        """Maps of all images in half precision, on `device`, or in a mapped file where they exceed the budget.
+
+        `memory_budget` is in bytes; None is no limit. The file lies in the system's temporary folder (TMPDIR) and
+        vanishes with the process. Raises OSError where there is no room for it.
+        """
+        kept: list[Tensor] = []
+        for start in range(0, len(images), batch_size):
+            maps = source.maps(images[start : start + batch_size])
+            if not kept:
+                shapes = [(len(images), *m.shape[2:], m.shape[1]) for m in maps]
+                size = 2 * sum(math.prod(shape) for shape in shapes)
+                fits = memory_budget is None or size <= memory_budget
+                kept = [torch.empty(s, dtype=torch.half, device=device) if fits else _mapped(s) for s in shapes]
+            for whole, part in zip(kept, maps, strict=True):
+                whole[start : start + len(part)] = part.permute(0, 2, 3, 1)
+        return cls(kept, source.image_size, upsampling)
+
+    @property
+    def channels(self) -> int:
+        return sum(m.shape[-1] for m in self.maps)
+
+    @property
+    def bytes(self) -> int:
+        return sum(m.nbytes for m in self.maps)
+
+    def standardised(self) -> "PixelSource":
+        """The same maps, gathered with mean 0 and deviation 1 in every channel; nothing is copied."""
+        scales, shifts = [], []
+        for native in self.maps:
+            mean = torch.stack([image.float().mean((0, 1)) for image in native]).mean(0)
+            variances = [(image.float() - mean).square().mean((0, 1)) for image in native]
+            deviation = torch.stack(variances).mean(0).sqrt()
+            floor = 1e-3 * deviation.mean() + 1e-12  # a channel that hardly varies is not blown up
+            scales.append(1 / (deviation + floor))
+            shifts.append(-mean * scales[-1])
+        return replace(self, scales=scales, shifts=shifts)
+
+    def gather(
+        self, image: Int[Tensor, "*p"], row: Int[Tensor, "*p"], column: Int[Tensor, "*p"]
+    ) -> Float[Tensor, "*p channels"]:
+        """What upsampling of all maps gives at these pixels, in float32 and where the maps are."""
+        image, row, column = (places.to(self.maps[0].device) for places in (image, row, column))
+        resolutions = [(m.shape[1], m.shape[2]) for m in self.maps]
+        taken = {native: self._taken(native, image, row, column) for native in set(resolutions)}
+        gathered = [
+            self._sums(native_map, *taken[native]).unflatten(0, image.shape)
+            for native_map, native in zip(self.maps, resolutions, strict=True)
+        ]
+        if self.scales is not None and self.shifts is not None:
+            scalings = zip(gathered, self.scales, self.shifts, strict=True)
+            gathered = [torch.addcmul(shift, features, scale) for features, scale, shift in scalings]
+        return torch.cat(gathered, dim=-1)
+
+    def _taken(
+        self, native: tuple[int, int], image: Tensor, row: Tensor, column: Tensor
+    ) -> tuple[Int[Tensor, "p taps"], Float[Tensor, "p taps"] | None]:
+        """Of a native resolution, the places that each pixel is made of, and their shares where they are several."""
+        height, width = native
+        image, row, column = image.flatten(), row.flatten(), column.flatten()
+        first_places = image * (height * width)
+        if native == self.size or self.upsampling == "nearest":
+            places = first_places + nearest(row, height, self.size[0]) * width + nearest(column, width, self.size[1])
+            return places.unsqueeze(-1), None
+        top, bottom, down = taps(row, height, self.size[0])
+        left, right, across = taps(column, width, self.size[1])
+        top, bottom = first_places + top * width, first_places + bottom * width
+        places = torch.stack([top + left, top + right, bottom + left, bottom + right], dim=-1)
+        above, below = 1 - down, down
+        shares = torch.stack([above * (1 - across), above * across, below * (1 - across), below * across], dim=-1)
+        return places, shares.to(self.maps[0])
+
+    def _sums(
+        self, native: Tensor, places: Int[Tensor, "p taps"], shares: Float[Tensor, "p taps"] | None
+    ) -> Float[Tensor, "p channels"]:
+        rows = native.flatten(0, 2)
+        if shares is None:
+            return rows[places.squeeze(-1)].float()
+        return F.embedding_bag(places, rows, mode="sum", per_sample_weights=shares).float()
+
+
+def _mapped(shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+    """An empty half-precision tensor in a file that has no name any more, so that it ends with its last user."""
+    with tempfile.NamedTemporaryFile(prefix="datasetddpm-maps-") as file:
+        os.posix_fallocate(file.fileno(), 0, 2 * math.prod(shape))
+        flat = torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=torch.half)
+    return flat.view(shape)
+
+
+def taps(position: Int[Tensor, "*p"], native: int, full: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two native rows that a row of the full image lies between, and how far it is towards the second."""
+    exact = ((position + 0.5) * (native / full) - 0.5).clamp(0, native - 1)
+    first = exact.floor().long()
+    return first, (first + 1).clamp_max(native - 1), (exact - first).float()
+
+
+def nearest(position: Int[Tensor, "*p"], native: int, full: int) -> Int[Tensor, "*p"]:
+    """The native row that a row of the full image repeats, rounded in float32 as F.interpolate rounds it."""
+    return (position.float() * (native / full)).floor().long().clamp_max(native - 1)
