@@ -5,7 +5,6 @@ decodes its own part: epochs and step counts are those of one worker, however un
 in memory as far as a budget allows; a shard of which all stayed is not read again.
 """
 
-import hashlib
 import io
 import itertools
 import json
@@ -25,6 +24,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import IGNORE, Annotations
 from pipelines import storage
+from pipelines.annotated import annotations_digest
 from pipelines.dataset.damage import damages
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import Report, is_report, shard_path, unit_of
@@ -170,9 +170,7 @@ class AnnotatedData:
 
     @property
     def record(self) -> dict[str, Any]:
-        content = hashlib.sha256(repr(self.annotations.scheme).encode())
-        content.update(self.annotations.images.tobytes() + self.annotations.masks.tobytes())
-        return {"annotations": content.hexdigest()}
+        return {"annotations": annotations_digest(self.annotations)}
 
     @property
     def class_pixels(self) -> list[int]:
