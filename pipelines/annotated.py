@@ -9,7 +9,7 @@ from pipelines.recipe import Recipe
 
 
 def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Annotations:
-    """A folder of annotated images at `size`, with the recipe's [classes] where it has some."""
+    """A folder of annotated images at `size` (height, width), with the recipe's [classes] where it has some."""
     if recipe.classes is None:
         return load_annotations(folder, size)
     return load_annotations(folder, size, scheme=recipe.classes.scheme, ignore=recipe.classes.ignore)
@@ -17,11 +17,12 @@ def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Ann
 
 def annotated_few(recipe: Recipe, size: tuple[int, int]) -> Annotations:
     """paths.annotated, or as many of it as interpreter.images says."""
-    found, most = open_annotations(recipe, recipe.paths.annotated, size), recipe.interpreter.images
-    return replace(found, names=found.names[:most], images=found.images[:most], masks=found.masks[:most])
+    whole, most = open_annotations(recipe, recipe.paths.annotated, size), recipe.interpreter.images
+    return replace(whole, names=whole.names[:most], images=whole.images[:most], masks=whole.masks[:most])
 
 
 def annotations_digest(annotations: Annotations) -> str:
-    whole = hashlib.sha256(repr(annotations.scheme).encode())
-    whole.update(annotations.images.tobytes() + annotations.masks.tobytes())
-    return whole.hexdigest()
+    """sha256 of classes, images and masks; names of files do not count."""
+    content = hashlib.sha256(repr(annotations.scheme).encode())
+    content.update(annotations.images.tobytes() + annotations.masks.tobytes())
+    return content.hexdigest()

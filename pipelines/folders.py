@@ -6,16 +6,7 @@ from typing import Literal
 from pipelines.recipe import Recipe
 from pipelines.storage import Location, location
 
-
-def interpreter_folder(recipe: Recipe) -> Path:
-    return recipe.paths.out / "interpreter"
-
-
-def dataset_folder(recipe: Recipe) -> Location:
-    return location(recipe.paths.dataset or recipe.paths.out / "dataset")
-
-
-Source = Literal["synthetic", "annotated"]
+Source = Literal["synthetic", "annotated"]  # the images that a network is trained on
 
 
 def sources(recipe: Recipe) -> list[Source]:
@@ -25,8 +16,29 @@ def sources(recipe: Recipe) -> list[Source]:
     return ["synthetic", "annotated"] if recipe.train.baseline else ["synthetic"]
 
 
+def ddpm_folder(recipe: Recipe) -> Path:
+    """Checkpoint and sheets of a diffusion model in training; the model itself goes to paths.denoiser."""
+    return recipe.paths.out / "train-ddpm"
+
+
+def samples_folder(recipe: Recipe) -> Path:
+    return recipe.paths.out / "samples"
+
+
+def interpreter_folder(recipe: Recipe) -> Path:
+    return recipe.paths.out / "interpreter"
+
+
+def dataset_folder(recipe: Recipe) -> Location:
+    return location(recipe.paths.dataset or recipe.paths.out / "dataset")
+
+
+def networks_folder(recipe: Recipe) -> Path:
+    return recipe.paths.out / "deeplab"
+
+
 def network_folder(recipe: Recipe, source: Source, seed: int) -> Path:
-    return recipe.paths.out / "deeplab" / f"{source}-seed{seed}"
+    return networks_folder(recipe) / f"{source}-seed{seed}"
 
 
 def scores_folder(recipe: Recipe) -> Path:
@@ -34,4 +46,15 @@ def scores_folder(recipe: Recipe) -> Path:
 
 
 def report_page(recipe: Recipe) -> Path:
+    """The page; strip.png, a few samples side by side, lies beside it."""
     return recipe.paths.out / "report" / "report.html"
+
+
+def study_cell(recipe: Recipe, name: str) -> Path:
+    """The file of what was measured of a cell."""
+    return recipe.paths.out / "study" / "cells" / f"{name}.json"
+
+
+def study_work(recipe: Recipe, name: str) -> Path:
+    """paths.out of the recipes that a study makes of this one."""
+    return recipe.paths.out / "study" / "work" / name

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+Show = Callable[[int, float, str], None]  # how many are done, seconds since the start, a note
 
 console = Console(highlight=False, soft_wrap=True)
 SECONDS_BETWEEN_LINES = 30.0
@@ -16,7 +18,7 @@ SECONDS_BETWEEN_LINES = 30.0
 def follow(
     items: Iterable[T],
     total: int,
-    what: str,
+    task: str,
     noun: str,
     *,
     count: Callable[[T], int] = lambda _: 1,
@@ -26,13 +28,17 @@ def follow(
 
     Where the work may end early, `total` is the most that there can be, and the time left is the longest.
     """
-    shown = _in_terminal if console.is_terminal else _in_lines
-    yield from shown(items, total, what, noun, count, note)
+    display = _bar if console.is_terminal else _lines
+    start, done = time.monotonic(), 0
+    with display(total, task, noun) as show:
+        for item in items:
+            done += count(item)
+            show(done, time.monotonic() - start, note(item))
+            yield item
 
 
-def _in_terminal(
-    items: Iterable[T], total: int, what: str, noun: str, count: Callable[[T], int], note: Callable[[T], str]
-) -> Iterator[T]:
+@contextmanager
+def _bar(total: int, task: str, noun: str) -> Iterator[Show]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -41,30 +47,25 @@ def _in_terminal(
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    start, done = time.monotonic(), 0
     with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(what, total=total, rate="", note="")
-        for item in items:
-            done += count(item)
-            rate = f"{done / max(time.monotonic() - start, 1e-6):.1f} {noun}/s"
-            bars.update(task, completed=done, rate=rate, note=note(item))
-            yield item
+        bar = bars.add_task(task, total=total, rate="", note="")
+        yield lambda done, seconds, note: bars.update(
+            bar, completed=done, rate=f"{done / max(seconds, 1e-6):.1f} {noun}/s", note=note
+        )
 
 
-def _in_lines(
-    items: Iterable[T], total: int, what: str, noun: str, count: Callable[[T], int], note: Callable[[T], str]
-) -> Iterator[T]:
-    start = spoken = time.monotonic()
-    done = 0
-    for item in items:
-        done += count(item)
-        now = time.monotonic()
-        if now - spoken >= SECONDS_BETWEEN_LINES:
-            spoken, rate = now, done / (now - start)
-            left = (total - done) / rate
-            said = f" {note(item)}" if note(item) else ""
-            console.print(f"{what}: {done}/{total} {noun}, {rate:.1f} {noun}/s, {duration(left)} left{said}")
-        yield item
+@contextmanager
+def _lines(total: int, task: str, noun: str) -> Iterator[Show]:
+    printed = 0.0  # when the last line was
+
+    def show(done: int, seconds: float, note: str) -> None:
+        nonlocal printed
+        if seconds - printed >= SECONDS_BETWEEN_LINES:
+            printed, rate = seconds, done / seconds
+            left = duration((total - done) / rate)
+            console.print(f"{task}: {done}/{total} {noun}, {rate:.1f} {noun}/s, {left} left {note}".rstrip())
+
+    yield show
 
 
 def duration(seconds: float) -> str:

@@ -2,42 +2,37 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import RecipeError
 from pipelines.recipe import digest_of
-from pipelines.storage import Location
+from pipelines.storage import Location, write_whole
 
 RECORD = "stage.json"
+Results = dict[str, Any]  # what a stage measured, as JSON holds it
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a stage ended with."""
 
-    what: str  # a clause for people: "an interpreter of 10 members"
+    clause: str  # for people: "an interpreter of 10 members"
     where: Location
     seconds: float
     fresh: bool  # false where it was found, not made
     failures: list[str] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Record:
-    """A stage's folder, the digest of all that its content depends on, and what it measured."""
+    """What lies in the folder of a finished stage, written there last."""
 
-    folder: Path
-    digest: str
-    results: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @classmethod
-    def of(cls, folder: Path, inputs: dict[str, Any]) -> "Record":
-        return cls(folder, digest_of(inputs))
+    digest: str  # of all that the folder's content depends on
+    seconds: float
+    results: Results
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
@@ -47,32 +42,31 @@ class Record:
             raise RecipeError(f"{folder} holds no finished stage; run the stages before this one first")
         try:
             stored = json.loads(path.read_text())
-            return cls(folder, stored["digest"], stored["results"], stored["seconds"])
+            return cls(stored["digest"], stored["seconds"], stored["results"])
         except (ValueError, KeyError, TypeError) as error:
             raise RecipeError(f"{path} is no record of a stage; remove it, and run that stage again") from error
 
-    def found(self) -> bool:
-        """Whether the folder holds what these inputs make; if so, takes over its results."""
-        if not (self.folder / RECORD).is_file():
-            return False
-        stored = Record.read(self.folder)
-        if stored.digest != self.digest:
-            return False
-        self.results, self.seconds = stored.results, stored.seconds
-        return True
 
-    @contextmanager
-    def making(self) -> Iterator[None]:
-        """Time the block and, when it ends well, mark the folder as made."""
-        start = time.perf_counter()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / RECORD).unlink(missing_ok=True)
-        yield
-        self.seconds = time.perf_counter() - start
-        record = {"digest": self.digest, "seconds": self.seconds, "results": self.results}
-        temporary = self.folder / f".{RECORD}.tmp"
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        temporary.replace(self.folder / RECORD)
+def recorded(folder: Path, inputs: dict[str, Any]) -> Record | None:
+    """The folder's record, where it holds what these very inputs make. Raises RecipeError for a damaged one."""
+    if not (folder / RECORD).is_file():
+        return None
+    record = Record.read(folder)
+    return record if record.digest == digest_of(inputs) else None
 
-    def outcome(self, what: str, *, fresh: bool) -> Outcome:
-        return Outcome(what, self.folder, self.seconds, fresh)
+
+def once(folder: Path, inputs: dict[str, Any], make: Callable[[], Results], *, clause: str) -> Outcome:
+    """Fill the folder by `make`, unless it holds what the same inputs made.
+
+    `inputs` is all that the content depends on. What `make` returns is kept in the record; while it works, the folder
+    has none, so that a folder whose making was interrupted is made again.
+    """
+    if record := recorded(folder, inputs):
+        return Outcome(clause, folder, record.seconds, fresh=False)
+    start = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
+    results = make()
+    record = Record(digest_of(inputs), time.perf_counter() - start, results)
+    write_whole(folder / RECORD, (json.dumps(asdict(record), indent=2) + "\n").encode())
+    return Outcome(clause, folder, record.seconds, fresh=True)

@@ -10,7 +10,8 @@ import pytest
 from conftest import content, copy_of, make_project
 
 from pipelines import Recipe
-from pipelines.study.cells import cells_folder, measure, missing
+from pipelines.folders import study_cell
+from pipelines.study.cells import measure, missing
 from pipelines.study.grid import grid
 
 STUDY = """
@@ -131,7 +132,7 @@ def test_with_other_settings_nothing_is_measured_yet_with_other_seeds_only_their
 
 def test_a_dataset_that_was_half_made_is_finished_and_the_cell_comes_out_the_same(copy: Path) -> None:
     recipe, before = Recipe.load(copy / "recipe.toml"), cell_of(copy, SYNTHETIC)
-    (cells_folder(recipe) / f"{SYNTHETIC}.json").unlink()
+    study_cell(recipe, SYNTHETIC).unlink()
     (dataset,) = (copy / "out" / "study" / "work").glob("solver=dpmsolver*/dataset")
     (dataset / "shard-000002.json").unlink()
     stamps = {path.name: path.stat().st_mtime_ns for path in dataset.glob("shard-*.tar")}

@@ -9,7 +9,7 @@ from PIL import Image
 import deeplab
 from label import load_annotations
 from pipelines import Recipe
-from pipelines.stages.evaluate import mean_and_deviation, score_page
+from pipelines.stages.scores import over_runs, score_page
 from pipelines.units.models import Models
 
 Command = Callable[..., str]
@@ -69,4 +69,4 @@ def test_the_page_of_scores_says_means_deviations_and_the_classes_without_an_iou
 
 
 def test_one_run_has_no_deviation() -> None:
-    assert mean_and_deviation([0.1234]) == "0.123"
+    assert over_runs([0.1234]) == "0.123"

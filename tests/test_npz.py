@@ -83,7 +83,7 @@ def test_a_row_is_its_samples_seed_and_the_portion_is_dropped_by_unit(npz, tmp_p
 
 def test_without_a_scheme_classes_are_found_and_numbered(npz, tmp_path):
     outcome = import_npz(npz, tmp_path / "set", None)
-    assert "4 classes, named class 0 to class 3" in outcome.what
+    assert "4 classes, named class 0 to class 3" in outcome.clause
     assert open_dataset(tmp_path / "set").names == [f"class {i}" for i in range(4)]
 
 

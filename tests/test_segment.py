@@ -146,7 +146,7 @@ def test_files_and_folders_are_segmented_and_the_broken_ones_named(recipe, photo
         str(photos / "cut.jpg"),
         str(tmp_path / "nowhere.png"),
     ]
-    assert outcome.what == "masks of 2 images"
+    assert outcome.clause == "masks of 2 images"
     assert sorted(p.name for p in out.iterdir()) == sorted(f"{s}.{r}" for s in ("tall", "wide") for r in RESULTS)
 
 

@@ -138,7 +138,7 @@ def test_corrupt_shards_that_are_left_out_are_counted(made: Path) -> None:
     with pytest.raises(DatasetError, match=r"shard-000001.tar is missing, its report is there; .* --repair"):
         train(recipe_of(made, steps=2))
     outcome = train(recipe_of(made, steps=2, corrupt_shards="skip"))
-    assert "1 corrupt shards left out" in outcome.what
+    assert "1 corrupt shards left out" in outcome.clause
     assert results(made)["skipped_shards"] == 1
 
 

@@ -5,9 +5,8 @@ from typing import Annotated
 import typer
 
 import cluster
-from pipelines.cli.options import JobAddress, Overrides, RecipePath, end
+from pipelines.cli.options import JobAddress, Overrides, RecipePath, end, load
 from pipelines.progress import console
-from pipelines.recipe import Recipe
 
 app = typer.Typer()
 
@@ -21,11 +20,10 @@ def submit_command(
     overrides: Overrides = None,
 ) -> None:
     """Run a stage as a job on a Ray cluster; with --follow the exit code says whether everything is there."""
-    settings = tuple(overrides or ())
-    loaded = Recipe.load(recipe, settings)
+    loaded = load(recipe, overrides)
     from pipelines.driver.submission import packed, result
 
-    with packed(stage, recipe, settings, address) as parcel:
+    with packed(stage, recipe, tuple(overrides or ()), address) as parcel:
         job = cluster.submit(address, parcel.command, parcel.load, grace_seconds=parcel.grace_seconds)
     console.print(f"submitted {job}; `datasetddpm stop {job} --address {address}` ends it in good order")
     if follow:

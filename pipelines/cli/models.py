@@ -7,10 +7,9 @@ import typer
 
 import generate
 from label import Fit
-from pipelines.cli.options import Overrides, RecipePath, tell
+from pipelines.cli.options import Overrides, RecipePath, load, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
-from pipelines.recipe import Recipe
 
 app = typer.Typer()
 
@@ -57,7 +56,7 @@ def segment(
     path, *images = inputs
     if not images:
         raise RecipeError(f"{path} came alone; a recipe and images are needed, or --model and images")
-    recipe = Recipe.load(path, tuple(overrides or ()))
+    recipe = load(path, overrides)
     from pipelines.stages.segment import segment_files
 
     tell("segment", segment_files(recipe, images, out, fit or "stretch"))
@@ -70,7 +69,7 @@ def export_model(
     overrides: Overrides = None,
 ) -> None:
     """Write the trained network as an ONNX file, checked against torch."""
-    loaded = Recipe.load(recipe, tuple(overrides or ()))
+    loaded = load(recipe, overrides)
     from pipelines.stages.export_onnx import export_model
 
     tell("export-model", export_model(loaded, onnx))
@@ -87,7 +86,7 @@ def study(
     overrides: Overrides = None,
 ) -> None:
     """Measure a grid of methods and settings on the held-out images; goes on where it was stopped."""
-    loaded = Recipe.load(recipe, tuple(overrides or ()))
+    loaded = load(recipe, overrides)
     from pipelines.study.cells import measure, missing
     from pipelines.study.page import write_page
 

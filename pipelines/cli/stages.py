@@ -3,130 +3,55 @@
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.options import Address, Overrides, RecipePath, tell
+from pipelines.cli.options import Address, Overrides, RecipePath, load, tell
+from pipelines.folders import dataset_folder, report_page
 from pipelines.progress import console
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Record
+from pipelines.stages import STAGES, Stage, next_stage, stages_of_run
 
 app = typer.Typer()
 
 
-def _train_ddpm(recipe: Recipe) -> Outcome:
-    """Train a diffusion model, or go on from its last checkpoint, and write it to paths.denoiser."""
-    from pipelines.stages.train_ddpm import train_ddpm
+def _command(stage: Stage) -> Callable[..., None]:
+    """What the command line calls; its parameters are the stage's options."""
 
-    return train_ddpm(recipe)
+    def make(path: Path, recipe: Recipe, **options: Any) -> None:
+        tell(stage.name, stage.make(recipe, **options))
+        if following := next_stage(stage):
+            console.print(f"next: datasetddpm {following.name} {path}")
 
+    def here(recipe: RecipePath, overrides: Overrides = None) -> None:
+        make(recipe, load(recipe, overrides))
 
-def _sample(recipe: Recipe) -> Outcome:
-    """Write 64 images to annotate, as PNG files named by seed; the dataset will contain none of them."""
-    from pipelines.stages.sample import sample_images
+    def on_ray(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
+        make(recipe, load(recipe, overrides, address))
 
-    return sample_images(recipe)
+    def repairing(
+        recipe: RecipePath,
+        overrides: Overrides = None,
+        address: Address = None,
+        repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
+    ) -> None:
+        make(recipe, load(recipe, overrides, address), repair=repair)
 
-
-def _fit(recipe: Recipe) -> Outcome:
-    """Fit the interpreter, all its members, on paths.annotated."""
-    from pipelines.stages.fit import fit
-
-    return fit(recipe)
-
-
-def _generate(recipe: Recipe) -> Outcome:
-    """Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster."""
-    from pipelines.stages.generate import generate
-
-    return generate(recipe)
-
-
-def _train(recipe: Recipe) -> Outcome:
-    """Train one DeepLab for each seed and source; those that are there already are left alone."""
-    from pipelines.stages.train import train
-
-    return train(recipe)
+    if stage.name == "generate":
+        return repairing
+    return on_ray if stage.on_ray else here
 
 
-def _evaluate(recipe: Recipe) -> Outcome:
-    """Score interpreter and networks on paths.held_out."""
-    from pipelines.stages.evaluate import evaluate
-
-    return evaluate(recipe)
-
-
-def _report(recipe: Recipe) -> Outcome:
-    """Write report.html: scores, samples, rejected samples, class shares, uncertainties, times; and strip.png."""
-    from pipelines.stages.report import write_report
-
-    return write_report(recipe)
-
-
-STAGES: dict[str, Callable[[Recipe], Outcome]] = {
-    "train-ddpm": _train_ddpm,
-    "sample": _sample,
-    "fit": _fit,
-    "generate": _generate,
-    "train": _train,
-    "evaluate": _evaluate,
-    "report": _report,
-}
-_ON_RAY = ("generate", "train")  # these find their own machines; `run` has the others placed
-NEXT = {
-    "train-ddpm": "sample",
-    "sample": "fit",
-    "fit": "generate",
-    "generate": "train",
-    "train": "evaluate",
-    "evaluate": "report",
-}
-
-
-def _command(name: str) -> Callable[..., None]:
-    def command(recipe: RecipePath, overrides: Overrides = None) -> None:
-        tell(name, STAGES[name](Recipe.load(recipe, tuple(overrides or ()))))
-        if name in NEXT:
-            console.print(f"next: datasetddpm {NEXT[name]} {recipe}")
-
-    command.__doc__ = STAGES[name].__doc__
-    return command
-
-
-for _name in [name for name in STAGES if name not in _ON_RAY]:
-    app.command(_name)(_command(_name))
-
-
-@app.command("generate", help=_generate.__doc__)
-def generate_command(
-    recipe: RecipePath,
-    overrides: Overrides = None,
-    address: Address = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
-) -> None:
-    loaded = Recipe.load(recipe, _at(address, overrides))
-    from pipelines.stages.generate import generate
-
-    tell("generate", generate(loaded, repair=repair))
-    console.print(f"next: datasetddpm {NEXT['generate']} {recipe}")
-
-
-@app.command("train", help=_train.__doc__)
-def train_command(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
-    tell("train", _train(Recipe.load(recipe, _at(address, overrides))))
-    console.print(f"next: datasetddpm {NEXT['train']} {recipe}")
+for _stage in STAGES.values():
+    app.command(_stage.name, help=_stage.help)(_command(_stage))
 
 
 @app.command("run")
 def run(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
     """Run all stages of a recipe, from fit on, that are not done."""
-    _run_all(Recipe.load(recipe, _at(address, overrides)))
-
-
-def _at(address: str | None, overrides: list[str] | None) -> tuple[str, ...]:
-    return (*(overrides or ()), *([f'cluster.address="{address}"'] if address else []))
+    _run(load(recipe, overrides, address))
 
 
 @app.command("demo")
@@ -135,27 +60,21 @@ def demo(
     overrides: Overrides = None,
 ) -> None:
     """The whole pipeline on the shipped domain: cartoon faces, 20 of them annotated."""
-    path = Path(str(files("pipelines").joinpath("recipes/demo.toml")))
-    _run_all(Recipe.load(path, (f'paths.out="{out}"', *(overrides or ()))))
+    recipe = Path(str(files("pipelines").joinpath("recipes/demo.toml")))
+    _run(load(recipe, [f'paths.out="{out}"', *(overrides or ())]))
 
 
-def _run_all(recipe: Recipe) -> None:
-    """All stages from fit on, and the table of scores; without [generate], of the interpreter alone."""
+def _run(recipe: Recipe) -> None:
+    """Every stage of the recipe, and the table of scores."""
     from pipelines.driver.placing import joined, placed
 
-    stages = ["fit"]
-    if recipe.makes_dataset:
-        stages += ["generate", "train"]
-    if recipe.paths.held_out:
-        stages += ["evaluate", "report"] if recipe.makes_dataset else ["evaluate"]
+    stages = stages_of_run(recipe)
     with joined(recipe.cluster):
         for stage in stages:
-            tell(stage, STAGES[stage](recipe) if stage in _ON_RAY else placed(stage, STAGES[stage], recipe))
+            tell(stage.name, stage.make(recipe) if stage.on_ray else placed(stage.name, stage.make, recipe))
     if recipe.paths.held_out:
         console.print(_score_table(recipe))
-    if "report" in stages:
-        from pipelines.folders import report_page
-
+    if STAGES["report"] in stages:
         console.print(f"Report: {report_page(recipe).resolve()}")
 
 
@@ -163,19 +82,11 @@ def _score_table(recipe: Recipe) -> Table:
     """mIoU of the interpreter and of the networks on the held-out images."""
     from pipelines.dataset.index import totals
     from pipelines.dataset.inventory import take_inventory
-    from pipelines.folders import dataset_folder, scores_folder
-    from pipelines.stages.evaluate import mean_and_deviation
+    from pipelines.stages.scores import over_runs, source_names, stored_scores
 
-    results = Record.read(scores_folder(recipe)).results
-    kept = totals(take_inventory(dataset_folder(recipe))).kept
-    network = f"DeepLab{recipe.train.variant.upper()}"
-    said = {
-        "interpreter": "interpreter (DDPM-Seg), on the images themselves",
-        "synthetic": f"{network} trained on {kept} synthetic images",
-        "annotated": f"{network} trained as long on the annotated images alone",
-    }
+    names = source_names(recipe, totals(take_inventory(dataset_folder(recipe))).kept)
     table = Table("", "mIoU", "counted as published", title="On the held-out images")
-    for name, runs in results.items():
-        counts = ([scores[key] for scores in runs] for key in ("mean_iou", "published_mean_iou"))
-        table.add_row(said[name], *map(mean_and_deviation, counts))
+    for source, runs in stored_scores(recipe).items():
+        values = ([scores[key] for scores in runs] for key in ("mean_iou", "published_mean_iou"))
+        table.add_row(names[source], *map(over_runs, values))
     return table

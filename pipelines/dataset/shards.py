@@ -90,11 +90,11 @@ def encode(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
     }
     members = {
         "json": json.dumps(description, sort_keys=True).encode(),
-        "mask.png": _png(Image.fromarray(sample.mask)),  # grey: many decoders turn a palette into its colours
-        "png": _png(Image.fromarray(sample.image)),
+        "mask.png": png_bytes(Image.fromarray(sample.mask)),  # grey: many decoders turn a palette into its colours
+        "png": png_bytes(Image.fromarray(sample.image)),
     }
     if sample.pixel_uncertainty is not None:
-        members["uncertainty.png"] = _png(Image.fromarray(grey_levels(sample.pixel_uncertainty, scheme)))
+        members["uncertainty.png"] = png_bytes(Image.fromarray(grey_levels(sample.pixel_uncertainty, scheme)))
     return members
 
 
@@ -108,7 +108,7 @@ def class_pixels(mask: UInt8[np.ndarray, "h w"], scheme: Scheme) -> list[int]:
     return np.bincount(mask.ravel(), minlength=256)[: len(scheme)].tolist()
 
 
-def _png(image: Image.Image) -> bytes:
+def png_bytes(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

@@ -2,27 +2,30 @@
 
 import json
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 import deeplab
 from label import IGNORE, Annotations, Interpreter
 from pipelines.annotated import annotations_digest, open_annotations
 from pipelines.errors import RecipeError
-from pipelines.folders import network_folder, scores_folder, sources
+from pipelines.folders import Source, network_folder, scores_folder, sources
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Record
+from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.figures import confusion_figure, extremes_figure, save_figure
+from pipelines.stages.scores import score_page
+from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import Models
 
+Masks = UInt8[np.ndarray, "n h w"]
 _BATCH = 10
 
 
@@ -30,43 +33,56 @@ def evaluate(recipe: Recipe) -> Outcome:
     """mIoU of each on paths.held_out; the scores are kept in the stage's record."""
     if recipe.paths.held_out is None:
         raise RecipeError("paths.held_out is missing; it names the annotated images to evaluate on")
-    models = Models.of(recipe, device())
-    held_out = open_annotations(recipe, recipe.paths.held_out, models.interpreter.features.image_size)
-    if held_out.scheme.names != models.interpreter.scheme.names:
+    interpreter = Models.of(recipe, device()).interpreter
+    held_out = open_annotations(recipe, recipe.paths.held_out, interpreter.features.image_size)
+    if held_out.scheme.names != interpreter.scheme.names:
         raise RecipeError(
             f"paths.held_out has the classes {', '.join(held_out.scheme.names)}; "
-            f"the interpreter was fitted on {', '.join(models.interpreter.scheme.names)}"
+            f"the interpreter was fitted on {', '.join(interpreter.scheme.names)}"
         )
     if (held_out.masks == IGNORE).all():
         raise RecipeError(f"paths.held_out, {recipe.paths.held_out}, has no labelled pixel to count; label some")
-    folders = {
+    networks: dict[Source, list[Path]] = {
         source: [network_folder(recipe, source, seed) for seed in recipe.train.seeds] for source in sources(recipe)
     }
-    trained = {source: [Record.read(folder).digest for folder in found] for source, found in folders.items()}
-    inputs = {"interpreter": models.interpreter.digest, "networks": trained, "held_out": annotations_digest(held_out)}
+    trained = {source: [Record.read(folder).digest for folder in folders] for source, folders in networks.items()}
+    inputs = {"interpreter": interpreter.digest, "networks": trained, "held_out": annotations_digest(held_out)}
     inputs["counting"] = ["both", excluded_classes(recipe)]
-    record = Record.of(scores_folder(recipe), inputs)
-    what = f"scores on {len(held_out.names)} held-out images"
-    if record.found():
-        return record.outcome(what, fresh=False)
-    for folder in chain.from_iterable(folders.values()):
+    for folder in chain.from_iterable(networks.values()):
         _open_network(folder, held_out, "cpu")  # before any work: one that does not fit is said at once
-    excluded, names = excluded_classes(recipe), held_out.scheme.names
-    with record.making():
-        masks = predicted_by_interpreter(models.interpreter, held_out)
-        scores = {"interpreter": [scored(masks, held_out, excluded)]}
-        _draw(record.folder, "interpreter", masks, scores["interpreter"][0], held_out)
-        for source, found in folders.items():
-            each = [predicted_by_network(folder, held_out) for folder in found]
-            scores[source] = [scored(masks, held_out, excluded) for masks in each]
-            _draw(record.folder, source, each[0], scores[source][0], held_out)
-        record.results = {source: [_as_record(one) for one in runs] for source, runs in scores.items()}
-        (record.folder / "scores.json").write_text(json.dumps({"classes": names} | record.results, indent=2) + "\n")
-        (record.folder / "scores.md").write_text(score_page(record.results, names))
-    return record.outcome(what, fresh=True)
+    return once(
+        scores_folder(recipe),
+        inputs,
+        lambda: _evaluate(recipe, interpreter, networks, held_out),
+        clause=f"scores on {len(held_out.names)} held-out images",
+    )
 
 
-def _as_record(scores: deeplab.Scores) -> dict[str, Any]:
+def _evaluate(
+    recipe: Recipe, interpreter: Interpreter, networks: dict[Source, list[Path]], held_out: Annotations
+) -> Results:
+    """Score every run, draw the first of each source, and write scores.json and scores.md."""
+    folder, names, excluded = scores_folder(recipe), held_out.scheme.names, excluded_classes(recipe)
+    results: Results = {}
+    for source, runs in _predicted(interpreter, networks, held_out):
+        scores = [score(masks, held_out, excluded) for masks in runs]
+        _draw(folder, source, runs[0], scores[0], held_out)
+        results[source] = list(map(_as_json, scores))
+    write_whole(folder / "scores.json", (json.dumps({"classes": names} | results, indent=2) + "\n").encode())
+    write_whole(folder / "scores.md", score_page(results, names).encode())
+    return results
+
+
+def _predicted(
+    interpreter: Interpreter, networks: dict[Source, list[Path]], held_out: Annotations
+) -> Iterator[tuple[str, list[Masks]]]:
+    """A source at a time, with the masks of each of its runs."""
+    yield "interpreter", [predicted_by_interpreter(interpreter, held_out)]
+    for source, folders in networks.items():
+        yield source, [predicted_by_network(folder, held_out) for folder in folders]
+
+
+def _as_json(scores: deeplab.Scores) -> dict[str, Any]:
     """For JSON, in which nan is no number."""
     record = asdict(scores) | {"confusion": scores.confusion.tolist()}
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in record.items()}
@@ -78,69 +94,42 @@ def excluded_classes(recipe: Recipe) -> list[int]:
     return [] if ignored == IGNORE else [ignored]
 
 
-def predicted_by_interpreter(interpreter: Interpreter, held_out: Annotations) -> np.ndarray:
-    """Masks of the images themselves, uint8 [n,h,w]."""
+def predicted_by_interpreter(interpreter: Interpreter, held_out: Annotations) -> Masks:
+    """Masks of the images themselves."""
     starts = range(0, len(held_out.images), _BATCH)
     batches = (interpreter.predict(held_out.images[i : i + _BATCH]).masks for i in starts)
     return np.concatenate(list(follow(batches, len(held_out.images), "evaluate the interpreter", "images", count=len)))
 
 
-def predicted_by_network(folder: Path, held_out: Annotations) -> np.ndarray:
-    """Masks by the network that lies in a folder, uint8 [n,h,w]."""
-    model = _open_network(folder, held_out, device())
+def predicted_by_network(folder: Path, held_out: Annotations) -> Masks:
+    """Masks by the network that lies in a folder."""
+    network = _open_network(folder, held_out, device())
     starts = range(0, len(held_out.images), _BATCH)
-    return np.concatenate([deeplab.predict(model, held_out.images[i : i + _BATCH]) for i in starts])
+    return np.concatenate([deeplab.predict(network, held_out.images[i : i + _BATCH]) for i in starts])
 
 
 def _open_network(folder: Path, held_out: Annotations, where: str) -> deeplab.DeepLab:
     """Raises RecipeError for a network that is damaged or of other classes."""
     try:
-        model = deeplab.load(folder, where)
+        network = deeplab.load(folder, where)
     except ValueError as error:
         raise RecipeError(f"{error}; train again") from error
-    if list(model.architecture.class_names) != list(held_out.scheme.names):
+    names = network.architecture.class_names
+    if list(names) != list(held_out.scheme.names):
         raise RecipeError(
-            f"{folder} is of a network of the classes {', '.join(model.architecture.class_names)}; the held-out images "
-            f"have {', '.join(held_out.scheme.names)}: train again, or name other images"
+            f"{folder} is of a network of the classes {', '.join(names)}; the held-out images have "
+            f"{', '.join(held_out.scheme.names)}: train again, or name other images"
         )
-    return model
+    return network
 
 
-def scored(masks: np.ndarray, held_out: Annotations, excluded: Sequence[int] = ()) -> deeplab.Scores:
+def score(masks: Masks, held_out: Annotations, excluded: Sequence[int] = ()) -> deeplab.Scores:
     classes = len(held_out.scheme)
     return deeplab.score(masks, held_out.masks, classes=classes, ignore_index=IGNORE, excluded=excluded)
 
 
-def _draw(folder: Path, source: str, masks: np.ndarray, scores: deeplab.Scores, held_out: Annotations) -> None:
+def _draw(folder: Path, source: str, masks: Masks, scores: deeplab.Scores, held_out: Annotations) -> None:
     title = f"{source}: mIoU {scores.mean_iou:.3f}, counted as published {scores.published_mean_iou:.3f}"
     save_figure(confusion_figure(scores.confusion, held_out.scheme.names, title), folder / f"confusion-{source}.png")
     title = f"{source}: best and worst of {len(masks)}, by pixel accuracy"
     save_figure(extremes_figure(held_out, masks, title), folder / f"images-{source}.png")
-
-
-def score_page(results: dict[str, list[dict[str, Any]]], names: Sequence[str]) -> str:
-    """Markdown tables: the means under both countings, and the IoU of each class; mean and deviation over runs."""
-    lines = ["| | mIoU | mIoU, counted as published | pixel accuracy |", "|---|---|---|---|"]
-    for source, runs in results.items():
-        cells = (_over(runs, key) for key in ("mean_iou", "published_mean_iou", "pixel_accuracy"))
-        lines.append(f"| {source} | {' | '.join(cells)} |")
-    lines += ["", f"| IoU | {' | '.join(results)} |", "|---" * (1 + len(results)) + "|"]
-    for i, name in enumerate(names):
-        cells = (_of_values([run["iou"][i] for run in runs]) for runs in results.values())
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _over(runs: list[dict[str, Any]], key: str) -> str:
-    return _of_values([run[key] for run in runs])
-
-
-def _of_values(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return mean_and_deviation(known) if known else "-"
-
-
-def mean_and_deviation(values: list[float]) -> str:
-    """As "0.612 ± 0.010 (3 runs)"; the deviation is the sample's, and left out for a single run."""
-    mean = f"{statistics.fmean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.3f} ({len(values)} runs)"

@@ -1,22 +1,28 @@
 """Figures of an evaluation: the confusion matrix, and the images on which a model does best and worst."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from label import IGNORE, Annotations
+from label import IGNORE, Annotations, Scheme
+from pipelines.storage import write_whole
 
 SHOWN = 4  # best images, and as many worst ones
+ROWS = ("image", "truth", "prediction", "differences")
 RIGHT, WRONG, UNLABELLED = (230, 230, 230), (214, 39, 40), (255, 255, 255)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 100) -> None:
+    """Write a PNG, whole or not at all; the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=dpi, metadata={"Software": None})
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
+    write_whole(path, content.getvalue())
 
 
 def confusion_figure(confusion: Int[np.ndarray, "truth predicted"], names: Sequence[str], title: str) -> Figure:
@@ -36,8 +42,8 @@ def confusion_figure(confusion: Int[np.ndarray, "truth predicted"], names: Seque
     return figure
 
 
-def image_scores(predictions: UInt8[np.ndarray, "n h w"], truth: UInt8[np.ndarray, "n h w"]) -> np.ndarray:
-    """Portion of each image's labelled pixels that are right, [n]; nan for one without any."""
+def image_scores(predictions: UInt8[np.ndarray, "n h w"], truth: UInt8[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
+    """Portion of each image's labelled pixels that are right; nan for one without any."""
     labelled = truth != IGNORE
     right = ((predictions == truth) & labelled).sum((1, 2))
     return np.divide(right, labelled.sum((1, 2)), out=np.full(len(truth), np.nan), where=labelled.any((1, 2)))
@@ -50,26 +56,23 @@ def extremes_figure(held_out: Annotations, predictions: UInt8[np.ndarray, "n h w
     shown = order if len(order) <= 2 * SHOWN else order[:SHOWN] + order[-SHOWN:]
     figure = Figure(figsize=(1.2 * len(shown) + 0.6, 5.4), layout="constrained")
     figure.suptitle(title, fontsize=9)
-    grid = figure.subplots(4, len(shown), squeeze=False)
-    for column, i in enumerate(shown):
-        truth, found = held_out.masks[i], predictions[i]
-        scheme = held_out.scheme
-        differences = np.where((truth == found)[..., None], RIGHT, WRONG).astype(np.uint8)
-        differences[truth == IGNORE] = UNLABELLED
-        pictures = (
-            held_out.images[i],
-            np.asarray(scheme.painted(truth).convert("RGB")),
-            np.asarray(scheme.painted(found).convert("RGB")),
-            differences,
-        )
-        for row, (picture, name) in enumerate(
-            zip(pictures, ("image", "truth", "prediction", "differences"), strict=True)
-        ):
-            axes = grid[row][column]
+    grid = figure.subplots(len(ROWS), len(shown), squeeze=False)
+    for column, i in zip(grid.T, shown, strict=True):
+        pictures = _pictures(held_out.images[i], held_out.masks[i], predictions[i], held_out.scheme)
+        for axes, picture in zip(column, pictures, strict=True):
             axes.imshow(picture, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
-            if column == 0:
-                axes.set_ylabel(name, fontsize=8)
-        grid[0][column].set_title(f"{held_out.names[i]}\n{scores[i]:.1%}", fontsize=7, parse_math=False)
+        column[0].set_title(f"{held_out.names[i]}\n{scores[i]:.1%}", fontsize=7, parse_math=False)
+    for axes, row in zip(grid[:, 0], ROWS, strict=True):
+        axes.set_ylabel(row, fontsize=8)
     return figure
+
+
+def _pictures(
+    image: UInt8[np.ndarray, "h w 3"], truth: UInt8[np.ndarray, "h w"], mask: UInt8[np.ndarray, "h w"], scheme: Scheme
+) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
+    """One for each of ROWS."""
+    differences = np.where((truth == mask)[..., None], RIGHT, WRONG).astype(np.uint8)
+    differences[truth == IGNORE] = UNLABELLED
+    return image, *(np.asarray(scheme.painted(ids).convert("RGB")) for ids in (truth, mask)), differences

@@ -1,14 +1,14 @@
 """Stage fit: a few annotated images to an interpreter."""
 
 from generate import CheckpointError
-from label import DenoiserFeatures, Interpreter
+from label import Annotations, DenoiserFeatures, Interpreter
 from label.fitting import labelled_pixels
 from pipelines.annotated import annotated_few, annotations_digest
 from pipelines.errors import RecipeError
 from pipelines.folders import interpreter_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Record
+from pipelines.record import Outcome, Results, once
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
 
@@ -35,35 +35,34 @@ def fit(recipe: Recipe) -> Outcome:
         "annotations": annotations_digest(annotations),
         "settings": recipe.interpreter.model_dump(mode="json"),
     }
-    record = Record.of(interpreter_folder(recipe), inputs)
-    what = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
-    if record.found():
-        return record.outcome(what, fresh=False)
     try:
         labelled_pixels(annotations.masks, settings.min_class_pixels)
     except ValueError as error:
         raise RecipeError(f"interpreter.min_class_pixels: {error}") from error
-    with record.making():
-        interpreter, steps = Interpreter.fitting(
-            features,
-            annotations.images,
-            annotations.masks,
-            classes=annotations.scheme,
-            settings=settings,
-            upsampling=recipe.interpreter.upsampling,
-            device=device(),
-        )
-        batches = 0
-        for step in follow(
-            steps,
-            settings.batches(annotations.masks.size),
-            "fit",
-            "batches",
-            note=lambda s: (
-                f"if no member stops early; loss {s.loss:.3f}, {s.training} of {settings.members} members training"
-            ),
-        ):
-            batches = step.number
-        interpreter.save_pretrained(record.folder)
-        record.results = {"batches": batches}
-    return record.outcome(what, fresh=True)
+    clause = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
+    return once(interpreter_folder(recipe), inputs, lambda: _fit(recipe, features, annotations), clause=clause)
+
+
+def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations) -> Results:
+    settings, batches = recipe.interpreter.fitting, 0
+    interpreter, steps = Interpreter.fitting(
+        features,
+        annotations.images,
+        annotations.masks,
+        classes=annotations.scheme,
+        settings=settings,
+        upsampling=recipe.interpreter.upsampling,
+        device=device(),
+    )
+    for step in follow(
+        steps,
+        settings.batches(annotations.masks.size),
+        "fit",
+        "batches",
+        note=lambda step: (
+            f"if no member stops early; loss {step.loss:.3f}, {step.training} of {settings.members} members training"
+        ),
+    ):
+        batches = step.number
+    interpreter.save_pretrained(interpreter_folder(recipe))
+    return {"batches": batches}

@@ -1,16 +1,14 @@
-"""Stage report: report.html, one file that needs nothing beside it."""
+"""Stage report: report.html, one page that needs nothing beside it, of a dataset and what was trained on it."""
 
 import base64
-import html
-import io
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
-from string import Template
 
 import numpy as np
+from jaxtyping import Float, UInt8
+from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from generate import sample
@@ -18,41 +16,33 @@ from label import Scheme
 from pipelines.annotated import annotated_few
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import Candidate, Report, reports
-from pipelines.dataset.shards import class_pixels, read_shards
+from pipelines.dataset.shards import class_pixels, png_bytes, read_shards
 from pipelines.errors import DatasetError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, report_page, scores_folder, sources
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Record
-from pipelines.stages.evaluate import mean_and_deviation
+from pipelines.record import Outcome, Record, Results, once
+from pipelines.stages.scores import over_runs, source_names, stored_scores
+from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import Models
 
-SHOWN, REJECTED_SHOWN, BINS = 24, 9, 40
-NAMES = {
-    "interpreter": "Interpreter (DDPM-Seg)",
-    "synthetic": "DeepLab on the synthetic images",
-    "annotated": "DeepLab on the annotated images alone",
-}
+SHOWN, REJECTED_SHOWN, IN_STRIP, BINS = 24, 9, 9, 40
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture of the report, with its labels."""
+    """A sample on the page."""
 
     seed: int
-    image: np.ndarray  # uint8 [h,w,3]
-    mask: np.ndarray  # uint8 [h,w]
-    pixel_uncertainty: np.ndarray  # nats [h,w]
-    uncertainty: float
+    uncertainty: float  # of the image, nats
+    pictures: tuple[Image.Image, Image.Image, Image.Image]  # image, mask, uncertainty of the pixels
 
 
-def write_report(recipe: Recipe) -> Outcome:
+def write_page(recipe: Recipe) -> Outcome:
     """Write report.html: scores, samples, rejected samples, class shares, uncertainties, times; and strip.png."""
     folder = dataset_folder(recipe)
     if not open_dataset(folder).interpreter:
-        raise DatasetError(
-            f"{folder} was imported; the report shows what a recipe's own models made: generate a dataset"
-        )
+        raise DatasetError(f"{folder} was imported; the page shows what a recipe's own models made: generate a dataset")
     template = files("pipelines.stages").joinpath("report.html").read_text("utf-8")
     inputs = {
         "name": recipe.name,
@@ -60,42 +50,37 @@ def write_report(recipe: Recipe) -> Outcome:
         "shards": [report.sha256 for report in reports(folder)],
         "scores": Record.read(scores_folder(recipe)).digest if recipe.paths.held_out else None,
     }
-    record = Record.of(report_page(recipe).parent, inputs)
-    if record.found():
-        return record.outcome("a report", fresh=False)
-    with record.making():
-        page, strip = _page(recipe, Template(template))
-        report_page(recipe).write_text(page, "utf-8")
-        strip.save(record.folder / "strip.png")
-    return record.outcome("a report", fresh=True)
+    return once(report_page(recipe).parent, inputs, lambda: _write(recipe, template), clause="a page")
 
 
-def _page(recipe: Recipe, template: Template) -> tuple[str, Image.Image]:
-    folder = dataset_folder(recipe)
-    dataset, made = open_dataset(folder), reports(folder)
-    scheme = dataset.scheme
-    models = Models.of(recipe, device())
-    candidates = [c for report in made for c in report.candidates]
-    kept = sum(c.kept for c in candidates)
-    certain, rejected = _certain(recipe, models), _rejected(recipe, models, candidates)
-    sections = [
-        _section("Scores on the held-out images", _scores(recipe)),
-        _section("Samples", _key(scheme) + _gallery(certain, scheme)),
-        _section("Rejected: the most uncertain", _gallery(rejected, scheme)),
-        _section("Class shares", _class_shares(recipe, candidates, scheme)),
-        _section("Uncertainty of the candidates", _histogram(candidates)),
-        _section("Where the time went", _times(recipe, made)),
-    ]
-    lead = f"{kept} labelled images; {len(candidates) - kept} of {len(candidates)} candidates were dropped. "
-    lead += f"{dataset.recipe['solver']}, {dataset.recipe['steps']} steps; dataset {dataset.digest[:12]}."
-    page = template.substitute(title=html.escape(recipe.name), lead=html.escape(lead), sections="\n".join(sections))
-    return page, _strip(certain[:9], rejected[:1], scheme)
-
-
-def _certain(recipe: Recipe, models: Models) -> list[Shown]:
-    """The first samples of the dataset, labelled again for the uncertainty of their pixels."""
-    samples = list(islice(read_shards(dataset_folder(recipe)), SHOWN))
-    return _shown(models, [s.seed for s in samples], np.stack([s.image for s in samples]))
+def _write(recipe: Recipe, template: str) -> Results:
+    folder, page = dataset_folder(recipe), report_page(recipe)
+    dataset, shard_reports, models = open_dataset(folder), reports(folder), Models.of(recipe, device())
+    candidates = [candidate for report in shard_reports for candidate in report.candidates]
+    kept = sum(candidate.kept for candidate in candidates)
+    first = list(islice(read_shards(folder), SHOWN))
+    images = np.stack([sample.image for sample in first])
+    certain = _shown(models, [sample.seed for sample in first], images)  # again, for the uncertainty of the pixels
+    rejected = _rejected(recipe, models, candidates)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["data_url"] = _data_url
+    html = environment.from_string(template).render(
+        name=recipe.name,
+        kept=kept,
+        candidates=len(candidates),
+        dataset=dataset,
+        colors=list(zip(dataset.scheme.names, dataset.scheme.colors, strict=True)),
+        scores=_scores(recipe, kept),
+        certain=certain,
+        rejected=rejected,
+        shares=_class_shares(recipe, candidates, dataset.scheme, (images.shape[1], images.shape[2])),
+        histogram=_histogram(candidates),
+        most_uncertain=max(candidate.uncertainty for candidate in candidates),
+        times=_times(recipe, shard_reports),
+    )
+    write_whole(page, html.encode())
+    write_whole(page.with_name("strip.png"), png_bytes(_strip(certain[:IN_STRIP], rejected[:1])))
+    return {}
 
 
 def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> list[Shown]:
@@ -115,134 +100,75 @@ def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> li
     return _shown(models, seeds, images)
 
 
-def _shown(models: Models, seeds: list[int], images: np.ndarray) -> list[Shown]:
-    labels = models.interpreter.predict(images)
-    each = zip(seeds, images, labels.masks, labels.pixel_uncertainty, labels.uncertainty, strict=True)
-    return [Shown(*one) for one in each]
+def _shown(models: Models, seeds: list[int], images: UInt8[np.ndarray, "b h w 3"]) -> list[Shown]:
+    labels, scheme = models.interpreter.predict(images), models.interpreter.scheme
+    masks = map(scheme.painted, labels.masks)
+    heats = (_heat(nats, len(scheme)) for nats in labels.pixel_uncertainty)
+    pictures = zip(map(Image.fromarray, images), masks, heats, strict=True)
+    return [Shown(*shown) for shown in zip(seeds, labels.uncertainty.tolist(), pictures, strict=True)]
 
 
-def _section(title: str, body: str) -> str:
-    return f"<h2>{title}</h2>\n{body}" if body else ""
-
-
-def _scores(recipe: Recipe) -> str:
-    if recipe.paths.held_out is None:
-        return ""
-    results = Record.read(scores_folder(recipe)).results
-    rows = [(NAMES[name], mean_and_deviation([s["mean_iou"] for s in runs])) for name, runs in results.items()]
-    return _table(("", "mIoU"), rows)
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Cells are text, unless they are markup already: then they begin with `<`."""
-
-    def row(cells: Iterable[str], tag: str) -> str:
-        texts = (cell if cell.startswith("<") else html.escape(cell) for cell in cells)
-        return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
-
-    return f"<table>{row(head, 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"
-
-
-def _key(scheme: Scheme) -> str:
-    spans = (
-        f'<span><i style="background:rgb{color}"></i>{html.escape(name)}</span>'
-        for name, color in zip(scheme.names, scheme.colors, strict=True)
-    )
-    return f'<p class="key">{"".join(spans)}</p>'
-
-
-def _gallery(shown: list[Shown], scheme: Scheme) -> str:
-    figures = (
-        f"<figure>{_img(Image.fromarray(s.image))} {_img(scheme.painted(s.mask))} "
-        f"{_img(_heat(s.pixel_uncertainty, len(scheme)))}"
-        f"<figcaption>seed {s.seed}, uncertainty {s.uncertainty:.3f} nats</figcaption></figure>"
-        for s in shown
-    )
-    return f'<div class="samples">{"".join(figures)}</div>' if shown else ""
-
-
-def _heat(pixel_uncertainty: np.ndarray, classes: int) -> Image.Image:
+def _heat(nats: Float[np.ndarray, "h w"], classes: int) -> Image.Image:
     """Black through red to yellow; yellow is a third of the greatest possible uncertainty, ln(classes), or more."""
-    level = (pixel_uncertainty / (math.log(classes) / 3)).clip(0, 1)[..., None]
+    level = (nats / (math.log(classes) / 3)).clip(0, 1)[..., None]
     colors = np.concatenate([(2 * level).clip(0, 1), (2 * level - 1).clip(0, 1), 0 * level], axis=-1)
     return Image.fromarray((255 * colors).astype(np.uint8))
 
 
-def _strip(certain: list[Shown], rejected: list[Shown], scheme: Scheme, scale: int = 2, gap: int = 4) -> Image.Image:
+def _data_url(image: Image.Image) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
+
+
+def _strip(certain: list[Shown], rejected: list[Shown], scale: int = 2, gap: int = 4) -> Image.Image:
     """A column a sample: image, mask, uncertainty; rejected ones come last, behind a wider gap."""
     shown = certain + rejected
-    height, width = (scale * side + gap for side in shown[0].mask.shape)
-    strip = Image.new("RGB", (len(shown) * width + 4 * gap, 3 * height), "white")
+    width, height = (scale * side for side in shown[0].pictures[0].size)
+    strip = Image.new("RGB", (len(shown) * (width + gap) + 4 * gap, 3 * (height + gap)), "white")
     for column, each in enumerate(shown):
-        left = column * width + (4 * gap if column >= len(certain) else 0)
-        rows = Image.fromarray(each.image), scheme.painted(each.mask), _heat(each.pixel_uncertainty, len(scheme))
-        for row, picture in enumerate(rows):
-            size = (width - gap, height - gap)
-            strip.paste(picture.convert("RGB").resize(size, Image.Resampling.NEAREST), (left, row * height))
+        left = column * (width + gap) + (4 * gap if column >= len(certain) else 0)
+        for row, picture in enumerate(each.pictures):
+            enlarged = picture.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
+            strip.paste(enlarged, (left, row * (height + gap)))
     return strip
 
 
-def _img(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+def _scores(recipe: Recipe, kept: int) -> list[tuple[str, str]]:
+    """mIoU of each source; none without held-out images."""
+    if recipe.paths.held_out is None:
+        return []
+    names, scores = source_names(recipe, kept), stored_scores(recipe)
+    return [(names[source], over_runs([run["mean_iou"] for run in runs])) for source, runs in scores.items()]
 
 
-def _class_shares(recipe: Recipe, candidates: list[Candidate], scheme: Scheme) -> str:
-    """Share of all pixels, in the kept images and in the annotated ones."""
-    made = np.sum([c.class_pixels for c in candidates if c.kept], axis=0)
-    first = next(read_shards(dataset_folder(recipe)))
-    annotated = annotated_few(recipe, (first.mask.shape[0], first.mask.shape[1]))
-    drawn = np.sum([class_pixels(mask, scheme) for mask in annotated.masks], axis=0)
-    shares = [made / made.sum(), drawn / drawn.sum()]
-    widest = max(share.max() for share in shares)
-
-    def bar(share: float, color: str) -> str:
-        return f'<div class="bar" style="width:{260 * share / widest:.0f}px;background:var(--{color})"></div>'
-
-    rows = [
-        (name, f"{ours:.2%}", bar(ours, "bar"), f"{theirs:.2%}", bar(theirs, "bar2"))
-        for name, ours, theirs in zip(scheme.names, *shares, strict=True)
-    ]
-    return _table(("class", "synthetic", "", "annotated", ""), rows)
+def _class_shares(
+    recipe: Recipe, candidates: list[Candidate], scheme: Scheme, size: tuple[int, int]
+) -> list[tuple[str, float, float]]:
+    """Each class with its share of all pixels in the kept images, and in the annotated ones."""
+    synthetic = np.sum([c.class_pixels for c in candidates if c.kept], axis=0)
+    annotated = np.sum([class_pixels(mask, scheme) for mask in annotated_few(recipe, size).masks], axis=0)
+    shares = (synthetic / synthetic.sum()).tolist(), (annotated / annotated.sum()).tolist()
+    return list(zip(scheme.names, *shares, strict=True))
 
 
-def _histogram(candidates: list[Candidate]) -> str:
-    """An SVG: candidates by uncertainty, dropped ones in the second colour."""
-    values = np.array([c.uncertainty for c in candidates])
-    edges = np.linspace(0, values.max() * 1.001, BINS + 1)
-    kept = np.array([c.kept for c in candidates])
-    both = [np.histogram(values[which], edges)[0] for which in (kept, ~kept)]
-    width, height, top = 700, 160, max(1, (both[0] + both[1]).max())
-    step, bars = width / BINS, []
-    for i, (stay, go) in enumerate(zip(*both, strict=True)):
-        low, high = height * stay / top, height * go / top
-        for y, h, color in ((height - low, low, "bar"), (height - low - high, high, "bar2")):
-            bars.append(
-                f'<rect x="{i * step:.1f}" y="{y:.1f}" width="{step - 1:.1f}" height="{h:.1f}" fill="var(--{color})"/>'
-            )
-    axis = "".join(
-        f'<text x="{f * width:.0f}" y="{height + 16}" text-anchor="{anchor}">{f * edges[-1]:.3f}</text>'
-        for f, anchor in ((0, "start"), (0.5, "middle"), (1, "end"))
-    )
-    caption = '<p class="soft">Image uncertainty in nats; blue is kept, orange was dropped.</p>'
-    return f'<svg width="{width}" height="{height + 20}" role="img">{"".join(bars)}{axis}</svg>{caption}'
+def _histogram(candidates: list[Candidate]) -> list[tuple[float, float]]:
+    """Kept and dropped candidates by uncertainty, from 0 to the highest, as portions of the fullest bin."""
+    nats, is_kept = np.array([c.uncertainty for c in candidates]), np.array([c.kept for c in candidates])
+    edges = np.linspace(0, nats.max(), BINS + 1)
+    kept, dropped = (np.histogram(nats[chosen], edges)[0] for chosen in (is_kept, ~is_kept))
+    fullest = (kept + dropped).max()
+    return list(zip((kept / fullest).tolist(), (dropped / fullest).tolist(), strict=True))
 
 
-def _times(recipe: Recipe, made: list[Report]) -> str:
+def _times(recipe: Recipe, shard_reports: list[Report]) -> list[tuple[str, str]]:
     """Seconds by stage; those of generating are summed over actors, by phase."""
-    rows = [("fit the interpreter", f"{Record.read(interpreter_folder(recipe)).seconds:.0f} s")]
-    candidates = sum(len(report.candidates) for report in made)
-    for phase in made[0].seconds:
-        seconds = sum(report.seconds[phase] for report in made)
-        rows.append(
-            (
-                f"generate: {phase}, summed over actors",
-                f"{seconds:.0f} s, {1000 * seconds / candidates:.0f} ms an image",
-            )
-        )
+    times = [("fit the interpreter", f"{Record.read(interpreter_folder(recipe)).seconds:.0f} s")]
+    candidates = sum(len(report.candidates) for report in shard_reports)
+    for phase in shard_reports[0].seconds:
+        seconds = sum(report.seconds[phase] for report in shard_reports)
+        each = f"{seconds:.0f} s, {1000 * seconds / candidates:.0f} ms an image"
+        times.append((f"generate: {phase}, summed over actors", each))
     for source in sources(recipe):
         for seed in recipe.train.seeds:
             seconds = Record.read(network_folder(recipe, source, seed)).seconds
-            rows.append((f"train DeepLab on {source}, seed {seed}", f"{seconds:.0f} s"))
-    return _table(("stage", "time"), rows)
+            times.append((f"train DeepLab on {source}, seed {seed}", f"{seconds:.0f} s"))
+    return times

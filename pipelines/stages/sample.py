@@ -2,10 +2,13 @@
 
 from PIL import Image
 
-from generate import sample
+from generate import Denoiser, sample
+from pipelines.dataset.shards import png_bytes
+from pipelines.folders import samples_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Record
+from pipelines.record import Outcome, Results, once
+from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
 
@@ -15,24 +18,24 @@ COUNT = 64
 def sample_images(recipe: Recipe) -> Outcome:
     """Write 64 samples as PNG files named by seed, none of which the dataset will contain."""
     denoiser = open_denoiser(recipe, device())
-    settings = recipe.generate
+    settings = recipe.generate.model_dump(mode="json")
+    inputs = {"denoiser": denoiser.digest, "settings": settings, "count": COUNT}
+    return once(samples_folder(recipe), inputs, lambda: _sample(recipe, denoiser), clause=f"{COUNT} images")
+
+
+def _sample(recipe: Recipe, denoiser: Denoiser) -> Results:
+    settings, folder = recipe.generate, samples_folder(recipe)
     # seeds behind the dataset's, so that what is annotated is never among what is labelled
     seeds = range(settings.samples, settings.samples + COUNT)
-    what = {"denoiser": denoiser.digest, "settings": settings.model_dump(mode="json"), "count": COUNT}
-    record = Record.of(recipe.paths.out / "samples", what)
-    if record.found():
-        return record.outcome(f"{COUNT} images", fresh=False)
-    with record.making():
-        batches = sample(
-            denoiser,
-            seeds,
-            run_seed=settings.run_seed,
-            solver=settings.solver,
-            steps=settings.steps,
-            batch_size=settings.batch,
-        )
-        named = iter(seeds)
-        for images in follow(batches, COUNT, "sample", "images", count=len):
-            for image in images:
-                Image.fromarray(image).save(record.folder / f"{next(named):012d}.png")
-    return record.outcome(f"{COUNT} images", fresh=True)
+    batches = sample(
+        denoiser,
+        seeds,
+        run_seed=settings.run_seed,
+        solver=settings.solver,
+        steps=settings.steps,
+        batch_size=settings.batch,
+    )
+    images = (image for batch in follow(batches, COUNT, "sample", "images", count=len) for image in batch)
+    for seed, image in zip(seeds, images, strict=True):
+        write_whole(folder / f"{seed:012d}.png", png_bytes(Image.fromarray(image)))
+    return {}

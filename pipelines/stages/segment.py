@@ -2,22 +2,27 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from generate import IMAGE_SUFFIXES, ImageError, read_image, to_rgb
-from label import FITS, Fit, Interpreter
-from pipelines.dataset.shards import class_pixels, grey_levels
+from label import FITS, Fit, Interpreter, Scheme
+from pipelines.dataset.shards import class_pixels, grey_levels, png_bytes
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
+from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import Models
 
+Pixels = UInt8[np.ndarray, "h w 3"]
+Ids = UInt8[np.ndarray, "h w"]  # of classes
 _RESULTS = (".mask.png", ".overlay.png", ".uncertainty.png", ".json")
 
 
@@ -30,6 +35,14 @@ class Segmentation:
     pixel_uncertainty: Image.Image  # mode L: 255 * uncertainty / ln(classes), as in shards
     uncertainty: float  # of the image, nats: mean of its highest tenth
     shares: dict[str, float]  # of the pixels, by class name; they add up to 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is written of one image that was segmented."""
+
+    pictures: dict[str, Image.Image]  # for <stem>.<name>.png
+    numbers: dict[str, Any]  # for <stem>.json
 
 
 def segment(image: Image.Image | np.ndarray, interpreter: Interpreter, *, fit: Fit = "stretch") -> Segmentation:
@@ -46,14 +59,23 @@ def segment(image: Image.Image | np.ndarray, interpreter: Interpreter, *, fit: F
         raise ImageError(f"the image is {pixels.dtype} {list(pixels.shape)}; uint8 [height, width, 3] is needed")
     labels, scheme = FITS[fit](pixels, interpreter), interpreter.scheme
     mask = scheme.painted(labels.masks[0])
-    counts = class_pixels(labels.masks[0], scheme)
     return Segmentation(
         mask=mask,
-        overlay=Image.blend(Image.fromarray(pixels), mask.convert("RGB"), 0.5),
+        overlay=overlay(pixels, mask),
         pixel_uncertainty=Image.fromarray(grey_levels(labels.pixel_uncertainty[0], scheme)),
         uncertainty=float(labels.uncertainty[0]),
-        shares={name: count / mask.width / mask.height for name, count in zip(scheme.names, counts, strict=True)},
+        shares=class_shares(labels.masks[0], scheme),
     )
+
+
+def overlay(pixels: Pixels, mask: Image.Image) -> Image.Image:
+    """Half the image, half its mask in the classes' colours."""
+    return Image.blend(Image.fromarray(pixels), mask.convert("RGB"), 0.5)
+
+
+def class_shares(ids: Ids, scheme: Scheme) -> dict[str, float]:
+    """Of the pixels, by class name."""
+    return {name: count / ids.size for name, count in zip(scheme.names, class_pixels(ids, scheme), strict=True)}
 
 
 def segment_files(recipe: Recipe, inputs: Sequence[Path], out: Path, fit: Fit) -> Outcome:
@@ -62,42 +84,55 @@ def segment_files(recipe: Recipe, inputs: Sequence[Path], out: Path, fit: Fit) -
     A broken image becomes a failure of the outcome, the others are done. Raises ImageError, before any work, for a
     folder without images, and where `out` is the folder of an image: masks that lie there may be drawn by hand.
     """
-    start = time.perf_counter()
+    stems = stems_to_write(inputs, out)
+    interpreter = Models.of(recipe, device()).interpreter
+
+    def segmented(pixels: Pixels) -> Results:
+        labelled = segment(pixels, interpreter, fit=fit)
+        pictures = {"mask": labelled.mask, "overlay": labelled.overlay, "uncertainty": labelled.pixel_uncertainty}
+        return Results(pictures, {"uncertainty": labelled.uncertainty, "shares": labelled.shares})
+
+    return write_each(stems, out, segmented, {"fit": fit, "interpreter": interpreter.digest})
+
+
+def stems_to_write(inputs: Sequence[Path], out: Path) -> dict[Path, str]:
+    """Every image with its results' stem. Raises ImageError where `out` holds one of them, and may hold its mask."""
     stems = unique_stems(image_files(inputs))
     beside = next((path for path in stems if path.parent.resolve() == out.resolve()), None)
     if beside:
         raise ImageError(f"{out} holds {beside.name} itself; name another folder, so that no file there is overwritten")
-    models = Models.of(recipe, device())
+    return stems
+
+
+def write_each(
+    stems: dict[Path, str], out: Path, segmented: Callable[[Pixels], Results], source: dict[str, str]
+) -> Outcome:
+    """Segment one image after the other and write its results; `source`, in its .json, says by what it was done."""
+    start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    done = _each(stems, models.interpreter, out, fit)
-    failures = [failure for failure in follow(done, len(stems), "segment", "images") if failure]
-    made = f"masks of {len(stems) - len(failures)} images"
-    return Outcome(made, out, time.perf_counter() - start, fresh=True, failures=failures)
+    written = (_write(path, out / stem, segmented, source) for path, stem in stems.items())
+    failures = [failure for failure in follow(written, len(stems), "segment", "images") if failure]
+    clause = f"masks of {len(stems) - len(failures)} images"
+    return Outcome(clause, out, time.perf_counter() - start, fresh=True, failures=failures)
 
 
-def _each(stems: dict[Path, str], interpreter: Interpreter, out: Path, fit: Fit) -> Iterator[str | None]:
-    """Segment and write one image after the other; yield what was wrong with it, or None."""
-    about = {"fit": fit, "interpreter": interpreter.digest}
-    for path, stem in stems.items():
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            yield str(error)
-            continue
-        found = segment(image, interpreter, fit=fit)
-        record = {"image": str(path), "size": list(found.mask.size), "uncertainty": found.uncertainty} | about
-        record |= {"shares": found.shares}
-        mask, overlay, doubt, report = (out / f"{stem}{result}" for result in _RESULTS)
-        found.mask.save(mask)
-        found.overlay.save(overlay)
-        found.pixel_uncertainty.save(doubt)
-        report.write_text(json.dumps(record, indent=2) + "\n")
-        yield None
+def _write(path: Path, target: Path, segmented: Callable[[Pixels], Results], source: dict[str, str]) -> str | None:
+    """What is wrong with the image, or None."""
+    try:
+        pixels = read_image(path)
+    except ImageError as error:
+        return str(error)
+    results = segmented(pixels)
+    for name, picture in results.pictures.items():
+        write_whole(target.with_name(f"{target.name}.{name}.png"), png_bytes(picture))
+    record = {"image": str(path), "size": [pixels.shape[1], pixels.shape[0]], **source, **results.numbers}
+    write_whole(target.with_name(f"{target.name}.json"), (json.dumps(record, indent=2) + "\n").encode())
+    return None
 
 
 def image_files(inputs: Sequence[Path]) -> list[Path]:
     """The named files, and all images below the named folders but masks and earlier results; each file once."""
-    found: dict[Path, Path] = {}
+    images: dict[Path, Path] = {}  # by where they really lie
     for path in inputs:
         files = [path]
         if path.is_dir():
@@ -105,8 +140,8 @@ def image_files(inputs: Sequence[Path]) -> list[Path]:
             if not files:
                 raise ImageError(f"{path} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
         for file in files:
-            found.setdefault(file.resolve(), file)
-    return list(found.values())
+            images.setdefault(file.resolve(), file)
+    return list(images.values())
 
 
 def _is_result(path: Path) -> bool:
@@ -117,12 +152,12 @@ def unique_stems(paths: Sequence[Path]) -> dict[Path, str]:
     """Every path's stem; where several are alike (in lower case), the later ones are numbered: face, face-2."""
     own = {path.stem.lower() for path in paths}
     stems: dict[Path, str] = {}
-    given: set[str] = set()
+    taken: set[str] = set()
     for path in paths:
         stem, number = path.stem, 1
-        while stem.lower() in given or (number > 1 and stem.lower() in own):
+        while stem.lower() in taken or (number > 1 and stem.lower() in own):
             number += 1
             stem = f"{path.stem}-{number}"
-        given.add(stem.lower())
+        taken.add(stem.lower())
         stems[path] = stem
     return stems

@@ -4,16 +4,15 @@ from dataclasses import replace
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 from cluster import connect, train_together
 from pipelines.driver.placing import marked, must_see
 from pipelines.driver.resources import device_of, resources_of
 from pipelines.errors import RecipeError
-from pipelines.folders import Source, sources
+from pipelines.folders import Source, networks_folder, sources
 from pipelines.progress import console
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Record
+from pipelines.record import Outcome, Record, Results, once, recorded
 from pipelines.sections import ClusterSection
 from pipelines.training.data import ShardData
 from pipelines.training.history import CHECKPOINT, History
@@ -28,27 +27,23 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     wanted: list[Source] = [only] if only else sources(recipe)
     if not wanted:
         raise RecipeError("the recipe has no [generate], so there is no dataset to train on; add that section")
-    fresh, seconds, skipped = False, 0.0, 0
-    records = [(job, Record.of(job.folder, job.inputs)) for job in jobs(recipe, wanted)]
-    for job, record in records:
-        if not record.found() and (job.folder / CHECKPOINT).is_file():
+    trainings = jobs(recipe, wanted)
+    for job in trainings:
+        if not recorded(job.folder, job.inputs) and (job.folder / CHECKPOINT).is_file():
             resumed(job, "cpu")  # before any work, and while the folder's network still counts as made
-    for job, record in records:
-        if not record.found():
-            fresh = True
-            with record.making():
-                record.results = _run(job, recipe.cluster)
-            History.forget(job.folder)
-        seconds += record.seconds
-        skipped = max(skipped, record.results["skipped_shards"])
-    networks = len(recipe.train.seeds) * len(wanted)
-    what = f"{networks} DeepLab{recipe.train.variant.upper()} networks"
+    outcomes, skipped = [], 0
+    for job in trainings:
+        outcomes.append(once(job.folder, job.inputs, partial(_run, job, recipe.cluster), clause="a network"))
+        History.forget(job.folder)
+        skipped = max(skipped, Record.read(job.folder).results["skipped_shards"])
+    clause = f"{len(trainings)} DeepLab{recipe.train.variant.upper()} networks"
     if skipped:
-        what += f", {skipped} corrupt shards left out,"
-    return Outcome(what, recipe.paths.out / "deeplab", seconds, fresh)
+        clause += f", {skipped} corrupt shards left out,"
+    seconds, fresh = sum(outcome.seconds for outcome in outcomes), any(outcome.fresh for outcome in outcomes)
+    return Outcome(clause, networks_folder(recipe), seconds, fresh)
 
 
-def _run(job: Job, settings: ClusterSection) -> dict[str, Any]:
+def _run(job: Job, settings: ClusterSection) -> Results:
     """Train here or, where there are several workers or a cluster, on Ray; returns what the record keeps."""
     workers = job.settings.workers
     if workers == 1 and settings.address == "local":

@@ -1,5 +1,6 @@
 """Stage train-ddpm: a folder of unlabelled images to a diffusion model of their domain."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,17 @@ from PIL import Image
 
 from generate import Denoiser, ImageError, Schedule, read_image, sample
 from generate.train import Trainee, image_paths, train, trainee
+from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
+from pipelines.folders import ddpm_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Record
+from pipelines.record import RECORD, Outcome, Results, once, recorded
 from pipelines.sections import TrainDDPMSection
+from pipelines.storage import write_whole
 from pipelines.units.devices import device
 
+CHECKPOINT = "checkpoint.pt"
 _SHOWN = 5  # mistakes that a message lists
 
 
@@ -32,13 +37,18 @@ def train_ddpm(recipe: Recipe) -> Outcome:
     except ValueError as error:
         raise RecipeError(f"paths.unlabelled: {error}") from error
     inputs = {"settings": settings.model_dump(mode="json"), "images": [p.name for p in paths]}
-    folder = recipe.paths.out / "train-ddpm"
-    record = Record.of(folder, inputs)
-    if record.found() and target.is_dir():
-        return Outcome("a diffusion model", target, record.seconds, fresh=False)
-    checkpoint = folder / "checkpoint.pt"
-    if not checkpoint.is_file():
+    folder = ddpm_folder(recipe)
+    if not target.is_dir():
+        (folder / RECORD).unlink(missing_ok=True)  # it tells of a model that is gone
+    if not recorded(folder, inputs) and not (folder / CHECKPOINT).is_file():
         _refuse_broken(paths)
+    clause = f"a diffusion model after {settings.updates} updates"
+    return replace(once(folder, inputs, lambda: _train(recipe, paths, target), clause=clause), where=target)
+
+
+def _train(recipe: Recipe, paths: list[Path], target: Path) -> Results:
+    settings, folder = recipe.train_ddpm, ddpm_folder(recipe)
+    checkpoint = folder / CHECKPOINT
     torch.manual_seed(settings.seed)
     unet = build_unet(settings)
     unet.to(torch.device(device()))  # type: ignore[call-overload]
@@ -46,23 +56,21 @@ def train_ddpm(recipe: Recipe) -> Outcome:
     schedule = Schedule.named(settings.noise_schedule, settings.prediction)
     if checkpoint.is_file():
         state.load(checkpoint)
-    with record.making():
-        updates = train(state, schedule, paths, settings.training, checkpoint)
-        for update in follow(
-            updates,
-            (settings.updates - state.done) * settings.batch_size,
-            "train-ddpm",
-            "images",
-            count=lambda _: settings.batch_size,
-            note=lambda u: f"update {u.number}, loss {u.loss:.4f}",
-        ):
-            if update.number % settings.sheet_every == 0 or update.number == settings.updates:
-                write_sheet(averaged(state, schedule), folder / f"sheet-{update.number:07d}.png")
-        model = averaged(state, schedule)
-        model.unet.half()
-        model.save_pretrained(target)
-        record.results = {"updates": state.done}
-    return Outcome(f"a diffusion model after {state.done} updates", target, record.seconds, fresh=True)
+    updates = train(state, schedule, paths, settings.training, checkpoint)
+    for update in follow(
+        updates,
+        (settings.updates - state.done) * settings.batch_size,
+        "train-ddpm",
+        "images",
+        count=lambda _: settings.batch_size,
+        note=lambda u: f"update {u.number}, loss {u.loss:.4f}",
+    ):
+        if update.number % settings.sheet_every == 0 or update.number == settings.updates:
+            write_sheet(averaged(state, schedule), folder / f"sheet-{update.number:07d}.png")
+    model = averaged(state, schedule)
+    model.unet.half()
+    model.save_pretrained(target)
+    return {"updates": state.done}
 
 
 def _refuse_broken(paths: list[Path]) -> None:
@@ -113,4 +121,4 @@ def write_sheet(denoiser: Denoiser, path: Path, rows: int = 4, columns: int = 8)
     images = np.concatenate(list(sample(denoiser, seeds, run_seed=0, steps=20, batch_size=16)))
     _, height, width, _ = images.shape
     sheet = images.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
-    Image.fromarray(sheet).save(path)
+    write_whole(path, png_bytes(Image.fromarray(sheet)))

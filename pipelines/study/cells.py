@@ -22,16 +22,16 @@ from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
 from pipelines.errors import RecipeError
-from pipelines.folders import dataset_folder, interpreter_folder, network_folder
+from pipelines.folders import dataset_folder, interpreter_folder, network_folder, study_cell, study_work
 from pipelines.progress import console
 from pipelines.recipe import Recipe, digest_of
-from pipelines.stages.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, scored
+from pipelines.stages.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, score
 from pipelines.stages.fit import fit
 from pipelines.stages.train import train
 from pipelines.storage import write_whole
 from pipelines.study.controls import RawPixels, untrained
 from pipelines.study.diversity import describe_images, precision_recall
-from pipelines.study.grid import Cell, grid
+from pipelines.study.grid import Cell, grid, named
 from pipelines.units.builder import Builder
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
@@ -39,22 +39,18 @@ from pipelines.units.models import open_denoiser
 _NOT_MEASURED = {"name", "paths", "study", "cluster", "train_ddpm"}
 
 
-def cells_folder(recipe: Recipe) -> Path:
-    return recipe.paths.out / "study" / "cells"
-
-
 def missing(recipe: Recipe) -> list[Cell]:
     """Cells that are not measured yet: all of the first seed before any of the second, each once."""
     seen: dict[str, Cell] = {}
-    for place in range(len(recipe.study.seeds)):
-        for row in grid(recipe):
-            seen.setdefault(row.cells[place].name, row.cells[place])
+    for cells in zip(*(row.cells for row in grid(recipe)), strict=True):  # of one seed
+        for cell in cells:
+            seen.setdefault(cell.name, cell)
     return [cell for cell in seen.values() if result(recipe, cell) is None]
 
 
 def result(recipe: Recipe, cell: Cell) -> dict[str, Any] | None:
     """What was measured of a cell with this recipe, or None."""
-    path = cells_folder(recipe) / f"{cell.name}.json"
+    path = study_cell(recipe, cell.name)
     if not path.is_file():
         return None
     stored = json.loads(path.read_text())
@@ -64,23 +60,24 @@ def result(recipe: Recipe, cell: Cell) -> dict[str, Any] | None:
 def measure(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Measure one cell and keep what came out."""
     start = time.perf_counter()
-    changed = _changed(recipe, cell)
     console.print(f"study: {cell.name}")
-    if cell.kind == "synthetic":
-        measured = _synthetic(changed, cell)
-    elif cell.kind == "supervised":
-        measured = _supervised(changed, cell)
-    else:
-        measured = _interpreted(changed, cell)
+    ways = {"synthetic": _synthetic, "supervised": _supervised}
+    measured = ways.get(cell.kind, _interpreted)(_changed(recipe, cell), cell)
     return keep(recipe, cell, measured, time.perf_counter() - start)
 
 
 def keep(recipe: Recipe, cell: Cell, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Write a cell's file, with what it was measured by, on and when."""
-    about = {"digest": _digest(recipe, cell), "seconds": round(seconds, 1), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-    stored = measured | about | {"commit": _commit(), "machine": machine()}
-    cells_folder(recipe).mkdir(parents=True, exist_ok=True)
-    write_whole(cells_folder(recipe) / f"{cell.name}.json", (json.dumps(stored, indent=2) + "\n").encode())
+    stored = measured | {
+        "digest": _digest(recipe, cell),
+        "seconds": round(seconds, 1),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": _commit(),
+        "machine": machine(),
+    }
+    path = study_cell(recipe, cell.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(stored, indent=2) + "\n").encode())
     return stored
 
 
@@ -94,10 +91,10 @@ def machine() -> str:
 
 
 def _commit() -> str:
-    found = subprocess.run(
+    git = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
     )
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
+    return git.stdout.strip() if git.returncode == 0 else "unknown"
 
 
 def _changed(recipe: Recipe, cell: Cell) -> Recipe:
@@ -105,12 +102,11 @@ def _changed(recipe: Recipe, cell: Cell) -> Recipe:
     update: dict[str, Any] = {}
     for section, keys in cell.changes.items():
         update[section] = getattr(recipe, section).model_copy(update=keys)
-    made = {s: keys for s, keys in cell.changes.items() if s != "train"}
-    name = "-".join(f"{key}={value}" for keys in made.values() for key, value in keys.items()) or "common"
-    out = recipe.paths.out / "study" / "work" / "".join(c if c.isalnum() or c in "-=._" else "_" for c in name)
+    of_dataset = {section: keys for section, keys in cell.changes.items() if section != "train"}
+    out = study_work(recipe, named(of_dataset) or "common")
     update["paths"] = recipe.paths.model_copy(update={"out": out, "dataset": None})
-    trained = update.get("train", recipe.train)
-    update["train"] = trained.model_copy(update={"seeds": [cell.seed], "baseline": False})
+    training = update.get("train", recipe.train)
+    update["train"] = training.model_copy(update={"seeds": [cell.seed], "baseline": False})
     return recipe.model_copy(update=update)
 
 
@@ -167,21 +163,23 @@ def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
         for unit in todo:
             make(unit)
     held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
-    about = _of_dataset(recipe, held_out)
+    dataset = _dataset(recipe, held_out)
     train(recipe, only="synthetic")
     masks = predicted_by_network(network_folder(recipe, "synthetic", cell.seed), held_out)
-    return _scores(recipe, masks, held_out) | about
+    return _scores(recipe, masks, held_out) | dataset
 
 
 def _share_interpreter(recipe: Recipe) -> None:
     """Fit the interpreter once for all cells that have the same one."""
     name = f"interpreter-{digest_of(recipe.interpreter.model_dump(mode='json'))[:12]}"
-    home = recipe.model_copy(update={"paths": recipe.paths.model_copy(update={"out": recipe.paths.out.parent / name})})
-    fit(home)
-    shutil.copytree(interpreter_folder(home), interpreter_folder(recipe), dirs_exist_ok=True)
+    shared = recipe.model_copy(
+        update={"paths": recipe.paths.model_copy(update={"out": recipe.paths.out.with_name(name)})}
+    )
+    fit(shared)
+    shutil.copytree(interpreter_folder(shared), interpreter_folder(recipe), dirs_exist_ok=True)
 
 
-def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
+def _dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
     """Seconds an image by phase, and precision and recall against the annotated and the held-out images."""
     folder, images = dataset_folder(recipe), 0
     phases: dict[str, float] = {}
@@ -192,21 +190,21 @@ def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
     settings = recipe.interpreter
     source = DenoiserFeatures(open_denoiser(recipe, device()), steps=[settings.steps[0]], blocks=settings.blocks)
     real = np.concatenate([annotated_few(recipe, source.image_size).images, held_out.images])
-    made = np.stack([sample.image for sample in islice(read_shards(folder), len(real))])
+    samples = np.stack([sample.image for sample in islice(read_shards(folder), len(real))])
     try:
-        found = precision_recall(describe_images(source, real), describe_images(source, made))
+        diversity = precision_recall(describe_images(source, real), describe_images(source, samples))
     except ValueError as error:
         raise RecipeError(f"{folder}: {error}") from error
     return {
         "seconds_an_image": {phase: seconds / images for phase, seconds in phases.items()},
-        "precision": found.precision,
-        "recall": found.recall,
-        "compared": [len(real), len(made)],
+        "precision": diversity.precision,
+        "recall": diversity.recall,
+        "compared": [len(real), len(samples)],
     }
 
 
 def _scores(recipe: Recipe, masks: np.ndarray, held_out: Annotations) -> dict[str, Any]:
-    scores = scored(masks, held_out, excluded_classes(recipe))
+    scores = score(masks, held_out, excluded_classes(recipe))
     return {
         "mean_iou": scores.mean_iou,
         "published_mean_iou": scores.published_mean_iou,

@@ -27,17 +27,17 @@ def describe_images(source: FeatureSource, images: UInt8[np.ndarray, "n h w 3"])
     return torch.cat([torch.cat([m.mean((2, 3)) for m in source.maps(batch)], dim=1).cpu() for batch in batches])
 
 
-def precision_recall(real: Float[Tensor, "n channels"], made: Float[Tensor, "m channels"]) -> Diversity:
+def precision_recall(real: Float[Tensor, "n channels"], samples: Float[Tensor, "m channels"]) -> Diversity:
     """The manifold of a set: balls around its members, each as wide as the distance to its third neighbour.
 
     Channels are scaled to the real images' deviation first, so that none decides by its unit. Raises ValueError for
     sets of fewer than four.
     """
-    if min(len(real), len(made)) <= _NEIGHBOUR:
-        raise ValueError(f"{len(real)} real images and {len(made)} samples came; at least 4 of each are needed")
+    if min(len(real), len(samples)) <= _NEIGHBOUR:
+        raise ValueError(f"{len(real)} real images and {len(samples)} samples came; at least 4 of each are needed")
     scale = real.std(0).clamp_min(1e-6)
-    real, made = (real / scale).double(), (made / scale).double()
-    return Diversity(precision=_inside(made, real), recall=_inside(real, made))
+    real, samples = (real / scale).double(), (samples / scale).double()
+    return Diversity(precision=_inside(samples, real), recall=_inside(real, samples))
 
 
 def _inside(points: Tensor, members: Tensor) -> float:

@@ -8,6 +8,13 @@ from pipelines.errors import RecipeError
 from pipelines.recipe import Recipe
 
 Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised"]
+Changes = dict[str, dict[str, Any]]  # section -> key -> value
+
+
+def named(changes: Changes) -> str:
+    """All of them in a name for a file: "solver=ddim-steps=20"; "" where nothing is changed."""
+    name = "-".join(f"{key}={value}" for keys in changes.values() for key, value in keys.items())
+    return "".join(c if c.isalnum() or c in "-=._+" else "_" for c in name)
 
 
 @dataclass(frozen=True)
@@ -16,13 +23,11 @@ class Cell:
 
     kind: Kind
     seed: int
-    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # section -> key -> value
+    changes: Changes = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        said = [f"{key}={value}" for keys in self.changes.values() for key, value in keys.items()]
-        short = "-".join([self.kind, *said, f"seed{self.seed}"])
-        return "".join(c if c.isalnum() or c in "-=._+" else "_" for c in short)
+        return "-".join(filter(None, [self.kind, named(self.changes), f"seed{self.seed}"]))
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,15 @@ def _row(recipe: Recipe, part: str, label: str, kind: Kind, **changes: dict[str,
     return Row(part, label, tuple(Cell(kind, seed, changes) for seed in recipe.study.seeds))
 
 
+def _solver(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's own, said as a change: so a cell of it is the same one in every table."""
+    return {"solver": recipe.generate.solver, "steps": recipe.generate.steps}
+
+
 def _methods(recipe: Recipe) -> Iterator[Row]:
-    settings = recipe.generate
-    solver = {"solver": settings.solver, "steps": settings.steps}
     yield _row(recipe, "methods", "DDPM-Seg: the interpreter on the images themselves", "interpreter")
-    yield _row(recipe, "methods", "DatasetDDPM: DeepLab on synthetic images", "synthetic", generate=solver)
+    dataset = _solver(recipe)
+    yield _row(recipe, "methods", "DatasetDDPM: DeepLab on synthetic images", "synthetic", generate=dataset)
     yield _row(recipe, "methods", "DeepLab on the annotated images alone", "supervised")
     strong = {"augmentation": "strong_mirrored"}
     yield _row(recipe, "methods", "the same, strong augmentation", "supervised", train=strong)
@@ -64,16 +73,15 @@ def _methods(recipe: Recipe) -> Iterator[Row]:
 def _solvers(recipe: Recipe) -> Iterator[Row]:
     for solver, counts in recipe.study.solvers.items():
         for steps in counts:
-            changes = {"solver": solver, "steps": steps}
-            yield _row(recipe, "solvers", f"{solver}, {steps}", "synthetic", generate=changes)
+            dataset = {"solver": solver, "steps": steps}
+            yield _row(recipe, "solvers", f"{solver}, {steps}", "synthetic", generate=dataset)
 
 
 def _amounts(recipe: Recipe) -> Iterator[Row]:
-    settings = recipe.generate
-    solver = {"solver": settings.solver, "steps": settings.steps}
+    solver = _solver(recipe)
     for portion in recipe.study.portions:
-        changes = solver if portion == settings.portion else solver | {"portion": portion}
-        yield _row(recipe, "amounts", f"filtered: {portion:g}", "synthetic", generate=changes)
+        dataset = solver if portion == recipe.generate.portion else solver | {"portion": portion}
+        yield _row(recipe, "amounts", f"filtered: {portion:g}", "synthetic", generate=dataset)
     for samples in recipe.study.samples:
         yield _row(recipe, "amounts", f"candidates: {samples}", "synthetic", generate=solver | {"samples": samples})
     for images in recipe.study.annotated:
@@ -84,5 +92,5 @@ def _amounts(recipe: Recipe) -> Iterator[Row]:
 def _features(recipe: Recipe) -> Iterator[Row]:
     for block in recipe.study.feature_blocks:
         for step in recipe.study.feature_steps:
-            alone = {"steps": [step], "blocks": [block]}
-            yield _row(recipe, "features", f"block {block}, step {step}", "interpreter", interpreter=alone)
+            single = {"steps": [step], "blocks": [block]}
+            yield _row(recipe, "features", f"block {block}, step {step}", "interpreter", interpreter=single)

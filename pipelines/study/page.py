@@ -1,6 +1,5 @@
 """The study's page: a table and a figure for each part, of the cells that were measured; the others stay empty."""
 
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from pipelines.errors import RecipeError
 from pipelines.recipe import Recipe
 from pipelines.stages.figures import save_figure
+from pipelines.stages.scores import mean_and_deviation, spread
 from pipelines.storage import write_whole
 from pipelines.study.cells import result
 from pipelines.study.grid import Row, grid
@@ -32,7 +32,7 @@ def write_page(recipe: Recipe, page: Path) -> None:
     """
     kept = _kept(page)
     rows = [(row, _measured(recipe, row)) for row in grid(recipe)]
-    measured = [one for _, results in rows for one in results]
+    measured = [result for _, results in rows for result in results]
     lines = ["# What the synthetic data is worth", "", *_head(recipe, measured), ""]
     for part in recipe.study.parts:
         of_part = [(row, results) for row, results in rows if row.part == part]
@@ -57,15 +57,14 @@ def _kept(page: Path) -> str:
 
 
 def _measured(recipe: Recipe, row: Row) -> Results:
-    found = (result(recipe, cell) for cell in row.cells)
-    return [one for one in found if one is not None]
+    return [measured for cell in row.cells if (measured := result(recipe, cell))]
 
 
 def _head(recipe: Recipe, measured: Results) -> list[str]:
     if not measured:
         return ["Nothing is measured yet."]
-    machines, commits = (", ".join(sorted({one[key] for one in measured})) for key in ("machine", "commit"))
-    dates, settings = sorted({one["date"] for one in measured}), recipe.generate
+    machines, commits = (", ".join(sorted({result[key] for result in measured})) for key in ("machine", "commit"))
+    dates, settings = sorted({result["date"] for result in measured}), recipe.generate
     return [
         f"`datasetddpm study`, {dates[0]} to {dates[-1]}, on {machines}; commits {commits}.",
         f"Unless a row says otherwise: {settings.samples} candidates, {settings.solver} with {settings.steps} steps, "
@@ -85,25 +84,21 @@ def _table(part: str, rows: Sequence[tuple[Row, Results]]) -> list[str]:
         head += ["seconds an image", "of these sampling", "precision", "recall"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row, results in rows:
-        cells = [row.label, _spread(results, "mean_iou"), _spread(results, "published_mean_iou", brackets=True)]
-        cells.append(str(len(results)) if results else "")
+        cells = [row.label, *_scores(results)]
         if with_dataset:
-            cells += _of_dataset(results)
+            cells += _dataset(results)
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _spread(results: Results, key: str, *, brackets: bool = False) -> str:
+def _scores(results: Results) -> list[str]:
     if not results:
-        return ""
-    values = [one[key] for one in results]
-    said = f"{statistics.fmean(values):.3f}"
-    if len(values) > 1:
-        said += f" ± {statistics.stdev(values):.3f}"
-    return f"({said})" if brackets else said
+        return [""] * 3
+    own, published = (spread([result[key] for result in results]) for key in ("mean_iou", "published_mean_iou"))
+    return [own, f"({published})", str(len(results))]
 
 
-def _of_dataset(results: Results) -> list[str]:
+def _dataset(results: Results) -> list[str]:
     if not results:
         return [""] * 4
     first = results[0]
@@ -119,8 +114,8 @@ def _of_dataset(results: Results) -> list[str]:
 def _block_table(rows: Sequence[tuple[Row, Results]]) -> list[str]:
     blocks, steps, values = _heat(rows)
     lines = [f"| block | {' | '.join(f'step {step}' for step in steps)} |", "|---" * (1 + len(steps)) + "|"]
-    for block, found in zip(blocks, values, strict=True):
-        lines.append(f"| {block} | {' | '.join('' if np.isnan(v) else f'{v:.3f}' for v in found)} |")
+    for block, means in zip(blocks, values, strict=True):
+        lines.append(f"| {block} | {' | '.join('' if np.isnan(mean) else f'{mean:.3f}' for mean in means)} |")
     return lines
 
 
@@ -132,19 +127,23 @@ def _heat(rows: Sequence[tuple[Row, Results]]) -> tuple[list[int], list[int], np
     for key, (_, results) in zip(keys, rows, strict=True):
         if results:
             place = blocks.index(key["blocks"][0]), steps.index(key["steps"][0])
-            values[place] = statistics.fmean(one["mean_iou"] for one in results)
+            values[place], _ = _mean_iou(results)
     return blocks, steps, values
 
 
+def _mean_iou(results: Results) -> tuple[float, float]:
+    """Mean and deviation."""
+    return mean_and_deviation([result["mean_iou"] for result in results])
+
+
 def _bars(rows: Sequence[tuple[Row, Results]]) -> Figure | None:
-    known = [(row.label, [one["mean_iou"] for one in results]) for row, results in rows if results]
+    known = {row.label: _mean_iou(results) for row, results in rows if results}
     if not known:
         return None
     figure = Figure(figsize=(7, 0.5 + 0.4 * len(known)), layout="constrained")
     axes = figure.add_subplot(xlabel="mIoU on the held-out images")
-    means = [statistics.fmean(values) for _, values in known]
-    deviations = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in known]
-    axes.barh([label for label, _ in known], means, xerr=deviations, color="#4c78a8")
+    means, deviations = zip(*known.values(), strict=True)
+    axes.barh(list(known), means, xerr=deviations, color="#4c78a8")
     axes.invert_yaxis()
     return figure
 
@@ -155,8 +154,7 @@ def _curves(rows: Sequence[tuple[Row, Results]]) -> Figure | None:
     for row, results in rows:
         changes = row.cells[0].changes["generate"]
         if results:
-            mean = statistics.fmean(one["mean_iou"] for one in results)
-            lines.setdefault(changes["solver"], []).append((changes["steps"], mean))
+            lines.setdefault(changes["solver"], []).append((changes["steps"], _mean_iou(results)[0]))
     if not lines:
         return None
     figure = Figure(figsize=(6, 3.2), layout="constrained")

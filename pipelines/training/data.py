@@ -5,7 +5,6 @@ decodes its own part: epochs and step counts are those of one worker, however un
 samples stayed decoded is not read again.
 """
 
-import hashlib
 import itertools
 import math
 import random
@@ -18,6 +17,7 @@ from jaxtyping import UInt8
 from webdataset.filters import shuffle
 
 from label import IGNORE, Annotations
+from pipelines.annotated import annotations_digest
 from pipelines.dataset.damage import Damage, checked_reports
 from pipelines.dataset.inventory import shard_path, take_inventory
 from pipelines.dataset.reports import Report
@@ -143,9 +143,7 @@ class AnnotatedData:
 
     @property
     def record(self) -> dict[str, Any]:
-        content = hashlib.sha256(repr(self.annotations.scheme).encode())
-        content.update(self.annotations.images.tobytes() + self.annotations.masks.tobytes())
-        return {"annotations": content.hexdigest()}
+        return {"annotations": annotations_digest(self.annotations)}
 
     @property
     def class_pixels(self) -> list[int]:
