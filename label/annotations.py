@@ -30,12 +30,13 @@ class Annotations:
 
 
 def load_annotations(
-    folder: Path, size: tuple[int, int], *, scheme: Scheme | None = None, ignore: int = IGNORE
+    folder: str | Path, size: tuple[int, int], *, scheme: Scheme | None = None, ignore: int = IGNORE
 ) -> Annotations:
     """Read a folder of images and masks at `size` (height, width); others of the same proportions are resized to it.
 
     `scheme` stands in for a scheme.toml; mask value `ignore` becomes 255. Raises AnnotationError with every mistake.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise AnnotationError(f"{folder} is no folder; annotated images are needed there")
     scheme = scheme or Scheme.load(folder / "scheme.toml")
