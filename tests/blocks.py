@@ -1,6 +1,6 @@
 """The code blocks of a Markdown text, and a check of each: it is run, loaded or parsed, by its language.
 
-What would take long or needs a cluster is run smaller, by the three tables below and by nothing else.
+What would take long or needs a cluster is run smaller, by the two tables below and by nothing else.
 """
 
 import json
@@ -26,9 +26,6 @@ HERE = {  # of command lines: other machines' addresses -> this one's
     "head:6379": "local",
     "http://head:8265": "http://127.0.0.1:8265",
     "s3://bucket/faces": "runs/demo/dataset",
-}
-BESIDE = {  # commands that would undo the project in which the others run
-    "train-ddpm": ("--set", "paths.denoiser=another-model"),
 }
 DIAGRAMS = ("flowchart ", "sequenceDiagram", "stateDiagram")
 
@@ -106,8 +103,7 @@ def run_command(line: str, workshop: Workshop) -> str:
         return workshop.command("run", "recipe.toml") if arguments == ["demo"] else ""
     if program != "datasetddpm":
         raise BrokenBlock(f"{line!r} is no command of ours; known are datasetddpm and make")
-    local = [HERE.get(argument, argument) for argument in arguments]
-    return workshop.command(*local, *BESIDE.get(local[0], ()))
+    return workshop.command(*(HERE.get(argument, argument) for argument in arguments))
 
 
 def form(line: str) -> str:

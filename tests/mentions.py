@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
+import typer.main
 from blocks import ROOT
 
 from pipelines import Recipe, RecipeError
@@ -42,7 +42,7 @@ def _is_gone(home: Path, name: str) -> bool:
 def wrong_in_command(span: str) -> Iterator[str]:
     """The command, or its options, that do not exist; what it lacks is no mistake of a sentence."""
     _, name, *words = shlex.split(span)
-    command = getattr(typer.main.get_command(app), "commands").get(name)  # noqa: B009
+    command = typer.main.get_group(app).commands.get(name)
     if command is None:
         yield f"command {name}"
         return

@@ -1,8 +1,8 @@
 """Images a second of the interpreter and of the network that was trained on its labels, after `datasetddpm demo`.
 
-Regime: the interpreter needs three passes of the diffusion model's UNet and ten members for each pixel. The network needs
-one small forward pass, which is what it is trained for. All ways label the same held-out images in turn. The exported
-network runs in onnxruntime, on the processor, where that is installed.
+Regime: the interpreter needs three passes of the diffusion model's UNet and ten members for each pixel, the network one
+small forward pass. All ways label the same held-out images in turn. The exported network runs in onnxruntime, on the
+processor, where that is installed.
 
     python tests/bench/bench_speed.py [--run runs/demo --images 20 --batch 20 --rounds 3]
 """
