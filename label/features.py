@@ -1,6 +1,5 @@
 """Feature sources: images to maps at native resolution, and the features of single pixels gathered from them."""
 
-import hashlib
 import json
 import math
 import os
@@ -22,8 +21,15 @@ from generate.denoiser import Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
 from label.errors import InterpreterError
+from label.identity import (
+    FEATURE_TENSORS,
+    FEATURES,
+    check_denoiser,
+    features_digest,
+    features_record,
+    stored_arrays,
+)
 from label.settings import Upsampling
-from label.stored import stored_record, stored_tensors
 
 
 @runtime_checkable
@@ -96,8 +102,7 @@ class DenoiserFeatures:
 
     @property
     def digest(self) -> str:
-        settings = json.dumps([self.denoiser.digest, self.steps, self.blocks, self.where])
-        return hashlib.sha256(settings.encode() + self.noise.numpy().tobytes()).hexdigest()
+        return features_digest(self.denoiser.digest, self.steps, self.blocks, self.where, self.noise.numpy())
 
     def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
         """All steps run as one batch of the decoder, which ends at the last wanted block."""
@@ -118,8 +123,8 @@ class DenoiserFeatures:
             "blocks": self.blocks,
             "where": self.where,
         }
-        (folder / "features.json").write_text(json.dumps(record, indent=2) + "\n")
-        save_file({"noise": self.noise}, folder / "features.safetensors")
+        (folder / FEATURES).write_text(json.dumps(record, indent=2) + "\n")
+        save_file({"noise": self.noise}, folder / FEATURE_TENSORS)
 
     @classmethod
     def from_pretrained(
@@ -130,19 +135,13 @@ class DenoiserFeatures:
         Raises InterpreterError for those of another denoiser, CheckpointError when it cannot be opened.
         """
         folder = Path(folder)
-        if not (folder / "features.json").is_file():
-            raise InterpreterError(f"{folder} holds no interpreter; fit one first")
-        record = stored_record(folder / "features.json")
+        record = features_record(folder)
         if denoiser is None:
             if not (source := record.get("source")):
                 raise InterpreterError(f"{folder} does not say where its denoiser is; open it and name it")
             denoiser = Denoiser.from_pretrained(source["path"], flags=source["flags"], device=device)
-        if record["denoiser"] != denoiser.digest:
-            raise InterpreterError(
-                f"the interpreter in {folder} was fitted on denoiser {record['denoiser'][:12]}, this one is "
-                f"{denoiser.digest[:12]}; fit it again, or open the denoiser that it was fitted on"
-            )
-        noise = stored_tensors(folder / "features.safetensors")["noise"]
+        check_denoiser(folder, record, denoiser.digest)
+        noise = torch.from_numpy(stored_arrays(folder / FEATURE_TENSORS)["noise"])
         where = cast(Where, record["where"])
         return cls(denoiser, steps=record["steps"], blocks=record["blocks"], where=where, noise=noise)
 

@@ -1,6 +1,5 @@
 """The interpreter: pixel classifiers with all that they need to label an image again."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,18 +13,23 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import save_file
 from torch import Tensor
 
-from label.errors import InterpreterError
 from label.features import DenoiserFeatures, FeatureSource, PixelSource
 from label.fitting import FitStep, fit_members, labelled_pixels
+from label.identity import (
+    INTERPRETER,
+    INTERPRETER_TENSORS,
+    check_features,
+    interpreter_digest,
+    interpreter_record,
+    scheme_of,
+    stored_arrays,
+)
 from label.pixel_classifiers import PixelClassifiers
 from label.reference import load_reference
 from label.schemes import Scheme
 from label.settings import Fitting, Upsampling
-from label.stored import stored_record, stored_tensors
 from label.tiles import FoldedClassifiers, Tile
 from label.uncertainty import image_uncertainty, jensen_shannon, majority
-
-_RECORD, _WEIGHTS = "interpreter.json", "interpreter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,8 @@ class Interpreter:
     @property
     def digest(self) -> str:
         """Names all that labels depend on: two interpreters with the same digest label alike."""
-        settings = [self.features.digest, asdict(self.scheme), self.upsampling, str(self.dtype)]
-        whole = hashlib.sha256(json.dumps(settings).encode())
-        for name, tensor in sorted(self.classifiers.state_dict().items()):
-            whole.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
-        return whole.hexdigest()
+        tensors = {name: t.contiguous().cpu().numpy() for name, t in self.classifiers.state_dict().items()}
+        return interpreter_digest(self.features.digest, self.scheme, self.upsampling, str(self.dtype), tensors)
 
     @torch.no_grad()
     def logits(self, images: UInt8[np.ndarray, "b h w 3"]) -> Iterator[Float[Tensor, "members h w classes"]]:
@@ -147,7 +148,9 @@ class Interpreter:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.features.save_pretrained(folder)
-        save_file({k: v.contiguous().cpu() for k, v in self.classifiers.state_dict().items()}, folder / _WEIGHTS)
+        save_file(
+            {k: v.contiguous().cpu() for k, v in self.classifiers.state_dict().items()}, folder / INTERPRETER_TENSORS
+        )
         record = {
             **asdict(self.scheme),
             "members": self.classifiers.members,
@@ -155,7 +158,7 @@ class Interpreter:
             "upsampling": self.upsampling,
             "features": self.features.digest,
         }
-        (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        (folder / INTERPRETER).write_text(json.dumps(record, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(
@@ -171,15 +174,13 @@ class Interpreter:
         Raises InterpreterError when it was fitted on other features.
         """
         folder = Path(folder)
-        if not (folder / _RECORD).is_file():
-            raise InterpreterError(f"{folder} holds no {_RECORD}; fit an interpreter first")
+        record = interpreter_record(folder)
         features = features or DenoiserFeatures.from_pretrained(folder, device=device)
-        record = stored_record(folder / _RECORD)
-        if record["features"] != features.digest:
-            raise InterpreterError(f"the interpreter in {folder} was fitted on other features; fit it again")
-        scheme = Scheme(tuple(record["names"]), tuple(tuple(c) for c in record["colors"]))
+        check_features(folder, record, features.digest)
+        scheme = scheme_of(record)
         classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
-        classifiers.load_state_dict(stored_tensors(folder / _WEIGHTS))
+        tensors = stored_arrays(folder / INTERPRETER_TENSORS)
+        classifiers.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
         upsampling = cast(Upsampling, record.get("upsampling", "bilinear"))  # the only one that 0.1 knew
         return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
 
