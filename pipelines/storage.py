@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,8 @@ Location = Path | UPath  # on this machine's disks, or elsewhere
 T = TypeVar("T")
 
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between two tries
-TEMPORARY = ".tmp"
+_TEMPORARY = ".tmp"
+_REPAIR = "make room or repair it, then run it again"
 _PASSING = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EFBIG", "ESTALE", "ETIMEDOUT")}
 _CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests"}
 _CHANGING = ("size", "ETag", "md5Hash", "etag", "LastModified", "last_modified", "mtime")  # as stores name it
@@ -29,9 +31,9 @@ _AT_ONCE = 64  # objects that are read together
 _log = logging.getLogger(__name__)
 
 
-def location(where: str | Path | UPath) -> Location:
+def location(place: str | Path | UPath) -> Location:
     """A folder or file by its path or URL; what is on this machine becomes an absolute path."""
-    path = UPath(where)
+    path = UPath(place)
     if path.protocol in ("", "file", "local"):
         return Path(path.path).resolve()
     return path
@@ -40,6 +42,27 @@ def location(where: str | Path | UPath) -> Location:
 def write_whole(path: Location, content: bytes) -> None:
     """Nobody ever sees a part of it. StorageError: the storage did not take it, not even after some patience."""
     _patiently(path, "written", lambda: _write(path, content))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """For what writes its file itself, however large: the block fills the temporary file whose path is yielded.
+
+    When the block ends well, that file is synced and takes the name `path`; otherwise nothing of it stays.
+    Raises StorageError when the disk does not take it.
+    """
+    try:
+        with _renamed(path) as temporary:
+            yield temporary
+    except OSError as error:
+        if error.errno not in _PASSING:
+            raise
+        raise StorageError(f"{_trouble(path, 'written', error)}; {_REPAIR}") from error
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a killed process left half-written."""
+    return name.startswith(".") and name.endswith(_TEMPORARY)
 
 
 def write_new(path: Location, content: bytes) -> None:
@@ -75,8 +98,8 @@ def contents(place: UPath) -> dict[str, str]:
     """
     place.fs.invalidate_cache()
     root = str(place.fs._strip_protocol(str(place))).rstrip("/")
-    found: Any = _patiently(place, "listed", lambda: place.fs.find(place.path, detail=True))
-    below = {path.removeprefix(root).strip("/"): file for path, file in found.items() if not path.endswith("/")}
+    listing: Any = _patiently(place, "listed", lambda: place.fs.find(place.path, detail=True))
+    below = {path.removeprefix(root).strip("/"): file for path, file in listing.items() if not path.endswith("/")}
     if len(below) > 1:
         below.pop("", None)  # what some consoles make for an empty folder
     if list(below) == [""]:
@@ -114,21 +137,24 @@ def remove(path: Location) -> None:
 def _listing(folder: Location) -> dict[str, tuple[int, float]]:
     """Size and time of writing of every file."""
     if isinstance(folder, Path):
-        return {e.name: (e.stat().st_size, e.stat().st_mtime) for e in _entries(folder)}
+        return {name: (stat.st_size, stat.st_mtime) for name, stat in _files(folder)}
     folder.fs.invalidate_cache()  # others write here as well
     try:
-        found = _patiently(folder, "listed", lambda: folder.fs.ls(folder.path, detail=True))
+        entries = _patiently(folder, "listed", lambda: folder.fs.ls(folder.path, detail=True))
     except FileNotFoundError:
         return {}
-    return {
-        file["name"].rpartition("/")[2]: (file["size"] or 0, _written(file)) for file in found if file["type"] == "file"
-    }
+    files = [entry for entry in entries if entry["type"] == "file"]
+    return {file["name"].rpartition("/")[2]: (file["size"] or 0, _written(file)) for file in files}
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if entry.is_file(follow_symlinks=True))
+def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # another process renamed or removed it meanwhile
+                if entry.is_file():
+                    yield entry.name, entry.stat()
 
 
 def _written(file: dict) -> float:
@@ -143,40 +169,42 @@ def _write(path: Location, content: bytes) -> None:
     if not isinstance(path, Path):
         path.fs.pipe_file(path.path, content)
         return
+    with _renamed(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """As `writing`, with the disk's own errors."""
     temporary = _temporary(path)
     try:
-        _fill(temporary, content)
+        yield temporary
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    _sync(path.parent)  # so that the name outlives a power cut as well
 
 
 def _link(path: Path, content: bytes) -> None:
     """A hard link is made only where nothing of that name is, and with all of the content."""
     temporary = _temporary(path)
     try:
-        _fill(temporary, content)
+        temporary.write_bytes(content)
+        _sync(temporary)
         os.link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    _sync(path.parent)
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
 
 
-def _fill(path: Path, content: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the name outlives a power cut as well."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Have the disk hold what a file or folder is now."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -189,16 +217,20 @@ def _patiently(path: Location, doing: str, step: Callable[[], T]) -> T:
         try:
             return step()
         except Exception as error:  # sorted at once: every object store has exceptions of its own
-            trouble = f"{path} cannot be {doing}: {getattr(error, 'strerror', None) or str(error) or repr(error)}"
+            trouble = _trouble(path, doing, error)
             if doing == "written" and isinstance(error, FileNotFoundError | PermissionError):
                 raise StorageError(f"{trouble}; name a place that exists and may be written to") from error
             if not _may_pass(error, path):
                 raise
             if wait is None:
-                raise StorageError(f"{trouble}; make room or repair it, then run it again") from error
+                raise StorageError(f"{trouble}; {_REPAIR}") from error
             _log.warning("%s; tried again in %g s", trouble, wait)
             time.sleep(wait)
     raise AssertionError("the last try returns or raises")
+
+
+def _trouble(path: Location, doing: str, error: Exception) -> str:
+    return f"{path} cannot be {doing}: {getattr(error, 'strerror', None) or str(error) or repr(error)}"
 
 
 def _may_pass(error: Exception, path: Location) -> bool:

@@ -1,10 +1,11 @@
 import io
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -158,6 +159,26 @@ def copy_of(project: Path, to: Path) -> Path:
 def content(folder: Path) -> dict[Path, bytes | None]:
     """Every file with its bytes, and every folder."""
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def traffic(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What this process asks of the storage from now on: "list" counts listings, a file's name how often it is read."""
+    from pipelines import storage
+
+    counts: Counter[str] = Counter()
+
+    def counted(call: Callable[[Any], Any], name: Callable[[Any], str]) -> Callable[[Any], Any]:
+        def count(place: Any) -> Any:
+            counts[name(place)] += 1
+            return call(place)
+
+        return count
+
+    for listing in ("sizes", "names", "ages"):
+        monkeypatch.setattr(storage, listing, counted(getattr(storage, listing), lambda _: "list"))
+    monkeypatch.setattr(storage, "read", counted(storage.read, lambda path: path.name))
+    return counts
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from pipelines import Recipe  # noqa: E402
 from pipelines.dataset.damage import damages, missing_units  # noqa: E402
+from pipelines.dataset.inventory import take_inventory  # noqa: E402
 from pipelines.stages.fit import fit  # noqa: E402
 from pipelines.units.builder import build, planned  # noqa: E402
 
@@ -73,7 +74,7 @@ class Soak:
                 self.counts[fault.__name__] += 1
             self.counts["drivers"] += 1
             self.counts[f"exit code {driver.returncode}"] += 1
-            if driver.returncode == 0 and not damages(folder) and not missing_units(folder):
+            if driver.returncode == 0 and not damages(take_inventory(folder)) and not missing_units(folder):
                 shards = sorted(folder.glob("shard-*.tar"))
                 return [hashlib.sha256(path.read_bytes()).hexdigest() for path in shards] == self.expected
 

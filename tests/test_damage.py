@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 
 from pipelines.dataset.damage import damages, missing_units, remove_damages, remove_temporaries
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import Candidate, committed_units
+from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import write_shard
+from pipelines.errors import DatasetError
 
 DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 9, "unit_size": 2}, "denoiser", "interpreter", {})
 
@@ -37,6 +39,11 @@ DAMAGE = {
     "flipped byte": (lambda f: flip(f / "shard-000001.tar"), "shard-000001.tar is not what was written", 1),
     "stray temporary": (lambda f: (f / ".shard-000001.tar.ab12.tmp").touch(), "is a temporary file of a run", None),
     "half a report": (lambda f: (f / "shard-000001.json").write_text('{"un'), "shard-000001.json is no report", 1),
+    "a report in no encoding": (
+        lambda f: (f / "shard-000001.json").write_bytes(b"\xff{}"),
+        "shard-000001.json is no report",
+        1,
+    ),
     "a report of another unit": (
         lambda f: (f / "shard-000001.json").write_bytes((f / "shard-000002.json").read_bytes()),
         "shard-000001.json is the report of another unit",
@@ -47,32 +54,38 @@ DAMAGE = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_is_found_named_and_taken_away_with_its_whole_unit(folder, name):
-    assert damages(folder) == []
-    damage, said, unit = DAMAGE[name]
+    assert damages(take_inventory(folder)) == []
+    damage, sentence, unit = DAMAGE[name]
     damage(folder)
-    (found,) = damages(folder)
-    assert said in str(found)
-    assert found.unit == unit
-    assert remove_damages(folder) == [found]
-    assert damages(folder) == []
-    assert committed_units(folder) == {0, 1, 2, 3} - {unit}
+    (only,) = damages(take_inventory(folder))
+    assert sentence in str(only)
+    assert only.unit == unit
+    assert remove_damages(folder) == [only]
+    assert damages(take_inventory(folder)) == []
+    assert take_inventory(folder).committed == {0, 1, 2, 3} - {unit}
     assert not list(folder.glob("shard-000001.*")) or unit is None
 
 
 def test_a_shard_of_another_dataset_is_damage(folder):
     write_shard(folder, 1, "another", bytes(10), [], {})
-    (found,) = damages(folder)
-    assert "another unit or dataset" in str(found)
+    (only,) = damages(take_inventory(folder))
+    assert "another unit or dataset" in str(only)
 
 
 def test_units_that_are_not_made_yet_are_named_and_no_damage(folder):
     assert missing_units(folder) == [4]
-    assert damages(folder) == []
+    assert damages(take_inventory(folder)) == []
 
 
 def test_a_dataset_that_was_not_made_by_units_misses_none(tmp_path):
     claim(tmp_path, replace(DATASET, recipe={"source": "somewhere"}))
     assert missing_units(tmp_path) == []
+
+
+def test_a_folder_that_is_no_dataset_is_said_so(tmp_path):
+    for look in (missing_units, remove_damages):
+        with pytest.raises(DatasetError, match=r"holds no dataset\.json"):
+            look(tmp_path)
 
 
 def test_only_temporaries_are_removed_as_such(folder):

@@ -28,9 +28,9 @@ from cluster import ClusterError, connect, run_units
 from label import Interpreter
 from pipelines import Recipe, read_shards, storage
 from pipelines.dataset.damage import damages, missing_units
-from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.inventory import shard_path, take_inventory
 from pipelines.dataset.lease import holder
-from pipelines.dataset.reports import Report, committed_units, reports, shard_path
+from pipelines.dataset.reports import Report, reports
 from pipelines.driver.tally import Tally
 from pipelines.errors import LeaseError
 from pipelines.stages import generate as generate_stage
@@ -112,7 +112,7 @@ def _is_on_another_node() -> bool:
 
 def _watch_phases(faulty: Faulty) -> None:
     """In this process, let every phase of a unit tell that it was reached."""
-    sample, predict, fill = unit_module.sample, Interpreter.predict, storage._fill
+    sample, predict, sync = unit_module.sample, Interpreter.predict, storage._sync
     tar_of = unit_module.tar_of
 
     def sampling(*args: Any, batch_size: int, **options: Any) -> Iterator[np.ndarray]:
@@ -132,12 +132,13 @@ def _watch_phases(faulty: Faulty) -> None:
         faulty.reached("encoding")
         return tar
 
-    def filling(path: Path, content: bytes) -> None:
-        fill(path, content)
-        faulty.reached(("commit of the shard", "commit of the report")[_now["files"]])
-        _now["files"] += 1
+    def syncing(path: Path) -> None:
+        sync(path)
+        if storage.is_temporary(path.name):  # all of a file is written, and it has not its name yet
+            faulty.reached(("commit of the shard", "commit of the report")[_now["files"]])
+            _now["files"] += 1
 
-    unit_module.sample, unit_module.tar_of, storage._fill = sampling, packing, filling
+    unit_module.sample, unit_module.tar_of, storage._sync = sampling, packing, syncing
     Interpreter.predict = predicting
 
 
@@ -188,7 +189,7 @@ class Scene:
 
     def assert_as_undisturbed(self) -> None:
         assert digests(self.folder) == self.expected
-        assert damages(self.folder) == []
+        assert damages(take_inventory(self.folder)) == []
         assert missing_units(self.folder) == []
         assert holder(self.folder) is None
 
@@ -304,7 +305,7 @@ def test_bad_weights_stop_the_run_within_seconds_and_with_one_reason(scene: Scen
 def test_a_missing_gpu_stops_the_run_and_is_no_slow_run_on_the_cpu(scene: Scene) -> None:
     with pytest.raises(ClusterError, match="no CUDA device, though one is needed"):
         generate(scene.recipe("cluster.device=cuda", "cluster.actors=1"))
-    assert committed_units(scene.folder) == set()
+    assert take_inventory(scene.folder).committed == set()
 
 
 def test_a_gpu_out_of_memory_halves_the_batch_and_the_samples_say_so(
@@ -320,7 +321,7 @@ def test_a_gpu_out_of_memory_halves_the_batch_and_the_samples_say_so(
         assert made.provenance == {**expected.provenance, "batch_size": 2}
         assert np.abs(made.image.astype(int) - expected.image).max() <= 1
         assert (made.mask != expected.mask).mean() < 0.02
-    assert damages(scene.folder) == []
+    assert damages(take_inventory(scene.folder)) == []
 
 
 def test_a_slow_node_keeps_the_others_waiting_for_one_unit_at_most(scene: Scene) -> None:
@@ -356,7 +357,7 @@ def test_a_node_is_lost_and_one_that_joins_late_gets_work(scene: Scene) -> None:
 def test_a_second_driver_is_refused_and_after_the_heads_death_takes_over(scene: Scene) -> None:
     driver = scene.command("generate", "--address", "local", "--set", "cluster.gpus=0", "--set", "cluster.actors=1")
     try:
-        wait_for(lambda: committed_units(scene.folder))
+        wait_for(lambda: take_inventory(scene.folder).committed)
         with pytest.raises(LeaseError, match=f"process {driver.pid} on .* writes, since"):
             generate(scene.recipe())
         head = next(child for child in descendants(driver.pid) if "gcs_server" in child.name())
@@ -365,7 +366,7 @@ def test_a_second_driver_is_refused_and_after_the_heads_death_takes_over(scene: 
     finally:
         end(driver)
     assert driver.returncode != 0, output
-    assert 0 < len(committed_units(scene.folder)) < UNITS, output
+    assert 0 < len(take_inventory(scene.folder).committed) < UNITS, output
     assert generate(scene.recipe()).failures == []
     scene.assert_as_undisturbed()
 
@@ -384,12 +385,12 @@ def test_sigterm_ends_the_run_within_the_grace_and_a_second_ctrl_c_at_once(scene
     assert said.startswith("stopped before units ")
     assert said.endswith("; run it again to go on")
     assert holder(scene.folder) is None
-    made = committed_units(scene.folder)
+    made = take_inventory(scene.folder).committed
     assert 2 <= len(made) <= 4
     scene.faults(after={0: signals(signal.SIGINT, signal.SIGINT)}, pace=(0.3, 0.3))
     with pytest.raises(KeyboardInterrupt):
         generate(scene.recipe("cluster.actors=2"))
-    assert made < committed_units(scene.folder)
+    assert made < take_inventory(scene.folder).committed
     assert holder(scene.folder) is None
     scene.faults()
     assert generate(scene.recipe()).failures == []
@@ -406,9 +407,9 @@ def test_a_full_disk_stops_the_run_in_one_sentence_and_leaves_nothing_half_writt
         scene.patch.setattr(storage, "WAITS", (0.1,))
         with pytest.raises(ClusterError, match=r"StorageError: .* cannot be written: No space left on device"):
             generate(scene.recipe())
-        made = committed_units(scene.folder)
+        made = take_inventory(scene.folder).committed
         assert 0 < len(made) < UNITS
-        assert {d.what for d in damages(scene.folder)} <= {"has no report, so it was not committed"}
+        assert {d.fault for d in damages(take_inventory(scene.folder))} <= {"has no report, so it was not committed"}
         assert digests_of(scene.folder, made) == [scene.expected[unit] for unit in sorted(made)]
         subprocess.run(["mount", "-o", "remount,size=10m", scene.folder], check=True)
         assert generate(scene.recipe()).failures == []
@@ -428,7 +429,7 @@ def test_repair_makes_again_what_is_damaged_and_nothing_else(scene: Scene) -> No
     content[900] ^= 1
     tar[3].write_bytes(content)
     (scene.folder / ".shard-000004.tar.0011aabb.tmp").write_bytes(b"half")
-    assert len(damages(scene.folder)) == 5
+    assert len(damages(take_inventory(scene.folder))) == 5
     assert generate(scene.recipe(), repair=True).failures == []
     scene.assert_as_undisturbed()
     assert [path for path in tar if path.stat().st_mtime_ns == before[path]] == tar[4:]
@@ -441,7 +442,7 @@ def test_a_shard_is_never_half_visible_while_it_is_made(scene: Scene) -> None:
 
     def look() -> None:
         while not ended.is_set():
-            made = sorted(committed_units(scene.folder)) if scene.folder.is_dir() else []
+            made = sorted(take_inventory(scene.folder).committed) if scene.folder.is_dir() else []
             seen.update(zip(made, digests_of(scene.folder, set(made)), strict=True))
 
     watching = threading.Thread(target=look)

@@ -13,6 +13,7 @@ from pipelines.cli import app
 from pipelines.dataset.damage import damages
 from pipelines.dataset.export_npz import export
 from pipelines.dataset.import_npz import import_npz
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim, open_dataset
 from pipelines.dataset.npz import open_npz
 from pipelines.dataset.reports import Candidate, reports
@@ -57,7 +58,7 @@ def test_what_was_imported_is_exported_the_same(tmp_path, save, dtype):
     for there, back in zip(given, load(tmp_path / "back.npz"), strict=True):
         assert there.dtype == back.dtype
         assert np.array_equal(there, back)
-    assert damages(tmp_path / "set") == []
+    assert damages(take_inventory(tmp_path / "set")) == []
     import_npz(tmp_path / "back.npz", tmp_path / "again", None, unit_size=3)
     for a, b in zip(read_shards(tmp_path / "set"), read_shards(tmp_path / "again"), strict=True):
         assert (a.seed, a.uncertainty) == (b.seed, b.uncertainty)
@@ -257,7 +258,7 @@ def test_a_set_of_other_classes_than_the_annotations_is_not_trained_on(imported)
 KILLED = """
 import sys
 from pathlib import Path
-from pipelines.import_npz import import_npz
+from pipelines.dataset.import_npz import import_npz
 import_npz(Path(sys.argv[1]), Path(sys.argv[2]), None, unit_size=1)
 """
 
@@ -285,8 +286,8 @@ def test_a_kill_changes_nothing(tmp_path):
 MEASURE = """
 import resource, shutil, sys
 from pathlib import Path
-from pipelines.export import export
-from pipelines.import_npz import import_npz
+from pipelines.dataset.export_npz import export
+from pipelines.dataset.import_npz import import_npz
 folder = Path(sys.argv[1])
 def peak(name):
     import_npz(folder / f"{name}.npz", folder / "set", None, unit_size=10)

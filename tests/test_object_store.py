@@ -14,21 +14,23 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from pipelines import Recipe, read_shards, storage
 from pipelines.dataset.damage import damages, missing_units, remove_damages
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.lease import leased
-from pipelines.dataset.reports import committed_units, reports
-from pipelines.dataset.shards import stream
+from pipelines.dataset.reports import reports
 from pipelines.driver.status import status
 from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.folders import dataset_folder
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
 from pipelines.storage import location
+from pipelines.training.data import Part, shard_data
 from pipelines.units.builder import build, planned
 from pipelines.units.weights import local_weights
 
@@ -85,23 +87,25 @@ def test_a_run_that_is_killed_midway_goes_on_and_makes_what_a_disk_would_hold(re
     command = [*COMMAND, "generate", str(tmp_path / "recipe.toml"), *settings]
     process = subprocess.Popen(command, start_new_session=True)
     deadline = time.monotonic() + 120
-    while len(committed_units(folder)) < 2 and process.poll() is None:
+    while len(take_inventory(folder).committed) < 2 and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert 2 <= len(committed_units(folder)) < 10
+    assert 2 <= len(take_inventory(folder).committed) < 10
     assert storage.names(folder) >= {"dataset.json", "lease-000001.json"}
     assert generate(recipe).failures == []
-    assert (damages(folder), missing_units(folder)) == ([], [])
+    assert (damages(take_inventory(folder)), missing_units(folder)) == ([], [])
     assert "index.parquet" in storage.names(folder)
     assert not {name for name in storage.names(folder) if name.startswith("lease")}
     disk = build(planned(Recipe.load(tmp_path / "recipe.toml", ("generate.samples=60",))))
     assert [report.sha256 for report in reports(folder)] == [disk(unit).sha256 for unit in range(10)]
     assert status(folder)["units"] == "10 of 10"
-    local = [sample.seed for sample in read_shards(tmp_path / "out" / "dataset")]
-    assert [sample.seed for sample in read_shards(folder)] == local
-    assert next(stream(folder, seed=0)).seed in local
+    local = list(read_shards(tmp_path / "out" / "dataset"))
+    assert [sample.seed for sample in read_shards(folder)] == [sample.seed for sample in local]
+    number, (image, mask) = next(shard_data(folder).pairs(0, 0, Part(1)))
+    assert number == 0
+    assert any(np.array_equal(image, s.image) and np.array_equal(mask, s.mask) for s in local)
 
 
 def test_a_denoiser_at_a_url_is_fetched_once_a_machine_and_makes_the_same_shards(
@@ -200,7 +204,7 @@ def test_damage_is_found_and_removed_there_as_well(recipe: Recipe) -> None:
     (folder / "shard-000000.tar").unlink()
     (folder / "shard-000001.json").unlink()
     (folder / "shard-000002.tar").write_bytes(bytes(10))
-    assert len(damages(folder)) == 3
+    assert len(damages(take_inventory(folder))) == 3
     remove_damages(folder)
     assert not {name for name in storage.names(folder) if name.startswith("shard")}
 

@@ -1,19 +1,17 @@
 import io
-import json
 import tarfile
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from label import Scheme
 from pipelines import read_shards, write_shard
-from pipelines.dataset.index import write_index
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim, open_dataset
-from pipelines.dataset.reports import Candidate, committed_units, reports
-from pipelines.dataset.shards import Sample, checked_shards, pack, stream
+from pipelines.dataset.reports import Candidate, reports
+from pipelines.dataset.shards import Sample, checked_shards, decode, pack, records, stored_size
 from pipelines.errors import DatasetError
 
 SCHEME = Scheme(("ground", "thing", "other"))
@@ -51,6 +49,32 @@ def test_what_is_read_is_what_was_written(folder):
         assert found.pixel_uncertainty is not None
         assert written.pixel_uncertainty is not None
         assert np.abs(found.pixel_uncertainty - written.pixel_uncertainty).max() <= np.log(3) / 255
+
+
+def test_a_map_that_is_not_wanted_is_not_decoded(folder):
+    record = next(records([folder / "shard-000000.tar"]))
+    whole, bare = decode(record), decode(record | {"uncertainty.png": b"no picture"}, pixel_uncertainty=False)
+    assert whole.pixel_uncertainty is not None
+    assert bare.pixel_uncertainty is None
+    assert (bare.seed, bare.uncertainty, bare.provenance) == (whole.seed, whole.uncertainty, whole.provenance)
+    assert np.array_equal(bare.image, whole.image)
+    assert np.array_equal(bare.mask, whole.mask)
+
+
+def test_records_are_those_of_the_named_tars_in_their_order_still_compressed(folder):
+    read = list(records([folder / "shard-000001.tar", folder / "shard-000000.tar"]))
+    assert [int(record["__key__"]) for record in read] == [4, 5, 6, 0, 1, 2]
+    assert read[0]["png"].startswith(b"\x89PNG")
+
+
+def test_every_process_of_a_training_reads_all_samples(folder, monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert [sample.seed for sample in read_shards(folder)] == [0, 1, 2, 4, 5, 6]
+
+
+def test_the_size_of_the_images_is_height_and_width(folder):
+    assert stored_size(folder) == (8, 6)
 
 
 def test_the_same_samples_in_any_order_give_the_same_bytes():
@@ -99,7 +123,7 @@ def test_hugging_face_datasets_opens_the_shards(folder, tmp_path):
 
 def test_a_report_is_the_commit_marker(folder):
     (folder / "shard-000001.json").unlink()
-    assert committed_units(folder) == {0}
+    assert take_inventory(folder).committed == {0}
     assert [sample.seed for sample in read_shards(folder)] == [0, 1, 2]
 
 
@@ -137,34 +161,11 @@ def test_a_folder_without_a_dataset_is_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"holds no dataset\.json"):
         open_dataset(tmp_path)
     with pytest.raises(DatasetError, match="holds no shards"):
-        checked_shards(tmp_path)
+        checked_shards(take_inventory(tmp_path))
 
 
-def test_a_report_that_is_no_report_is_refused(folder):
-    (folder / "shard-000000.json").write_text('{"unit": 3}')
+@pytest.mark.parametrize("content", [b'{"unit": 3}', b"3", b"\xff{}", b'{"candidates": [{"seed'])
+def test_a_report_that_is_no_report_is_refused(folder, content):
+    (folder / "shard-000000.json").write_bytes(content)
     with pytest.raises(DatasetError, match="is no report of a shard"):
         reports(folder)
-
-
-def test_the_stream_shows_every_sample_once_an_epoch(folder):
-    samples = stream(folder, seed=0)
-    epochs = [[next(samples).seed for _ in range(6)] for _ in range(3)]
-    assert all(sorted(epoch) == [0, 1, 2, 4, 5, 6] for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
-
-
-def test_the_stream_is_a_function_of_its_seed(folder):
-    def first(seed: int) -> list[int]:
-        samples = stream(folder, seed=seed)
-        return [next(samples).seed for _ in range(12)]
-
-    assert first(1) == first(1)
-    assert first(1) != first(2)
-
-
-def test_the_index_has_a_row_for_every_candidate(folder):
-    rows = pq.read_table(write_index(folder)).to_pylist()
-    assert [row["seed"] for row in rows] == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert [row["seed"] for row in rows if not row["kept"]] == [3, 7]
-    assert rows[0]["shard"] == "shard-000000.tar"
-    assert json.loads(json.dumps(rows[0]["class_pixels"])) == [1, 2, 3]

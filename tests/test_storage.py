@@ -79,6 +79,50 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, mon
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+def test_what_a_block_writes_takes_its_name_when_the_block_ends_well(tmp_path):
+    with storage.writing(tmp_path / "file") as temporary:
+        temporary.write_bytes(b"half")
+        assert [storage.is_temporary(name) for name in storage.names(tmp_path)] == [True]
+    assert (tmp_path / "file").read_bytes() == b"half"
+    assert storage.names(tmp_path) == {"file"}
+
+
+def test_of_a_block_that_fails_nothing_stays(tmp_path):
+    with pytest.raises(ZeroDivisionError), storage.writing(tmp_path / "file") as temporary:
+        temporary.write_bytes(bytes(temporary.write_bytes(b"half") // 0))
+    with pytest.raises(FileNotFoundError, match="another"), storage.writing(tmp_path / "file"):
+        (tmp_path / "another").read_bytes()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_in_such_a_block_is_named(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with (
+            pytest.raises(StorageError, match="file cannot be written: File too large; make room or repair it"),
+            storage.writing(tmp_path / "file") as temporary,
+        ):
+            temporary.write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_goes_while_a_folder_is_listed_is_not_in_the_list(tmp_path, monkeypatch):
+    (tmp_path / "stays").touch()
+    (tmp_path / "goes").touch()
+    scandir = os.scandir
+
+    def then_removed(folder: Path):
+        entries = scandir(folder)
+        (tmp_path / "goes").unlink()
+        return entries
+
+    monkeypatch.setattr(os, "scandir", then_removed)
+    assert storage.sizes(tmp_path) == {"stays": 0}
+
+
 def test_a_storage_that_recovers_is_waited_for(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(storage, "WAITS", (0.2,) * 25)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -126,4 +170,4 @@ def test_a_process_killed_while_it_writes_leaves_no_file_of_that_name(tmp_path):
     assert done.returncode == -9
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".file.")
-    assert left.name.endswith(storage.TEMPORARY)
+    assert storage.is_temporary(left.name)

@@ -17,7 +17,8 @@ import pytest
 from cluster import ClusterError, end_of, stop
 from pipelines import Recipe, RecipeError
 from pipelines.dataset.damage import damages, missing_units
-from pipelines.dataset.reports import committed_units, reports
+from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.reports import reports
 from pipelines.driver.submission import is_reachable, packed, result
 from pipelines.stages.fit import fit
 from pipelines.units.builder import build, planned
@@ -96,7 +97,7 @@ def test_a_submitted_stage_makes_the_dataset_and_its_log_is_followed(head: str, 
     assert "actors for 4 of 4 units" in said, "the job's own output"
     assert list((tmp_path / "clean").iterdir()) == []
     folder = fitted / "out" / "dataset"
-    assert damages(folder) == []
+    assert damages(take_inventory(folder)) == []
     assert missing_units(folder) == []
     alone = build(planned(Recipe.load(fitted / "recipe.toml", (f'paths.dataset="{tmp_path / "alone"}"',))))
     assert [report.sha256 for report in reports(folder)] == [alone(unit).sha256 for unit in range(4)]
@@ -115,7 +116,7 @@ def test_a_running_job_exports_metrics_and_a_stop_ends_it_in_good_order(head: st
     said = run(fitted, "submit", "generate", fitted / "recipe.toml", "--address", head, *many)
     job = said.split()[1].rstrip(";")
     deadline = time.monotonic() + 120
-    while not committed_units(folder):
+    while not take_inventory(folder).committed:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     while "ray_datasetddpm_units_done{" not in (metrics := urlopen(METRICS[0]).read().decode()):
@@ -127,7 +128,7 @@ def test_a_running_job_exports_metrics_and_a_stop_ends_it_in_good_order(head: st
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert end.status == "STOPPED"
-    assert damages(folder) == []
+    assert damages(take_inventory(folder)) == []
     assert not list(folder.glob("lease-*")), "the driver had the time to say goodbye"
     assert "has ended already" in run(fitted, "stop", job, "--address", head)
 
@@ -140,7 +141,7 @@ def test_all_stages_run_as_one_job_and_the_networks_train_on_the_clusters_worker
     assert [f"{stage}: made" in said for stage in ("fit", "generate", "train", "evaluate", "report")] == [True] * 5
     assert "TrainWorker" in said, "what rank 0 prints is the job's output"
     assert (project / "out" / "report" / "report.html").is_file()
-    assert damages(project / "out" / "dataset") == []
+    assert damages(take_inventory(project / "out" / "dataset")) == []
     said = run(tmp_path / "clean", "submit", "train", *recipe, "--set", "train.baseline=false")
     assert "train: found 1 DeepLabV3+ networks" in said
     network = project / "out" / "deeplab" / "synthetic-seed0"

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pipelines import Recipe, read_shards
-from pipelines.dataset.reports import reports, shard_path
+from pipelines.dataset.inventory import shard_path
+from pipelines.dataset.reports import reports
 from pipelines.stages.fit import fit
 from pipelines.units.builder import Plan, build, planned
 from pipelines.units.identity import describe, identify

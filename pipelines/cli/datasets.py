@@ -7,9 +7,9 @@ import typer
 
 from label import Scheme
 from pipelines.cli.options import DatasetFolder, tell
-from pipelines.dataset.damage import damages, missing_units
-from pipelines.dataset.reports import committed_units
-from pipelines.driver.status import status
+from pipelines.dataset.damage import damages
+from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.manifest import open_dataset
 from pipelines.driver.tally import ranges
 from pipelines.progress import console
 from pipelines.storage import location
@@ -20,6 +20,8 @@ app = typer.Typer()
 @app.command("status")
 def status_command(folder: DatasetFolder) -> None:
     """How far a dataset is, who makes it, and what failed: from its folder alone."""
+    from pipelines.driver.status import status
+
     for name, value in status(location(folder)).items():
         console.print(f"{name + ':':10} {value}")
 
@@ -28,7 +30,9 @@ def status_command(folder: DatasetFolder) -> None:
 def verify(folder: DatasetFolder) -> None:
     """Read every byte of a dataset and compare it with the reports; exit code 1 when it is damaged or not whole."""
     where = location(folder)
-    damaged, missing = damages(where), missing_units(where)
+    inventory = take_inventory(where)
+    damaged, units = damages(inventory), open_dataset(where).units
+    missing = sorted(set(inventory.missing(units)) - {damage.unit for damage in damaged})
     for damage in damaged:
         console.print(f"[red]{damage}[/red]")
     if missing:
@@ -37,7 +41,7 @@ def verify(folder: DatasetFolder) -> None:
         console.print("`datasetddpm generate RECIPE --repair` makes them again")
     if damaged or missing:
         raise typer.Exit(1)
-    console.print(f"{folder}: {len(committed_units(where))} shards, all as written")
+    console.print(f"{folder}: {len(inventory.committed)} shards, all as written")
 
 
 @app.command("import-npz")

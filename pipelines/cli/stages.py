@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 
 from pipelines.cli.options import Address, Overrides, RecipePath, tell
-from pipelines.dataset.reports import each_report
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record
@@ -162,11 +161,13 @@ def _run_all(recipe: Recipe) -> None:
 
 def _score_table(recipe: Recipe) -> Table:
     """mIoU of the interpreter and of the networks on the held-out images."""
+    from pipelines.dataset.index import totals
+    from pipelines.dataset.inventory import take_inventory
     from pipelines.folders import dataset_folder, scores_folder
     from pipelines.stages.evaluate import mean_and_deviation
 
     results = Record.read(scores_folder(recipe)).results
-    kept = sum(report.counts["kept"] for report in each_report(dataset_folder(recipe)))
+    kept = totals(take_inventory(dataset_folder(recipe))).kept
     network = f"DeepLab{recipe.train.variant.upper()}"
     said = {
         "interpreter": "interpreter (DDPM-Seg), on the images themselves",

@@ -1,12 +1,14 @@
 """What is wrong in a dataset's folder, and taking it away so that it is made again."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import storage
-from pipelines.dataset.manifest import Dataset, open_dataset
-from pipelines.dataset.reports import Report, is_report, shard_path, unit_of
+from pipelines.dataset.inventory import Inventory, shard_path, take_inventory, unit_of
+from pipelines.dataset.manifest import open_dataset
+from pipelines.dataset.reports import Report, parse_report
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
@@ -16,76 +18,75 @@ class Damage:
     """One file that is not as it should be, and the unit that it spoils, if any."""
 
     file: str
-    what: str
+    fault: str  # a clause whose subject is the file: "is no report of a shard"
     unit: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.file} {self.what}"
-
-
-def planned_units(dataset: Dataset) -> range | None:
-    """The units of a generated dataset; None for one that was not made unit by unit."""
-    samples, size = dataset.recipe.get("samples"), dataset.recipe.get("unit_size")
-    return range(-(-samples // size)) if samples and size else None
+        return f"{self.file} {self.fault}"
 
 
 def missing_units(folder: Location) -> list[int]:
-    """Units of the plan that have no report yet."""
-    reported = {unit_of(name) for name in storage.names(folder) if is_report(name)}
-    return sorted(set(planned_units(open_dataset(folder)) or ()) - reported)
+    """Units of the plan that are not committed yet. Raises DatasetError where no dataset is."""
+    return take_inventory(folder).missing(open_dataset(folder).units)
 
 
-def damages(folder: Location) -> list[Damage]:
+def damages(inventory: Inventory) -> list[Damage]:
     """Read every byte and compare it with the reports; units that are not made yet are no damage."""
-    digest, sizes = open_dataset(folder).digest, storage.sizes(folder)
-    found = [Damage(name, "is a temporary file of a run that was killed") for name in temporaries(folder)]
-    for name in sorted(sizes):
-        if name.startswith("shard-") and name.endswith(".tar") and name.replace(".tar", ".json") not in sizes:
-            found.append(Damage(name, "has no report, so it was not committed", unit_of(name)))
-    for name in sorted(filter(is_report, sizes)):
+    return [
+        *(Damage(name, "is a temporary file of a run that was killed") for name in inventory.temporaries),
+        *(Damage(name, "has no report, so it was not committed", unit_of(name)) for name in inventory.uncommitted),
+        *(check for check in checked_reports(inventory) if isinstance(check, Damage)),
+    ]
+
+
+def checked_reports(inventory: Inventory) -> Iterator[Report | Damage]:
+    """Yield every report, by number of unit, or its damage where its shard or itself is not as it should be.
+
+    Reads every byte of the shards. Raises DatasetError where no dataset is.
+    """
+    digest = open_dataset(inventory.folder).digest
+    paths = [inventory.folder / name for name in inventory.reports]
+    for path, content in zip(paths, storage.read_all(paths), strict=True):
         try:
-            found += _damage(folder, name, Report.read(folder / name), digest, sizes)
+            report = parse_report(content, path)
         except DatasetError:
-            found.append(Damage(name, "is no report of a shard", unit_of(name)))
-    return found
+            yield Damage(path.name, "is no report of a shard", unit_of(path.name))
+        else:
+            yield _damage(inventory, path.name, report, digest) or report
 
 
-def _damage(folder: Location, name: str, report: Report, digest: str, sizes: dict[str, int]) -> list[Damage]:
-    path = shard_path(folder, report.unit)
+def _damage(inventory: Inventory, name: str, report: Report, digest: str) -> Damage | None:
     if (report.unit, report.digest) != (unit_of(name), digest):
-        return [Damage(name, "is the report of another unit or dataset", unit_of(name))]
-    if path.name not in sizes:
-        return [Damage(path.name, "is missing, its report is there", report.unit)]
-    if sizes[path.name] != report.bytes:
-        return [Damage(path.name, f"has {sizes[path.name]} bytes, its report says {report.bytes}", report.unit)]
+        return Damage(name, "is the report of another unit or dataset", unit_of(name))
+    path = shard_path(inventory.folder, report.unit)
+    size = inventory.sizes.get(path.name)
+    if size is None:
+        return Damage(path.name, "is missing, its report is there", report.unit)
+    if size != report.bytes:
+        return Damage(path.name, f"has {size} bytes, its report says {report.bytes}", report.unit)
     if hashlib.sha256(storage.read(path)).hexdigest() != report.sha256:
-        return [Damage(path.name, "is not what was written: its sha256 differs from the report's", report.unit)]
-    return []
+        return Damage(path.name, "is not what was written: its sha256 differs from the report's", report.unit)
+    return None
 
 
 def remove_damages(folder: Location) -> list[Damage]:
     """Take away all that is damaged, the report of a unit before its shard; the folder must be leased."""
-    found = damages(folder)
-    for damage in found:
+    removed = damages(take_inventory(folder))
+    for damage in removed:
         if damage.unit is None:
             storage.remove(folder / damage.file)
         else:
             path = shard_path(folder, damage.unit)
             storage.remove(path.with_suffix(".json"))
             storage.remove(path)
-    return found
-
-
-def temporaries(folder: Location) -> list[str]:
-    """Files that a killed process left half-written; on an object store there are none."""
-    if not isinstance(folder, Path):
-        return []
-    return sorted(name for name in storage.names(folder) if name.startswith(".") and name.endswith(storage.TEMPORARY))
+    return removed
 
 
 def remove_temporaries(folder: Location) -> list[str]:
-    """Remove them; the folder must be leased and none of its actors at work."""
-    found = temporaries(folder)
-    for name in found:
+    """Remove what killed processes left half-written; the folder must be leased and none of its actors at work."""
+    if not isinstance(folder, Path):
+        return []
+    names = take_inventory(folder).temporaries
+    for name in names:
         storage.remove(folder / name)
-    return found
+    return names

@@ -1,6 +1,5 @@
 """Export: a dataset of shards as a file of another format."""
 
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -9,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.dataset.manifest import open_dataset
-from pipelines.dataset.reports import reports
-from pipelines.dataset.shards import Sample, read_shards
+from pipelines.dataset.index import totals
+from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.manifest import Dataset, open_dataset
+from pipelines.dataset.shards import Sample, checked_shards, decode, records
 from pipelines.errors import DatasetError
 from pipelines.progress import follow
 from pipelines.record import Outcome
+from pipelines.storage import Location, writing
 
 
 def export(folder: Path, out: Path, format_name: str) -> Outcome:
@@ -24,39 +25,36 @@ def export(folder: Path, out: Path, format_name: str) -> Outcome:
     """
     if format_name not in FORMATS:
         raise DatasetError(f"the format {format_name!r} is unknown; known: {', '.join(FORMATS)}")
-    start = time.perf_counter()
-    open_dataset(folder)
-    kept = sum(report.counts["kept"] for report in reports(folder))
+    start, dataset, inventory = time.perf_counter(), open_dataset(folder), take_inventory(folder)
+    kept = totals(inventory).kept
     if not kept:
         raise DatasetError(f"{folder} holds no kept sample; there is nothing to export")
+    shards = checked_shards(inventory)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        FORMATS[format_name](folder, temporary, kept)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(out) as temporary:
+        FORMATS[format_name](dataset, shards, temporary, kept)
     return Outcome(f"{kept} labelled images as {format_name}", out, time.perf_counter() - start, fresh=True)
 
 
-def _write_npz(folder: Path, path: Path, kept: int) -> None:
+def _write_npz(dataset: Dataset, shards: list[Location], path: Path, kept: int) -> None:
     """A zip takes one member after the other, so the shards are read twice: for the images, then for the labels."""
-    doubts: list[float] = []
+    uncertainty: list[float] = []
 
     def image(sample: Sample) -> np.ndarray:
-        doubts.append(sample.uncertainty)
+        uncertainty.append(sample.uncertainty)
         return sample.image
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
-        _write_rows(file, "arr_0", _followed(folder, kept, "images"), image, kept)
-        _write_rows(file, "arr_1", _followed(folder, kept, "labels"), lambda sample: sample.mask, kept)
-        dtype = np.dtype(open_dataset(folder).recipe.get("uncertainty", "<f8"))
+        _write_rows(file, "arr_0", _followed(shards, kept, "images"), image, kept)
+        _write_rows(file, "arr_1", _followed(shards, kept, "labels"), lambda sample: sample.mask, kept)
+        dtype = np.dtype(dataset.recipe.get("uncertainty", "<f8"))
         with file.open(zipfile.ZipInfo("arr_2.npy"), "w") as member:
-            np.lib.format.write_array(member, np.array(doubts, dtype), allow_pickle=False)
+            np.lib.format.write_array(member, np.array(uncertainty, dtype), allow_pickle=False)
 
 
-def _followed(folder: Path, kept: int, what: str) -> Iterator[Sample]:
-    return follow(read_shards(folder), kept, f"export {what}", "images")
+def _followed(shards: list[Location], kept: int, member: str) -> Iterator[Sample]:
+    samples = (decode(record, pixel_uncertainty=False) for record in records(shards))
+    return follow(samples, kept, f"export {member}", "images")
 
 
 def _write_rows(
@@ -78,4 +76,4 @@ def _write_rows(
             member.write(row.tobytes())
 
 
-FORMATS: dict[str, Callable[[Path, Path, int], None]] = {"npz": _write_npz}
+FORMATS: dict[str, Callable[[Dataset, list[Location], Path, int], None]] = {"npz": _write_npz}

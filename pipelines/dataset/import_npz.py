@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from label import IGNORE, Scheme, keep_most_certain
-from pipelines.dataset.index import write_index
+from pipelines.dataset.index import totals, write_index
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim, claimed
 from pipelines.dataset.npz import Npz, open_npz
-from pipelines.dataset.reports import Candidate, Report, committed_units, reports
+from pipelines.dataset.reports import Candidate, Report
 from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
 from pipelines.errors import DatasetError
 from pipelines.progress import follow
@@ -35,19 +36,18 @@ def import_npz(path: Path, out: Path, scheme: Scheme | None, *, portion: float =
     npz = open_npz(path)
     uncertainty = npz.all_uncertainty()
     dataset = _claim(npz, out, scheme, portion, unit_size)
-    units = range(-(-npz.rows // unit_size))
-    missing = sorted(set(units) - committed_units(out))
-    made = _import(npz, out, dataset, uncertainty, missing)
-    for _ in follow(made, sum(len(_rows(npz, u, unit_size)) for u in missing), "import", "images", count=_candidates):
+    inventory = take_inventory(out)
+    missing = inventory.missing(range(-(-npz.rows // unit_size)))
+    reports = _import(npz, out, dataset, uncertainty, missing)
+    rows = sum(len(_rows(npz, unit, unit_size)) for unit in missing)
+    for _ in follow(reports, rows, "import", "images", count=_candidates):
         pass
-    if missing or not (out / "index.parquet").is_file():
-        write_index(out)
-    written = reports(out)
-    kept, dropped = (sum(report.counts[fate] for report in written) for fate in ("kept", "dropped"))
-    what = f"{kept} labelled images in {len(units)} shards, {dropped} dropped by the filter"
+    is_done = inventory.is_indexed and not missing
+    total = totals(inventory) if is_done else write_index(take_inventory(out))
+    content = f"{total.kept} labelled images in {total.shards} shards, {total.dropped} dropped by the filter"
     if scheme is None:
-        what += f", with no scheme: {len(dataset.names)} classes, named {dataset.names[0]} to {dataset.names[-1]},"
-    return Outcome(what, out, time.perf_counter() - start, fresh=bool(missing))
+        content += f", with no scheme: {len(dataset.names)} classes, named {dataset.names[0]} to {dataset.names[-1]},"
+    return Outcome(content, out, time.perf_counter() - start, fresh=bool(missing))
 
 
 def _candidates(report: Report) -> int:
@@ -61,13 +61,13 @@ def _rows(npz: Npz, unit: int, unit_size: int) -> range:
 def _claim(npz: Npz, out: Path, scheme: Scheme | None, portion: float, unit_size: int) -> Dataset:
     """Check the file and claim `out` for it; a folder that is claimed for it already had its file checked."""
     settings = {"portion": portion, "unit_size": unit_size, "uncertainty": npz.uncertainty.dtype.str}
-    what = {"npz": npz.identity, **settings, "scheme": scheme and [scheme.names, scheme.colors]}
-    digest = digest_of(what)
-    if there := claimed(out, digest):
-        return there
+    identity = {"npz": npz.identity, **settings, "scheme": scheme and [scheme.names, scheme.colors]}
+    digest = digest_of(identity)
+    if stored := claimed(out, digest):
+        return stored
     scheme = _checked(npz, scheme)
     colors = [list(color) for color in scheme.colors]
-    dataset = Dataset(digest, list(scheme.names), colors, what, "", "", {"datasetddpm": version("datasetddpm")})
+    dataset = Dataset(digest, list(scheme.names), colors, identity, "", "", {"datasetddpm": version("datasetddpm")})
     claim(out, dataset)
     return dataset
 
@@ -95,12 +95,12 @@ def _import(npz: Npz, out: Path, dataset: Dataset, uncertainty: np.ndarray, unit
     blocks = zip(units, ranges, npz.blocks(npz.images, ranges), npz.blocks(npz.labels, ranges), strict=True)
     for unit, rows, images, masks in blocks:
         start = time.perf_counter()
-        doubts = uncertainty[rows.start : rows.stop]
-        kept = set(keep_most_certain(torch.from_numpy(doubts.astype(np.float64)), portion).tolist())
-        about = {"dataset": dataset.digest}
-        samples = [Sample(rows[i], images[i], masks[i], float(doubts[i]), about) for i in sorted(kept)]
+        scores = uncertainty[rows.start : rows.stop]
+        kept = set(keep_most_certain(torch.from_numpy(scores.astype(np.float64)), portion).tolist())
+        provenance = {"dataset": dataset.digest}
+        samples = [Sample(rows[i], images[i], masks[i], float(scores[i]), provenance) for i in sorted(kept)]
         candidates = [
-            Candidate(row, i in kept, float(doubts[i]), class_pixels(masks[i], dataset.scheme))
+            Candidate(row, i in kept, float(scores[i]), class_pixels(masks[i], dataset.scheme))
             for i, row in enumerate(rows)
         ]
         tar = pack(samples, dataset.scheme)

@@ -1,18 +1,18 @@
-"""index.parquet: all candidates of a dataset as one table."""
+"""index.parquet: all candidates of a dataset as one table, and what they add up to."""
 
 import io
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
-from pipelines.dataset.reports import Report, each_report, shard_path
-from pipelines.storage import Location
+from pipelines.dataset.inventory import INDEX, Inventory, shard_path
+from pipelines.dataset.reports import Report, each_report
 
-_INDEX = pa.schema(
+_SCHEMA = pa.schema(
     {
         "shard": pa.string(),
         "seed": pa.int64(),
@@ -21,20 +21,65 @@ _INDEX = pa.schema(
         "class_pixels": pa.list_(pa.int64()),
     }
 )
+_AT_ONCE = 256  # reports that are in memory together
 
 
-def write_index(folder: Location) -> Location:
-    """Write index.parquet: one row a candidate, dropped ones included; a report at a time is in memory."""
-    path, buffer = folder / "index.parquet", io.BytesIO()
-    with pq.ParquetWriter(buffer, _INDEX) as writer:
-        for several in _chunks(each_report(folder), 256):
-            rows = [{"shard": shard_path(folder, r.unit).name, **asdict(c)} for r in several for c in r.candidates]
-            writer.write_table(pa.Table.from_pylist(rows, _INDEX))
-    storage.write_whole(path, buffer.getvalue())
-    return path
+@dataclass(frozen=True)
+class Totals:
+    """What a dataset holds."""
+
+    shards: int
+    kept: int  # candidates that are in the shards
+    candidates: int
+
+    @property
+    def dropped(self) -> int:
+        """Candidates that the filter left out."""
+        return self.candidates - self.kept
 
 
-def _chunks(items: Iterable[Report], size: int) -> Iterator[list[Report]]:
-    rest = iter(items)
-    while several := list(itertools.islice(rest, size)):
+def write_index(inventory: Inventory) -> Totals:
+    """Write index.parquet from the reports: one row a candidate, dropped ones included, by number of unit."""
+    buffer, total = io.BytesIO(), Totals(0, 0, 0)
+    with pq.ParquetWriter(buffer, _SCHEMA) as writer:
+        for several in _chunks(each_report(inventory)):
+            rows = [
+                {"shard": shard_path(inventory.folder, report.unit).name, **asdict(candidate)}
+                for report in several
+                for candidate in report.candidates
+            ]
+            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+            total = _added(total, several)
+    storage.write_whole(inventory.folder / INDEX, buffer.getvalue())
+    return total
+
+
+def totals(inventory: Inventory) -> Totals:
+    """What the dataset holds: by its index, or by its reports where no index of these very shards is there."""
+    indexed = _indexed(inventory) if inventory.is_indexed else None
+    return indexed or _added(Totals(0, 0, 0), each_report(inventory))
+
+
+def _indexed(inventory: Inventory) -> Totals | None:
+    """None for an index that cannot be read, or that knows other shards than are there."""
+    try:
+        index = pq.ParquetFile(io.BytesIO(storage.read(inventory.folder / INDEX))).read(["shard", "kept"])
+        shards, kept = index["shard"].unique().to_pylist(), index["kept"].to_numpy()
+    except (pa.ArrowException, OSError, KeyError):
+        return None
+    if {name.removesuffix(".tar") for name in shards} != {name.removesuffix(".json") for name in inventory.reports}:
+        return None
+    return Totals(len(shards), int(kept.sum()), len(kept))
+
+
+def _added(before: Totals, reports: Iterable[Report]) -> Totals:
+    shards, kept, candidates = before.shards, before.kept, before.candidates
+    for report in reports:
+        shards, kept, candidates = shards + 1, kept + report.counts["kept"], candidates + len(report.candidates)
+    return Totals(shards, kept, candidates)
+
+
+def _chunks(reports: Iterable[Report]) -> Iterator[list[Report]]:
+    rest = iter(reports)
+    while several := list(itertools.islice(rest, _AT_ONCE)):
         yield several

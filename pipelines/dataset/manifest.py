@@ -29,12 +29,18 @@ class Dataset:
     versions: dict[str, str]
 
     @property
+    def units(self) -> range:
+        """All that belong to it, made or not; none of a dataset that was not made unit by unit."""
+        samples, size = self.recipe.get("samples"), self.recipe.get("unit_size")
+        return range(-(-samples // size) if samples and size else 0)
+
+    @property
     def scheme(self) -> Scheme:
         return Scheme(tuple(self.names), tuple((r, g, b) for r, g, b in self.colors))
 
 
 def claim(folder: Location, dataset: Dataset) -> None:
-    """Make `folder` the home of `dataset`; of two that try at once one comes first.
+    """Make `folder` the place of `dataset`; of two that try at once one comes first.
 
     Raises DatasetError when it is another's, StorageError when nothing can be written there.
     """
@@ -47,13 +53,13 @@ def claim(folder: Location, dataset: Dataset) -> None:
 
 def claimed(folder: Location, digest: str) -> Dataset | None:
     """The dataset of this digest, None in a folder that is nobody's. Raises DatasetError when it is another's."""
-    there = _stored_dataset(folder)
-    if there is not None and there.digest != digest:
+    stored = _stored_dataset(folder)
+    if stored is not None and stored.digest != digest:
         raise DatasetError(
-            f"{folder} holds a dataset of another recipe, model or file ({there.digest[:12]}, this one is "
+            f"{folder} holds a dataset of another recipe, model or file ({stored.digest[:12]}, this one is "
             f"{digest[:12]}); name another output folder, or remove that one"
         )
-    return there
+    return stored
 
 
 def open_dataset(folder: Location) -> Dataset:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from pipelines import storage
+from pipelines.dataset.inventory import Inventory, take_inventory
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
@@ -32,50 +33,28 @@ class Report:
     candidates: list[Candidate]
     batch_size: int | None = None  # where a GPU had no memory for the recipe's
 
-    @classmethod
-    def read(cls, path: Location) -> "Report":
-        return cls.parse(storage.read(path).decode(), path)
-
-    @classmethod
-    def parse(cls, content: str, path: Location) -> "Report":
-        try:
-            record = json.loads(content)
-            candidates = [Candidate(**c) for c in record.pop("candidates")]
-            return cls(**record, candidates=candidates)
-        except (ValueError, TypeError, KeyError) as error:
-            raise DatasetError(f"{path} is no report of a shard ({error})") from error
-
     def content(self) -> str:
-        """What `parse` reads."""
+        """What `parse_report` reads."""
         return json.dumps(asdict(self)) + "\n"
 
 
-def shard_path(folder: Location, unit: int) -> Location:
-    return folder / f"shard-{unit:06d}.tar"
+def parse_report(content: bytes, path: Location) -> Report:
+    """Raises DatasetError, which names the path, for anything but a report."""
+    try:
+        record = json.loads(content)
+        candidates = [Candidate(**candidate) for candidate in record.pop("candidates")]
+        return Report(**record, candidates=candidates)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DatasetError(f"{path} is no report of a shard ({error})") from error
 
 
 def reports(folder: Location) -> list[Report]:
-    """The reports of all committed shards, by unit."""
-    return list(each_report(folder))
+    """The reports that are in the folder, by number of unit."""
+    return list(each_report(take_inventory(folder)))
 
 
-def each_report(folder: Location) -> Iterator[Report]:
+def each_report(inventory: Inventory) -> Iterator[Report]:
     """The same one by one: all reports of a large dataset are gigabytes in memory."""
-    paths = [folder / name for name in sorted(storage.names(folder)) if is_report(name)]
+    paths = [inventory.folder / name for name in inventory.reports]
     for path, content in zip(paths, storage.read_all(paths), strict=True):
-        yield Report.parse(content.decode(), path)
-
-
-def is_report(name: str) -> bool:
-    return name.startswith("shard-") and name.endswith(".json")
-
-
-def unit_of(name: str) -> int:
-    """The unit of a shard or a report, by its file's name."""
-    return int(name.partition(".")[0].removeprefix("shard-"))
-
-
-def committed_units(folder: Location) -> set[int]:
-    """Units whose report is there, and the shard it speaks of; one listing of the folder."""
-    there = storage.names(folder)
-    return {unit_of(name) for name in there if is_report(name) and name.replace(".json", ".tar") in there}
+        yield parse_report(content, path)

@@ -7,10 +7,8 @@ which holds 255 * uncertainty / ln(classes).
 
 import hashlib
 import io
-import itertools
 import json
 import math
-import random
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,14 +17,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
-from webdataset.filters import shuffle
-from webdataset.pipeline import DataPipeline
-from webdataset.shardlists import split_by_node
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import Scheme
 from pipelines import storage
-from pipelines.dataset.reports import Candidate, Report, each_report, shard_path
+from pipelines.dataset.inventory import Inventory, shard_path, take_inventory
+from pipelines.dataset.reports import Candidate, Report, each_report
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
@@ -86,14 +82,14 @@ def tar_of(encoded: Mapping[int, Mapping[str, bytes]]) -> bytes:
 
 def encode(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
     """A sample's files by their suffix, in the order of the tar."""
-    record = {
+    description = {
         "seed": sample.seed,
         "uncertainty": sample.uncertainty,
         "class_pixels": class_pixels(sample.mask, scheme),
         **sample.provenance,
     }
     members = {
-        "json": json.dumps(record, sort_keys=True).encode(),
+        "json": json.dumps(description, sort_keys=True).encode(),
         "mask.png": _png(Image.fromarray(sample.mask)),  # grey: many decoders turn a palette into its colours
         "png": _png(Image.fromarray(sample.image)),
     }
@@ -120,50 +116,42 @@ def _png(image: Image.Image) -> bytes:
 
 def read_shards(folder: Location) -> Iterator[Sample]:
     """Yield the samples of all committed shards in the order of units and seeds."""
-    yield from _read(checked_shards(folder))
+    yield from map(decode, records(checked_shards(take_inventory(folder))))
 
 
-def stream(folder: Location, *, seed: int, buffer: int = 2000) -> Iterator[Sample]:
-    """Yield samples without end, each epoch in an order of its own: shards shuffled, then samples within a buffer."""
-    paths = checked_shards(folder)
-    for epoch in itertools.count():
-        rng = random.Random(f"{seed}-{epoch}")
-        yield from _read(rng.sample(paths, len(paths)), shuffle(buffer, rng=rng, initial=buffer))
-
-
-def checked_shards(folder: Location) -> list[Location]:
-    """The tars of all committed units. Raises DatasetError for one that is not as long as its report says.
+def checked_shards(inventory: Inventory) -> list[Location]:
+    """The tars of all reports. Raises DatasetError for one that is not as long as its report says.
 
     A tar that is cut at a member's border reads without any error, so the length is looked at first.
     """
-    paths, sizes = [], storage.sizes(folder)
-    for report in each_report(folder):
-        path = shard_path(folder, report.unit)
-        if sizes.get(path.name) != report.bytes:
+    paths = []
+    for report in each_report(inventory):
+        path = shard_path(inventory.folder, report.unit)
+        if inventory.sizes.get(path.name) != report.bytes:
             raise DatasetError(
                 f"{path} is missing or not as long as its report says; run `datasetddpm generate` with --repair"
             )
         paths.append(path)
     if not paths:
-        raise DatasetError(f"{folder} holds no shards; generate a dataset there first")
+        raise DatasetError(f"{inventory.folder} holds no shards; generate a dataset there first")
     return paths
 
 
-def _read(paths: list[Location], *stages: Any) -> Iterator[Sample]:
-    opened = ({"url": str(path), "stream": io.BytesIO(storage.read(path))} for path in split_by_node(paths))
-    dataset = DataPipeline(lambda: opened, tar_file_expander, group_by_keys, *stages)
-    for record in dataset:
-        yield _sample(record)
+def records(shards: Iterable[Location]) -> Iterator[dict[str, Any]]:
+    """Yield the samples of these tars in their order, still compressed: members by suffix, and `__key__`, the seed."""
+    opened = ({"url": str(path), "stream": io.BytesIO(storage.read(path))} for path in shards)
+    yield from group_by_keys(tar_file_expander(opened))
 
 
-def _sample(record: dict[str, Any]) -> Sample:
-    about = json.loads(record["json"])
-    seed, uncertainty = about.pop("seed"), about.pop("uncertainty")
-    classes = len(about.pop("class_pixels"))
-    doubt = None
-    if "uncertainty.png" in record:
-        doubt = _pixels(record["uncertainty.png"]).astype(np.float32) * (math.log(classes) / 255)
-    return Sample(seed, _pixels(record["png"]), _pixels(record["mask.png"]), uncertainty, about, doubt)
+def decode(record: Mapping[str, Any], *, pixel_uncertainty: bool = True) -> Sample:
+    """The sample of a record; where the uncertainty of pixels is not wanted, that picture stays compressed."""
+    provenance = json.loads(record["json"])
+    seed, uncertainty, classes = (provenance.pop(key) for key in ("seed", "uncertainty", "class_pixels"))
+    image, mask = _pixels(record["png"]), _pixels(record["mask.png"])
+    nats = None
+    if pixel_uncertainty and "uncertainty.png" in record:
+        nats = _pixels(record["uncertainty.png"]).astype(np.float32) * (math.log(len(classes)) / 255)
+    return Sample(seed, image, mask, uncertainty, provenance, nats)
 
 
 def _pixels(png: bytes) -> np.ndarray:

@@ -18,6 +18,7 @@ import torch
 
 from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.annotated import annotated_few, open_annotations
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
 from pipelines.errors import RecipeError
@@ -184,7 +185,7 @@ def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
     """Seconds an image by phase, and precision and recall against the annotated and the held-out images."""
     folder, images = dataset_folder(recipe), 0
     phases: dict[str, float] = {}
-    for report in each_report(folder):
+    for report in each_report(take_inventory(folder)):
         images += len(report.candidates)
         for phase, seconds in report.seconds.items():
             phases[phase] = phases.get(phase, 0.0) + seconds

@@ -1,42 +1,34 @@
 """What a network is trained on: shards, checked and filtered by their reports, or the annotated few; without end.
 
 The order is a function of (seed, epoch) alone. Where several workers share the batches, each reads the stream and
-decodes its own part: epochs and step counts are those of one worker, however uneven the shards. What was decoded stays
-in memory as far as a budget allows; a shard of which all stayed is not read again.
+decodes its own part: epochs and step counts are those of one worker, however uneven the shards. A shard of which all
+samples stayed decoded is not read again.
 """
 
 import hashlib
-import io
 import itertools
-import json
 import math
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 from webdataset.filters import shuffle
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import IGNORE, Annotations
-from pipelines import storage
-from pipelines.dataset.damage import damages
-from pipelines.dataset.manifest import open_dataset
-from pipelines.dataset.reports import Report, is_report, shard_path, unit_of
-from pipelines.dataset.shards import class_pixels
+from pipelines.dataset.damage import Damage, checked_reports
+from pipelines.dataset.inventory import shard_path, take_inventory
+from pipelines.dataset.reports import Report
+from pipelines.dataset.shards import Sample, class_pixels, decode, records
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
+from pipelines.training.decoding import Decoded, Pair, decoded_ahead
 
-Pair = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]
 Batch = tuple[UInt8[np.ndarray, "b h w 3"], UInt8[np.ndarray, "b h w"]]
 Corrupt = Literal["stop", "skip"]
 BUFFER = 2000  # samples that are shuffled together, still compressed
-_THREADS, _CHUNK, _AHEAD = 2, 8, 4  # that decode; samples that one takes at a time; chunks that wait to be asked for
 
 
 @dataclass(frozen=True)
@@ -56,33 +48,13 @@ class Part:
         return number % self.batch_size // self.size == self.rank
 
 
-class Decoded:
-    """Samples by their seed, the first ones that fit into a budget in bytes; a copy in another process begins empty."""
-
-    def __init__(self, budget: float) -> None:
-        self._left, self._budget = budget, budget
-        self._pairs: dict[int, Pair] = {}
-
-    def __reduce__(self) -> tuple[type["Decoded"], tuple[float]]:
-        return Decoded, (self._budget,)
-
-    def get(self, seed: int) -> Pair | None:
-        return self._pairs.get(seed)
-
-    def put(self, seed: int, pair: Pair) -> None:
-        size = sum(array.nbytes for array in pair)
-        if seed not in self._pairs and size <= self._left:
-            self._left -= size
-            self._pairs[seed] = pair
-
-
 @dataclass(frozen=True)
 class ShardData:
     """The samples of a dataset that training sees."""
 
     folder: Location
     reports: tuple[Report, ...]  # of whole shards
-    skipped: tuple[str, ...]  # what is wrong with each of the others
+    skipped: tuple[str, ...]  # the damage of each of the others, as a clause
     seeds: frozenset[int]
     ignore_above: float | None  # nats; pixels that are less certain are ignored
     decoded: Decoded
@@ -99,13 +71,13 @@ class ShardData:
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width."""
-        _, (_, mask) = self._decode(self.first_record)
-        return mask.shape[0], mask.shape[1]
+        height, width = self.first.mask.shape
+        return height, width
 
     @property
-    def first_record(self) -> dict[str, Any]:
-        """A sample, still compressed, for what all of them have alike."""
-        return next(record for report in self.reports for record in self._read(report))
+    def first(self) -> Sample:
+        """A sample, for what all of them have alike."""
+        return decode(next(record for report in self.reports for record in self._read(report)))
 
     @property
     def class_pixels(self) -> list[int]:
@@ -116,7 +88,7 @@ class ShardData:
     def pairs(self, seed: int, start: int, part: Part) -> Iterator[tuple[int, Pair]]:
         """Yield (number, (image, mask)) from sample `start` of the common order on, those of the part."""
         mine = ((number, record) for number, record in self._numbered(seed, start) if part.has(number))
-        for number, (sample, pair) in _ahead(self._decode, mine):
+        for number, (sample, pair) in decoded_ahead(self._decode, mine):
             self.decoded.put(sample, pair)
             yield number, pair
 
@@ -126,14 +98,14 @@ class ShardData:
         for epoch in itertools.count(first):
             rng = random.Random(f"{seed}-{epoch}")
             shards = rng.sample(self.reports, len(self.reports))
-            read = (record for report in shards for record in self._records(report))
-            records = shuffle(BUFFER, rng=rng, initial=BUFFER)(read)
-            for number, record in enumerate(records, epoch * len(self)):
+            in_order = (record for report in shards for record in self._records(report))
+            shuffled = shuffle(BUFFER, rng=rng, initial=BUFFER)(in_order)
+            for number, record in enumerate(shuffled, epoch * len(self)):
                 if number >= start:
                     yield number, record
 
     def _records(self, report: Report) -> Iterator[dict[str, Any]]:
-        """The shard's samples in their order; keys alone where all of them are decoded."""
+        """The shard's samples in their order; where all of them stayed decoded, their keys alone."""
         seeds = [c.seed for c in report.candidates if c.kept and c.seed in self.seeds]
         if all(map(self.decoded.get, seeds)):
             yield from ({"__key__": str(seed)} for seed in seeds)
@@ -141,22 +113,23 @@ class ShardData:
             yield from self._read(report)
 
     def _read(self, report: Report) -> Iterator[dict[str, Any]]:
-        path = shard_path(self.folder, report.unit)
-        opened = {"url": str(path), "stream": io.BytesIO(storage.read(path))}
-        for record in group_by_keys(tar_file_expander([opened])):
-            if int(record["__key__"]) in self.seeds:
-                yield record
+        shard = records([shard_path(self.folder, report.unit)])
+        return (record for record in shard if _seed(record) in self.seeds)
 
     def _decode(self, record: dict[str, Any]) -> tuple[int, Pair]:
-        seed = int(record["__key__"])
+        seed = _seed(record)
         if pair := self.decoded.get(seed):
             return seed, pair
-        image, mask = _pixels(record["png"]), _pixels(record["mask.png"])
+        sample = decode(record, pixel_uncertainty=self.ignore_above is not None)
+        mask = sample.mask
         if self.ignore_above is not None:
-            classes = len(json.loads(record["json"])["class_pixels"])
-            doubt = _pixels(record["uncertainty.png"]) * (math.log(classes) / 255)
-            mask = np.where(doubt > self.ignore_above, np.uint8(IGNORE), mask)
-        return seed, (image, mask)
+            assert sample.pixel_uncertainty is not None, "shard_data has looked for it"
+            mask = np.where(sample.pixel_uncertainty > self.ignore_above, np.uint8(IGNORE), mask)
+        return seed, (sample.image, mask)
+
+
+def _seed(record: dict[str, Any]) -> int:
+    return int(record["__key__"])
 
 
 @dataclass(frozen=True)
@@ -202,27 +175,26 @@ def shard_data(
     that is not what its report says is named in a DatasetError, or left out and counted where corrupt is "skip".
     Decoded samples stay in `memory`, in bytes, of each process.
     """
-    open_dataset(folder)
-    committed = {unit_of(name): folder / name for name in storage.names(folder) if is_report(name)}
-    damaged = {found.unit: str(found) for found in damages(folder) if found.unit in committed}
+    checks = list(checked_reports(take_inventory(folder)))
+    sound = [check for check in checks if isinstance(check, Report)]
+    damaged = tuple(str(check) for check in checks if isinstance(check, Damage))
     if damaged and corrupt == "stop":
         raise DatasetError(
-            f"{folder}: {'; '.join(damaged.values())}; run `datasetddpm generate` with --repair, or train without by "
+            f"{folder}: {'; '.join(damaged)}; run `datasetddpm generate` with --repair, or train without by "
             'train.corrupt_shards = "skip"'
         )
-    sound = [Report.read(path) for unit, path in sorted(committed.items()) if unit not in damaged]
     certain = sorted((c.uncertainty, c.seed) for r in sound for c in r.candidates if c.kept)
     if not certain:
         raise DatasetError(f"{folder} holds no sound shards with samples; generate a dataset there first")
     seeds = frozenset(seed for _, seed in certain[: math.ceil(keep * len(certain) - 1e-9)])
-    data = ShardData(folder, tuple(sound), tuple(damaged.values()), seeds, ignore_above, Decoded(memory))
+    data = ShardData(folder, tuple(sound), damaged, seeds, ignore_above, Decoded(memory))
     if ignore_above is not None:
         _check_maps(data)
     return data
 
 
 def _check_maps(data: ShardData) -> None:
-    if "uncertainty.png" not in data.first_record:
+    if data.first.pixel_uncertainty is None:
         raise DatasetError(
             f"train.ignore_above needs the uncertainty of pixels, which {data.folder} does not hold; generate it with "
             "generate.uncertainty_maps = true, or leave ignore_above out"
@@ -238,27 +210,3 @@ def batched(pairs: Iterable[Pair], size: int) -> Iterator[Batch]:
         if len(images) == size:
             yield np.stack(images), np.stack(masks)
             images, masks = [], []
-
-
-def _ahead(
-    decode: Callable[[dict[str, Any]], tuple[int, Pair]], records: Iterable[tuple[int, dict[str, Any]]]
-) -> Iterator[tuple[int, tuple[int, Pair]]]:
-    """Decode in threads, a few samples ahead of what is asked for, in the order of the records."""
-
-    def decoded(chunk: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, tuple[int, Pair]]]:
-        return [(number, decode(record)) for number, record in chunk]
-
-    rest = iter(records)
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
-        waiting: deque[Future[list[tuple[int, tuple[int, Pair]]]]] = deque()
-        while chunk := list(itertools.islice(rest, _CHUNK)):
-            waiting.append(pool.submit(decoded, chunk))
-            if len(waiting) > _AHEAD:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-
-
-def _pixels(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image)

@@ -1,7 +1,6 @@
 """What a training has done so far: its checkpoint, its losses and validation curve, and logs for TensorBoard."""
 
 import math
-import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from deeplab import Step, Trainee
 from pipelines.errors import RecipeError
 from pipelines.recipe import digest_of
+from pipelines.storage import is_temporary, writing
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -94,21 +94,19 @@ class History:
         )
 
     def write(self, folder: Path, inputs: dict[str, Any], trainee: Trainee) -> None:
-        """Nobody ever sees a part of it: a temporary file, synced, then renamed."""
+        """Keep the training as it is now; nobody ever sees a part of it. Raises StorageError on a full disk."""
         self.done = trainee.done
         curve = {"points": self.curve.points, "best": self.curve.best, "best_step": self.curve.best_step}
         stored = {"digest": digest_of(inputs), "losses": self.losses, "curve": curve, "trainee": trainee.state()}
-        temporary = folder / f".{CHECKPOINT}.tmp"
-        with open(temporary, "wb") as file:
+        with writing(folder / CHECKPOINT) as temporary, open(temporary, "wb") as file:
             torch.save(stored, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / CHECKPOINT)
 
     @staticmethod
     def forget(folder: Path) -> None:
-        """Remove the checkpoint of a training that is finished."""
+        """Remove the checkpoint of a training that is finished, and what a kill left of others."""
         (folder / CHECKPOINT).unlink(missing_ok=True)
+        for path in filter(lambda path: is_temporary(path.name), folder.iterdir()):
+            path.unlink()
 
     @contextmanager
     def logging(self, folder: Path, done: int) -> Iterator[Log]:
