@@ -35,6 +35,11 @@ class Raised:
     details: str
     ends: bool = False  # whether it ends the run
 
+    @classmethod
+    def by(cls, error: Exception, ends: tuple[type[Exception], ...]) -> "Raised":
+        details = "".join(traceback.format_exception(error))
+        return cls(f"{type(error).__name__}: {error}", details, isinstance(error, ends))
+
 
 @dataclass(frozen=True)
 class Here:
@@ -111,7 +116,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class Actor:
-    """One worker of the pool; an exception in its work becomes a `Raised`, and it stays alive."""
+    """A process of the pool; an exception in its work becomes a `Raised`, and it stays alive."""
 
     _make: Callable[[int], object]
     _ends: tuple[type[Exception], ...] = ()
@@ -125,29 +130,22 @@ class Actor:
     def build(self, order: Order) -> Built | Raised:
         """Prepare the process and call the builder."""
         _prepare(order)
-        return self._attempt(lambda: self._build(order))
+        try:
+            builder, self._ends = order.builder_and_ends()
+            self._make = builder()
+        except Exception as error:  # the builder's failure ends the run, not this process
+            return Raised.by(error, self._ends)
+        return Built()
 
     @ray.method
     def make(self, unit: int) -> Made[object] | Raised:
         """Make one unit."""
-        return self._attempt(lambda: self._timed(unit))
-
-    def _build(self, order: Order) -> Built:
-        builder, self._ends = order.builder_and_ends()
-        self._make = builder()
-        return Built()
-
-    def _timed(self, unit: int) -> Made[object]:
         begin = time.perf_counter()
-        result = self._make(unit)
-        return Made(result, time.perf_counter() - begin)
-
-    def _attempt(self, step: Callable[[], T]) -> T | Raised:
         try:
-            return step()
+            result = self._make(unit)
         except Exception as error:  # the one place where an exception of the work becomes a failure of its unit
-            reason = f"{type(error).__name__}: {error}"
-            return Raised(reason, traceback.format_exc(), ends=isinstance(error, self._ends))
+            return Raised.by(error, self._ends)
+        return Made(result, time.perf_counter() - begin)
 
 
 def _prepare(order: Order) -> None:

@@ -1,5 +1,5 @@
-"""What this room raises for what is not our fault."""
+"""The error of this room."""
 
 
 class ClusterError(RuntimeError):
-    """The cluster cannot do the work; the message says why, in a sentence."""
+    """The cluster cannot do the work; the message is a sentence that says why."""

@@ -89,7 +89,12 @@ class _Pool(Generic[T]):
         try:
             self._fill_places()
             while self._goes_on():
-                outcome = self._next_outcome()
+                answered: list[ray.ObjectRef] = []
+                if self.calls:
+                    answered, _ = ray.wait(list(self.calls), num_returns=1, timeout=self._pause(), fetch_local=False)
+                else:
+                    time.sleep(self._pause())
+                outcome = self._act_on(answered)
                 self._fill_places()
                 if outcome is not None:
                     yield outcome
@@ -145,15 +150,10 @@ class _Pool(Generic[T]):
         self.crew.waiting = sum(place.phase == "waiting" for place in self.places)
         self.crew.alive = sum(place.phase not in ("vacant", "waiting") for place in self.places)
 
-    def _next_outcome(self) -> Done[T] | Failed | None:
-        """Wait for an actor's answer and act on it; None when it ended no unit, or none came for a while."""
-        pause = self._pause()
-        if not self.calls:
-            time.sleep(pause)
-            return None
-        ready, _ = ray.wait(list(self.calls), num_returns=1, timeout=pause, fetch_local=False)
-        if ready:
-            place, answer = self.calls.pop(ready[0]), answer_of(ready[0])
+    def _act_on(self, answered: list[ray.ObjectRef]) -> Done[T] | Failed | None:
+        """Act on an actor's answer, or on a limit that has passed; None where that ends no unit."""
+        if answered:
+            place, answer = self.calls.pop(answered[0]), answer_of(answered[0])
         elif overdue := [place for place in self.places if place.deadline <= time.monotonic()]:
             place, answer = overdue[0], Lost(f"it took longer than the {self._limit(overdue[0]):g} s it may take", "")
         else:

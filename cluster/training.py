@@ -41,26 +41,9 @@ def train_together(
     """
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(patience)  # Ray Train has no other way to say it
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    reserved: dict[str, float] = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory or 0}
-    reserved = {name: amount for name, amount in (reserved | resources.custom).items() if amount}
     before = _reserved()
-    for tried in count():
-        trainer = TorchTrainer(
-            partial(_ranked, loop),
-            torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=workers,
-                use_gpu=bool(resources.gpus),
-                resources_per_worker=reserved,
-                label_selector=resources.labels or None,
-            ),
-            run_config=RunConfig(
-                name=f"ray-{tried}",
-                storage_path=str(storage.resolve()),
-                failure_config=FailureConfig(max_failures=retries, controller_failure_limit=0),
-                worker_runtime_env={"env_vars": _variables(resources)},
-            ),
-        )
+    for attempt in count():
+        trainer = _trainer(loop, workers, resources, retries, storage.resolve(), f"ray-{attempt}")
         try:
             with _own_interrupts():
                 trainer.fit()
@@ -71,13 +54,35 @@ def train_together(
                 raise ClusterError(
                     f"For {patience:g} s there was no room for {workers} workers, each asks for {resources}."
                 ) from error
-            if failure is not None and tried < retries:
+            if failure is not None and attempt < retries:
                 continue
             reason = str(error).strip().splitlines()
             raise ClusterError(
                 f"the training on {workers} workers failed: {reason[-1] if reason else error}"
             ) from error
         return
+
+
+def _trainer(
+    loop: Callable[..., None], workers: int, resources: Resources, retries: int, storage: Path, name: str
+) -> TorchTrainer:
+    reserved = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": resources.memory or 0} | resources.custom
+    return TorchTrainer(
+        partial(_ranked, loop),
+        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=bool(resources.gpus),
+            resources_per_worker={resource: float(amount) for resource, amount in reserved.items() if amount},
+            label_selector=resources.labels or None,
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=retries, controller_failure_limit=0),
+            worker_runtime_env={"env_vars": _variables(resources)},
+        ),
+    )
 
 
 def _reserved() -> set[str]:
@@ -92,7 +97,7 @@ def _free(groups: set[str]) -> None:
 
 
 def _variables(resources: Resources) -> dict[str, str]:
-    """What libraries read at their import: threads, and no GPU for who has reserved none, to whom Ray shows all."""
+    """What libraries read at their import: a thread a core; no GPU without one reserved, for Ray would show all."""
     threads = {"OMP_NUM_THREADS": str(max(1, int(resources.cpus)))}
     return threads if resources.gpus else threads | {"CUDA_VISIBLE_DEVICES": ""}
 

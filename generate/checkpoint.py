@@ -1,33 +1,23 @@
 """Open other people's weights as a network and a schedule."""
 
-import hashlib
-import json
-import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor
 
 from generate.errors import CheckpointError
 from generate.guided import Shapes, build_unet, layout, shown_flags, split, structure_of
-from generate.guided_flags import PRESETS, FlagError, Flags, GuidedFlags, parse_flags
+from generate.guided_flags import Flags, GuidedFlags
+from generate.identity import OLD_WEIGHTS, DiffusersFiles, StateDict, locate, read_json
 from generate.schedule import Schedule
 from generate.tensors import load_safetensors, load_saved
 
 Opened = tuple[UNet2DModel, Schedule, str]
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-OLD_WEIGHTS = "diffusion_pytorch_model.bin"
-STATE_DICTS = (".pt", ".pth")
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SLICES = 16  # a file is mapped this many times, a part after the other, so that its pages do not pile up in memory
 _SHOWN = 3  # tensors that a message names
 
@@ -37,27 +27,17 @@ def open_checkpoint(source: str | Path, flags: Flags | None, device: torch.devic
 
     Without flags, a state_dict that is called like a preset (lsun_horse.pt) has that preset's. Raises CheckpointError.
     """
-    path = Path(source)
-    if path.suffix in STATE_DICTS:
-        if flags is None and path.stem not in PRESETS:
-            raise CheckpointError(
-                f"{path} needs its flags: the published command line, a mapping, or a preset ({', '.join(PRESETS)})"
-            )
-        try:
-            parsed = parse_flags(path.stem if flags is None else flags)
-        except FlagError as error:
-            raise CheckpointError(f"{path}: {error}") from error
-        return open_guided(path, parsed, device, dtype)
-    if flags is not None:
-        raise CheckpointError(
-            f"flags belong to a guided-diffusion state_dict (.pt); {source} is opened by its own config"
-        )
-    if not path.exists() and _HUB_ID.fullmatch(str(source)):
-        path = _from_hub(str(source))
-    return open_diffusers(path, device, dtype)
+    files = locate(source, flags)
+    if isinstance(files, StateDict):
+        unet, schedule = open_guided(files.path, files.flags, device, dtype)
+    else:
+        unet, schedule = open_diffusers(files, device, dtype)
+    return unet, schedule, files.digest()
 
 
-def open_guided(path: Path, flags: GuidedFlags, device: torch.device, dtype: torch.dtype) -> Opened:
+def open_guided(
+    path: Path, flags: GuidedFlags, device: torch.device, dtype: torch.dtype
+) -> tuple[UNet2DModel, Schedule]:
     """Convert a state_dict tensor by tensor: memory grows by the network, in `dtype`, and a sixteenth of the file."""
     unet = build_unet(flags)
     rules, wanted = layout(flags, unet), {name: tensor.shape for name, tensor in unet.state_dict().items()}
@@ -75,7 +55,7 @@ def open_guided(path: Path, flags: GuidedFlags, device: torch.device, dtype: tor
         assert flags.class_label is not None
         converted["time_embedding.linear_2.bias"] += labels[flags.class_label].to(device, dtype)
     unet.load_state_dict(converted, assign=True)
-    return unet, schedule_of(flags), _digest(path, settings=asdict(flags))
+    return unet, schedule_of(flags)
 
 
 def schedule_of(flags: GuidedFlags) -> Schedule:
@@ -125,43 +105,25 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
             yield name, state.pop(name)
 
 
-def _from_hub(name: str) -> Path:
-    """The folder of a Hub repository's snapshot; without a network, the one in the local cache."""
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=["*.json", f"*{WEIGHTS}"]))
-        if not any(folder.rglob(WEIGHTS)):
-            folder = Path(snapshot_download(name, allow_patterns=["*.json", f"*{OLD_WEIGHTS}"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{name} is no folder here, and as a Hub id it is neither cached nor reachable ({reason})"
-        ) from error
-    return folder
-
-
-def open_diffusers(folder: Path, device: torch.device, dtype: torch.dtype) -> Opened:
-    """From a folder as DDPMPipeline.save_pretrained writes it, or with all files in the folder itself."""
-    config_path = _one_of(folder, "unet/config.json", "config.json")
-    scheduler_path = _one_of(folder, "scheduler/scheduler_config.json", "scheduler_config.json")
-    home = config_path.parent
-    weights_path = home / OLD_WEIGHTS if (home / OLD_WEIGHTS).is_file() else home / WEIGHTS
-    if (home / WEIGHTS).is_file() or not weights_path.is_file():
-        weights_path = _one_of(folder, f"{home.name}/{WEIGHTS}", WEIGHTS)
-    config, scheduler = _read_json(config_path), _read_json(scheduler_path)
+def open_diffusers(files: DiffusersFiles, device: torch.device, dtype: torch.dtype) -> tuple[UNet2DModel, Schedule]:
+    """The files say what the network is, and its weights are checked against it."""
+    config, scheduler = read_json(files.config), read_json(files.scheduler)
     try:
         with torch.device("meta"):
             unet = UNet2DModel.from_config(config)
         schedule = Schedule.from_diffusers(scheduler)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder} does not describe a UNet2DModel with a DDPM schedule: {error}") from error
+        raise CheckpointError(
+            f"{files.folder} does not describe a UNet2DModel with a DDPM schedule: {error}"
+        ) from error
     assert isinstance(unet, UNet2DModel)
-    weights = {_renamed(name): tensor for name, tensor in _weights(weights_path, device).items()}
+    weights = {_renamed(name): tensor for name, tensor in _weights(files.weights, device).items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
     wrong = _differences(wanted, {name: tuple(tensor.shape) for name, tensor in weights.items()})
     if wrong:
-        raise CheckpointError(f"{weights_path} is of another shape than config.json says: {wrong}")
+        raise CheckpointError(f"{files.weights} is of another shape than config.json says: {wrong}")
     unet.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
-    return unet, schedule, _digest(config_path, scheduler_path, weights_path)
+    return unet, schedule
 
 
 def check_portable(unet: UNet2DModel, schedule: Schedule) -> None:
@@ -197,37 +159,8 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _one_of(folder: Path, *names: str) -> Path:
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder} is not a folder; a diffusers folder with unet/ and scheduler/, a Hub id, or a .pt is needed"
-        )
-    raise CheckpointError(f"{folder} holds no {names[0]}; a diffusers folder with unet/ and scheduler/ is needed")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-
-
 def _differences(wanted: Shapes, came: Shapes) -> str:
     """The first tensors that are missing, left over or of another shape; empty when there are none."""
     wrong = sorted(name for name in wanted.keys() | came.keys() if wanted.get(name) != came.get(name))
     rows = [f"{name}: file {came.get(name, 'lacks it')}, network {wanted.get(name, 'has none')}" for name in wrong]
     return f"{len(wrong)} tensors differ ({'; '.join(rows[:_SHOWN])})" if wrong else ""
-
-
-def _digest(*paths: Path, settings: dict[str, Any] | None = None) -> str:
-    """sha256 over the files' contents and the settings; where the files lie does not matter."""
-    whole = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    if settings is not None:
-        whole.update(json.dumps(settings, sort_keys=True).encode())
-    return whole.hexdigest()

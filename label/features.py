@@ -1,6 +1,5 @@
 """Feature sources: images to maps at native resolution."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from generate import Denoiser
 from generate.denoiser import Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
-from generate.tensors import load_safetensors
 from label.errors import InterpreterError
+from label.identity import FEATURE_TENSORS, check_denoiser, features_digest, features_record, stored_arrays
 
 
 @runtime_checkable
@@ -92,8 +91,7 @@ class DenoiserFeatures:
 
     @property
     def digest(self) -> str:
-        settings = json.dumps([self.denoiser.digest, self.steps, self.blocks, self.where])
-        return hashlib.sha256(settings.encode() + self.noise.numpy().tobytes()).hexdigest()
+        return features_digest(self.denoiser.digest, self.steps, self.blocks, self.where, self.noise.numpy())
 
     def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
         """All steps run as one batch of the decoder, which ends at the last wanted block."""
@@ -127,34 +125,18 @@ class DenoiserFeatures:
         where the denoiser cannot be opened.
         """
         folder = Path(folder)
-        record, tensors = read_stored(folder, "features")
+        record = features_record(folder)
         if denoiser is None:
             if not (source := record["source"]):
                 raise InterpreterError(f"{folder} does not say where its denoiser is; open it and name it")
             denoiser = Denoiser.from_pretrained(source["path"], flags=source["flags"], device=device)
-        if record["denoiser"] != denoiser.digest:
-            raise InterpreterError(
-                f"the interpreter in {folder} was fitted on denoiser {record['denoiser'][:12]}, this one is "
-                f"{denoiser.digest[:12]}; fit it again, or open the denoiser that it was fitted on"
-            )
+        check_denoiser(folder, record, denoiser.digest)
+        noise = torch.from_numpy(stored_arrays(folder / FEATURE_TENSORS)["noise"])
         where = cast(Where, record["where"])
-        return cls(denoiser, steps=record["steps"], blocks=record["blocks"], where=where, noise=tensors["noise"])
+        return cls(denoiser, steps=record["steps"], blocks=record["blocks"], where=where, noise=noise)
 
 
 def write_stored(folder: Path, name: str, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write a part of an interpreter's folder: its tensors as name.safetensors, and last its record as name.json."""
     save_file(tensors, folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
-
-
-def read_stored(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The record and the tensors that write_stored wrote. Raises InterpreterError for missing or damaged ones."""
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        raise InterpreterError(f"{folder} holds no interpreter; fit one first")
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        path = path.with_suffix(".safetensors")
-        return record, load_safetensors(path)
-    except (OSError, ValueError) as error:
-        raise InterpreterError(f"{path} is cut short or damaged; fit the interpreter again") from error

@@ -1,7 +1,5 @@
 """The interpreter: pixel classifiers with all that they need to label an image again."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +10,16 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from label.errors import InterpreterError
-from label.features import DenoiserFeatures, FeatureSource, read_stored, write_stored
+from label.features import DenoiserFeatures, FeatureSource, write_stored
 from label.fitting import FitStep, fit_members, labelled_pixels
+from label.identity import (
+    INTERPRETER_TENSORS,
+    check_features,
+    interpreter_digest,
+    interpreter_record,
+    scheme_of,
+    stored_arrays,
+)
 from label.pixel_classifiers import PixelClassifiers
 from label.pixel_source import PixelSource
 from label.reference import load_reference
@@ -22,8 +27,6 @@ from label.schemes import Scheme
 from label.settings import Fitting, Upsampling
 from label.tiles import FoldedClassifiers
 from label.uncertainty import image_uncertainty
-
-_NAME = "interpreter"  # of its two files
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,8 @@ class Interpreter:
     @property
     def digest(self) -> str:
         """Names all that labels depend on: two interpreters with the same digest label alike."""
-        settings = [self.features.digest, asdict(self.scheme), self.upsampling, str(self.dtype)]
-        whole = hashlib.sha256(json.dumps(settings).encode())
-        for name, tensor in sorted(self.classifiers.state_dict().items()):
-            whole.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
-        return whole.hexdigest()
+        tensors = {name: t.contiguous().cpu().numpy() for name, t in self.classifiers.state_dict().items()}
+        return interpreter_digest(self.features.digest, self.scheme, self.upsampling, str(self.dtype), tensors)
 
     @torch.no_grad()
     def logits(self, images: UInt8[np.ndarray, "b h w 3"]) -> Iterator[Float[Tensor, "members h w classes"]]:
@@ -149,7 +149,7 @@ class Interpreter:
             "features": self.features.digest,
         }
         weights = {name: tensor.contiguous().cpu() for name, tensor in self.classifiers.state_dict().items()}
-        write_stored(folder, _NAME, record, weights)
+        write_stored(folder, "interpreter", record, weights)
 
     @classmethod
     def from_pretrained(
@@ -165,13 +165,13 @@ class Interpreter:
         Raises InterpreterError when it was fitted on other features.
         """
         folder = Path(folder)
-        record, weights = read_stored(folder, _NAME)
+        record = interpreter_record(folder)
         features = features or DenoiserFeatures.from_pretrained(folder, device=device)
-        if record["features"] != features.digest:
-            raise InterpreterError(f"the interpreter in {folder} was fitted on other features; fit it again")
-        scheme = Scheme(tuple(record["names"]), tuple(tuple(c) for c in record["colors"]))
+        check_features(folder, record, features.digest)
+        scheme = scheme_of(record)
         classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
-        classifiers.load_state_dict(weights)
+        tensors = stored_arrays(folder / INTERPRETER_TENSORS)
+        classifiers.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
         upsampling = cast(Upsampling, record["upsampling"])
         return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
 

@@ -130,12 +130,12 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipelines import Recipe
     from pipelines.stages.fit import fit
     from pipelines.stages.train import train
-    from pipelines.units.builder import Builder
+    from pipelines.units.builder import build, planned
 
     project = make_project(tmp_path_factory.mktemp("finished"))
     recipe = Recipe.load(project / "recipe.toml")
     fit(recipe)
-    make = Builder.of(recipe)()
+    make = build(planned(recipe))
     for unit in recipe.generate.units:
         make(unit)
     train(recipe)

@@ -33,7 +33,7 @@ from pipelines import Recipe  # noqa: E402
 from pipelines.dataset.damage import damages, missing_units  # noqa: E402
 from pipelines.dataset.inventory import take_inventory  # noqa: E402
 from pipelines.stages.fit import fit  # noqa: E402
-from pipelines.units.builder import Builder  # noqa: E402
+from pipelines.units.builder import build, planned  # noqa: E402
 
 SETTINGS = (
     "generate.samples=240",
@@ -142,7 +142,7 @@ def main() -> int:
         project = make_project(Path(home))
         recipe = Recipe.load(project / "recipe.toml", SETTINGS)
         fit(recipe)
-        make = Builder.of(recipe)()
+        make = build(planned(recipe))
         expected = [make(unit).sha256 for unit in range(UNITS)]
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": QUICK})
         for _ in range(3):

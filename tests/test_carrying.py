@@ -3,7 +3,8 @@
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,10 +14,11 @@ from conftest import make_denoiser
 
 from cluster import Carried, Cluster, ClusterError, Done, Resources, run_units
 from pipelines import Recipe
-from pipelines.driver.carrying import with_models
+from pipelines.dataset.reports import Report
+from pipelines.driver.carrying import carried_models, with_models
 from pipelines.errors import DatasetError
 from pipelines.stages.fit import fit
-from pipelines.units.builder import Builder
+from pipelines.units.builder import Plan, build, planned
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class CachingIn:
         return self.builder()
 
 
+def rebuilding(plan: Plan) -> Callable[[Recipe], Callable[[int], Report]]:
+    """As the stage builds: the plan with the recipe whose models lie on this machine."""
+    return lambda recipe: build(replace(plan, recipe=recipe))
+
+
 @pytest.fixture
 def recipe(project: Path) -> Recipe:
     fit(Recipe.load(project / "recipe.toml"))
@@ -47,10 +54,10 @@ def recipe(project: Path) -> Recipe:
 def test_models_travel_to_machines_that_lack_them_and_are_written_once(
     ray_cluster: Cluster, recipe: Recipe, project: Path, tmp_path: Path
 ) -> None:
-    builder = Builder.of(recipe)
-    alone = Builder.of(Recipe.load(project / "recipe.toml", (f'paths.dataset="{tmp_path / "alone"}"',)))()
+    plan = planned(recipe)
+    alone = build(planned(Recipe.load(project / "recipe.toml", (f'paths.dataset="{tmp_path / "alone"}"',))))
     expected = [alone(unit).sha256 for unit in range(4)]
-    travelling = CachingIn(tmp_path / "cache", with_models(builder))
+    travelling = CachingIn(tmp_path / "cache", with_models(rebuilding(plan), plan.recipe))
     shutil.rmtree(project / "model")
     shutil.rmtree(project / "out" / "interpreter")
     outcomes = sorted(run_units(travelling, range(4), actors=2, resources=Resources()), key=lambda o: o.unit)
@@ -63,36 +70,34 @@ def test_models_travel_to_machines_that_lack_them_and_are_written_once(
 def test_without_their_files_and_without_taking_them_along_no_actor_can_be_built(
     ray_cluster: Cluster, recipe: Recipe, project: Path
 ) -> None:
-    builder = Builder.of(recipe)
+    plan = planned(recipe)
     shutil.rmtree(project / "out" / "interpreter")
     with pytest.raises(ClusterError, match=r"InterpreterError: .* holds no"):
-        next(run_units(builder, range(4), actors=1, resources=Resources()))
+        next(run_units(partial(build, plan), range(4), actors=1, resources=Resources()))
 
 
 def test_what_all_machines_share_does_not_travel(ray_cluster: Cluster, recipe: Recipe, project: Path) -> None:
     shared = Recipe.load(project / "recipe.toml", ('cluster.address="auto"', f'cluster.shared=["{project}"]'))
     for stays in (shared, Recipe.load(project / "recipe.toml")):
-        builder = Builder.of(stays)
-        assert with_models(builder) is builder
-    builder = Builder.of(recipe)
-    assert with_models(builder) is not builder
+        assert carried_models(stays.resolved()) == {}
+    assert set(carried_models(recipe.resolved())) == {"denoiser", "interpreter"}
 
 
 def test_a_machine_with_other_weights_at_the_same_path_makes_nothing(recipe: Recipe, project: Path) -> None:
-    builder = Builder.of(recipe)
+    plan = planned(recipe)
     other = make_denoiser()
     other.unet.conv_in.weight.data += 1
     shutil.rmtree(project / "model")
     other.save_pretrained(project / "model")
     with pytest.raises(ValueError, match="fitted on"):
-        builder()
+        build(plan)
     fit(Recipe.load(project / "recipe.toml"))
     with pytest.raises(DatasetError, match="holds a dataset of another recipe, model or file"):
-        builder()
+        build(plan)
 
 
 def test_a_machine_that_does_not_see_the_datasets_folder_makes_nothing(recipe: Recipe, project: Path) -> None:
-    builder = Builder.of(recipe)
+    plan = planned(recipe)
     shutil.rmtree(project / "out" / "dataset")
     with pytest.raises(RuntimeError, match=r"does not see the dataset\.json that lies in .*; name a folder"):
-        builder()
+        build(plan)

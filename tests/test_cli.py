@@ -14,7 +14,7 @@ from pipelines import Recipe, write_shard
 from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate
 from pipelines.stages.fit import fit
-from pipelines.units.builder import Builder
+from pipelines.units.builder import build, planned
 
 ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "120"}
 ROOT = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ def test_one_actor_and_two_make_the_same_dataset_and_a_kill_changes_nothing(fitt
 
 
 def test_a_dataset_of_another_recipe_is_refused_before_any_work(fitted):
-    Builder.of(Recipe.load(fitted / "recipe.toml"))
+    planned(Recipe.load(fitted / "recipe.toml"))
     said = run("generate", fitted / "recipe.toml", "--set", "generate.steps=4", code=2)
     assert "holds a dataset of another recipe, model or file" in said
     assert "Traceback" not in said
@@ -145,7 +145,7 @@ def test_a_unit_that_cannot_be_made_is_named_and_the_exit_code_is_1(fitted):
 
 
 def test_verify_names_a_damaged_shard(fitted):
-    make = Builder.of(Recipe.load(fitted / "recipe.toml"))()
+    make = build(planned(Recipe.load(fitted / "recipe.toml")))
     folder = fitted / "out" / "dataset"
     for unit in (0, 1, 3):
         make(unit)
@@ -160,7 +160,7 @@ def test_verify_names_a_damaged_shard(fitted):
 
 
 def test_status_tells_how_far_a_dataset_is(fitted):
-    Builder.of(Recipe.load(fitted / "recipe.toml"))()(1)
+    build(planned(Recipe.load(fitted / "recipe.toml")))(1)
     said = run("status", fitted / "out" / "dataset")
     assert "units:     1 of 4" in said
     assert "missing:   units 0, 2 to 3" in said

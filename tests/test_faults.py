@@ -37,7 +37,7 @@ from pipelines.stages import generate as generate_stage
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
 from pipelines.units import unit as unit_module
-from pipelines.units.builder import Builder
+from pipelines.units.builder import build, planned
 
 UNITS = 8
 SETTINGS = (
@@ -250,7 +250,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     project = make_project(tmp_path_factory.mktemp("project"))
     recipe = Recipe.load(project / "recipe.toml", SETTINGS)
     fit(recipe)
-    make = Builder.of(recipe)()
+    make = build(planned(recipe))
     return project, [make(unit).sha256 for unit in range(UNITS)]
 
 
@@ -291,10 +291,10 @@ def test_units_that_raise_kill_their_process_or_hang_are_named_and_the_others_fi
 def test_bad_weights_stop_the_run_within_seconds_and_with_one_reason(scene: Scene, tmp_path: Path) -> None:
     model = shutil.copytree(scene.project / "model", tmp_path / "model")
     recipe = scene.recipe(f'paths.denoiser="{model}"', "cluster.actors=1")
-    builder = Builder.of(recipe)
+    plan = planned(recipe)
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    scene.patch.setattr(Builder, "of", lambda _: builder)
+    scene.patch.setattr(generate_stage, "planned", lambda _: plan)
     begin = time.monotonic()
     with pytest.raises(ClusterError, match="No actor can be built, the builder raised CheckpointError") as caught:
         generate(recipe)
@@ -458,10 +458,10 @@ def test_a_shard_is_never_half_visible_while_it_is_made(scene: Scene) -> None:
 
 def test_a_plan_of_ten_thousand_units_is_resumed_in_seconds(scene: Scene) -> None:
     recipe = scene.recipe("generate.samples=60_000")
-    builder = Builder.of(recipe)
+    folder = planned(recipe).folder
     for unit in range(9_990):
-        shard_path(builder.folder, unit).touch()
-        shard_path(builder.folder, unit).with_suffix(".json").touch()
+        shard_path(folder, unit).touch()
+        shard_path(folder, unit).with_suffix(".json").touch()
     begin = time.monotonic()
-    assert generate_stage._missing(recipe, builder) == list(range(9_990, 10_000))
+    assert take_inventory(folder).missing(recipe.generate.units) == list(range(9_990, 10_000))
     assert time.monotonic() - begin < 10

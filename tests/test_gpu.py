@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -107,9 +108,10 @@ def test_a_unit_made_on_a_gpu_waits_for_it_only_where_its_results_come_and_its_i
     models = Models(interpreter.features.denoiser, interpreter)
     settings = GenerateSection(samples=8, unit_size=4, batch_size=2, steps=3)
     dataset = Dataset("of all", list(SCHEME.names), [[0, 0, 0], [255, 0, 0]], {}, "denoiser", "interpreter", {})
-    make_unit(0, models, settings, dataset, tmp_path)
+    make = partial(make_unit, models=models, settings=settings, dataset=dataset, folder=tmp_path)
+    make(0, settings.batch)
     gpu.waits.clear()
-    report = make_unit(1, models, settings, dataset, tmp_path)
+    report = make(1, settings.batch)
     assert report.counts == {"kept": 4, "dropped": 0}
     images, noises_and_times, labels = 1, 3, 3
     assert len(gpu.waits) == 2 * (images + noises_and_times + labels)

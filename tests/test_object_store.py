@@ -31,7 +31,7 @@ from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
 from pipelines.storage import location
 from pipelines.training.data import Part, shard_data
-from pipelines.units.builder import Builder
+from pipelines.units.builder import build, planned
 from pipelines.units.weights import local_weights
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
@@ -98,7 +98,7 @@ def test_a_run_that_is_killed_midway_goes_on_and_makes_what_a_disk_would_hold(re
     assert (damages(take_inventory(folder)), missing_units(folder)) == ([], [])
     assert "index.parquet" in storage.names(folder)
     assert not {name for name in storage.names(folder) if name.startswith("lease")}
-    disk = Builder.of(Recipe.load(tmp_path / "recipe.toml", ("generate.samples=60",)))()
+    disk = build(planned(Recipe.load(tmp_path / "recipe.toml", ("generate.samples=60",))))
     assert [report.sha256 for report in reports(folder)] == [disk(unit).sha256 for unit in range(10)]
     assert status(folder)["units"] == "10 of 10"
     local = list(read_shards(tmp_path / "out" / "dataset"))
@@ -118,7 +118,7 @@ def test_a_denoiser_at_a_url_is_fetched_once_a_machine_and_makes_the_same_shards
     assert generate(distant).failures == []
     (copy,) = (tmp_path / "cache" / "datasetddpm").glob("*/weights")
     assert {path.name for path in copy.parent.iterdir()} == {"weights", "lock"}
-    near = Builder.of(Recipe.load(tmp_path / "recipe.toml", (f'paths.dataset="{tmp_path / "near"}"',)))()
+    near = build(planned(Recipe.load(tmp_path / "recipe.toml", (f'paths.dataset="{tmp_path / "near"}"',))))
     assert [report.sha256 for report in reports(dataset_folder(distant))] == [near(unit).sha256 for unit in range(4)]
 
 
@@ -198,7 +198,7 @@ def test_a_url_where_nothing_is_is_named(bucket: str) -> None:
 
 
 def test_damage_is_found_and_removed_there_as_well(recipe: Recipe) -> None:
-    make, folder = Builder.of(recipe)(), location(str(recipe.paths.dataset))
+    make, folder = build(planned(recipe)), location(str(recipe.paths.dataset))
     for unit in range(3):
         make(unit)
     (folder / "shard-000000.tar").unlink()

@@ -44,8 +44,8 @@ def test_a_stage_runs_in_this_process_unless_the_recipe_names_a_cluster(project:
 def test_a_stage_runs_on_an_actor_and_again_when_that_is_lost(
     ray_cluster: Cluster, recipe: Recipe, tmp_path: Path
 ) -> None:
-    made = placed("stage", Stage(tmp_path / "notes", lost_once=True), recipe)
-    assert made.clause != str(os.getpid())
+    outcome = placed("stage", Stage(tmp_path / "notes", lost_once=True), recipe)
+    assert outcome.clause != str(os.getpid())
     assert (tmp_path / "notes").exists()
 
 

@@ -21,7 +21,7 @@ from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import reports
 from pipelines.driver.submission import is_reachable, packed, result
 from pipelines.stages.fit import fit
-from pipelines.units.builder import Builder
+from pipelines.units.builder import build, planned
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {
@@ -99,7 +99,7 @@ def test_a_submitted_stage_makes_the_dataset_and_its_log_is_followed(head: str, 
     folder = fitted / "out" / "dataset"
     assert damages(take_inventory(folder)) == []
     assert missing_units(folder) == []
-    alone = Builder.of(Recipe.load(fitted / "recipe.toml", (f'paths.dataset="{tmp_path / "alone"}"',)))()
+    alone = build(planned(Recipe.load(fitted / "recipe.toml", (f'paths.dataset="{tmp_path / "alone"}"',))))
     assert [report.sha256 for report in reports(folder)] == [alone(unit).sha256 for unit in range(4)]
 
 

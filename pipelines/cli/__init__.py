@@ -38,7 +38,7 @@ for _commands in (stages.app, models.app, datasets.app, jobs.app):
 
 
 def main() -> None:
-    """Entry point: mistakes of the user's end in one sentence and exit code 2, those of machines in exit code 1."""
+    """Run the command. A mistake ends in one sentence and exit code 2; a machine's failure in one and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("ray").setLevel(logging.WARNING)
     try:

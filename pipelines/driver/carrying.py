@@ -1,28 +1,32 @@
-"""A builder that takes its models along to machines that do not have them."""
+"""Models that travel along with the work, to machines that do not have their files."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import TypeVar
 
 from cluster import Carried
 from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe
-from pipelines.units.batch_size import MeasureBatch
-from pipelines.units.builder import Builder
 from pipelines.units.weights import copied_once
 
-B = TypeVar("B", Builder, MeasureBatch)
+T = TypeVar("T")
 
 
-def with_models(builder: B) -> Callable[[], Callable[[int], Any]]:
-    """The builder; on a cluster, one that brings what is not in cluster.shared. Call it inside `with connect():`."""
-    recipe = builder.recipe
+def with_models(build: Callable[[Recipe], Callable[[int], T]], recipe: Recipe) -> Callable[[], Callable[[int], T]]:
+    """`build(recipe)` for actors on any machine: those that lack the recipe's models get them.
+
+    Call it inside `with connect():`, whose end is that of what travels.
+    """
+    return partial(_build_there, build, recipe, carried_models(recipe))
+
+
+def carried_models(recipe: Recipe) -> dict[str, Carried]:
+    """The models that other machines may lack: on a cluster, those that are not in cluster.shared."""
     if recipe.cluster.address == "local":
-        return builder
+        return {}
     places = {"denoiser": recipe.paths.denoiser, "interpreter": interpreter_folder(recipe)}
-    carried = {name: Carried.of(place) for name, place in places.items() if _stays_behind(place, recipe)}
-    return _Carrying(builder, carried) if carried else builder
+    return {name: Carried.of(place) for name, place in places.items() if _stays_behind(place, recipe)}
 
 
 def _stays_behind(place: Path | str, recipe: Recipe) -> bool:
@@ -32,24 +36,20 @@ def _stays_behind(place: Path | str, recipe: Recipe) -> bool:
     return not any(place.is_relative_to(shared) for shared in recipe.cluster.shared)
 
 
-@dataclass(frozen=True)
-class _Carrying(Generic[B]):
-    """Picklable; what a machine has already is taken as it is there."""
-
-    builder: B
-    carried: dict[str, Carried]
-
-    def __call__(self) -> Callable[[int], Any]:
-        here, paths = {name: _here(carried) for name, carried in self.carried.items()}, self.builder.recipe.paths
-        if "denoiser" in here:
-            paths = paths.model_copy(update={"denoiser": here["denoiser"]})
-        if "interpreter" in here:
-            paths = paths.model_copy(update={"out": here["interpreter"].parent})
-        recipe = self.builder.recipe.model_copy(update={"paths": paths})
-        return cast(Callable[[], Callable[[int], Any]], replace(self.builder, recipe=recipe))()
+def _build_there(
+    build: Callable[[Recipe], Callable[[int], T]], recipe: Recipe, carried: Mapping[str, Carried]
+) -> Callable[[int], T]:
+    """On an actor: build with the models where this machine has them."""
+    places, paths = {name: _place_of(model) for name, model in carried.items()}, recipe.paths
+    if "denoiser" in places:
+        paths = paths.model_copy(update={"denoiser": places["denoiser"]})
+    if "interpreter" in places:
+        paths = paths.model_copy(update={"out": places["interpreter"].parent})
+    return build(recipe.model_copy(update={"paths": paths}))
 
 
-def _here(carried: Carried) -> Path:
-    if carried.path.exists():
-        return carried.path
-    return copied_once(carried.digest, carried.path.name, carried.write)
+def _place_of(model: Carried) -> Path:
+    """What a machine has already is taken as it is there."""
+    if model.path.exists():
+        return model.path
+    return copied_once(model.digest, model.path.name, model.write)

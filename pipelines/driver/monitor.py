@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.live import Live
 from rich.table import Table
 
+from cluster import Crew, Gauges
 from pipelines import progress
 from pipelines.driver.tally import Tally
 from pipelines.errors import StorageError
@@ -20,13 +21,15 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def shown(tally: Tally, folder: Location, look: Callable[[], None]) -> Iterator[None]:
-    """Show and keep the tally for the length of the block; `look` brings it up to date, from another thread."""
+def shown(tally: Tally, folder: Location, crew: Crew) -> Iterator[None]:
+    """Show and keep the tally for the length of the block; a thread brings it up to date with the crew."""
     ended = threading.Event()
     with ExitStack() as stack:
         if progress.console.is_terminal:
             stack.enter_context(Live(console=progress.console, get_renderable=lambda: _table(tally), transient=True))
-        thread = threading.Thread(target=_watch, args=(tally, folder, look, ended), name="monitor", daemon=True)
+        thread = threading.Thread(
+            target=watch, args=(tally, folder, crew, _seconds(ended)), name="monitor", daemon=True
+        )
         thread.start()
         try:
             yield
@@ -35,11 +38,22 @@ def shown(tally: Tally, folder: Location, look: Callable[[], None]) -> Iterator[
             thread.join()
 
 
-def _watch(tally: Tally, folder: Location, look: Callable[[], None], ended: threading.Event) -> None:
-    spoken = written = time.monotonic()
+def _seconds(ended: threading.Event) -> Iterator[float]:
+    """The time, by a clock that only goes forward, at once and then each second until the end."""
+    yield time.monotonic()
     while not ended.wait(1.0):
-        look()
-        now = time.monotonic()
+        yield time.monotonic()
+
+
+def watch(tally: Tally, folder: Location, crew: Crew, moments: Iterable[float]) -> None:
+    """Bring the tally up to date at each of these moments, in seconds, and tell of it where it is time to."""
+    gauges = Gauges("datasetddpm")
+    spoken = written = None
+    for now in moments:
+        tally.alive, tally.waiting = crew.alive, crew.waiting
+        gauges.set(tally.numbers())
+        if spoken is None or written is None:
+            spoken = written = now
         if now - spoken >= progress.SECONDS_BETWEEN_LINES and not progress.console.is_terminal:
             spoken = now
             progress.console.print(f"generate: {tally.line()}")

@@ -5,7 +5,7 @@ import socket
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,13 +32,13 @@ def joined(settings: ClusterSection) -> Iterator[None]:
         yield
 
 
-def one_answer(builder: Callable[[], Callable[[int], T]], what: str, resources: Resources, limits: Limits) -> T:
-    """What one actor answers to one call, inside `with connect():`. Raises ClusterError, which begins with `what`."""
+def one_answer(builder: Callable[[], Callable[[int], T]], work: str, resources: Resources, limits: Limits) -> T:
+    """What one actor answers to one call, inside `with connect():`. Raises ClusterError, which begins with `work`."""
     answers = run_units(builder, [0], actors=1, resources=resources, limits=limits)
     with closing(answers):
         answer = next(answers)
     if isinstance(answer, Failed):
-        error = ClusterError(f"{what} failed {answer.attempts} times on the cluster: {answer.reason}")
+        error = ClusterError(f"{work} failed {answer.attempts} times on the cluster: {answer.reason}")
         error.add_note(answer.traceback)
         raise error
     return answer.result
@@ -78,30 +78,23 @@ def placed(name: str, stage: Stage, recipe: Recipe) -> Outcome:
     with connect(settings.address, log_to_driver=True) as ray, marked(recipe.paths.out) as mark:
         resources = resources_of(settings, ray.gpus)
         console.print(f"{name}: Ray at {ray.address}, an actor with {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")
-        work = _Whole(stage, recipe, mark, device_of(settings, resources))
-        made = one_answer(work, name, resources, Limits(patience=settings.patience_seconds))
-    if isinstance(made, Exception):
-        raise made
-    return made
+        builder = partial(_opened, stage, recipe, mark, device_of(settings, resources))
+        outcome = one_answer(builder, name, resources, Limits(patience=settings.patience_seconds))
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
-@dataclass(frozen=True)
-class _Whole:
-    """Picklable; what it returns makes the stage, or answers with what would be raised again at a second try."""
+def _opened(stage: Stage, recipe: Recipe, mark: Path, device: str) -> Callable[[int], Outcome | Exception]:
+    """On an actor: what makes the stage, or answers with what would be raised again at a second try."""
+    needed_device(device)
 
-    stage: Stage
-    recipe: Recipe
-    mark: Path
-    device: str
-
-    def __call__(self) -> Callable[[int], Outcome | Exception]:
-        needed_device(self.device)
-        return self._make
-
-    def _make(self, _unit: int) -> Outcome | Exception:
+    def make(_unit: int) -> Outcome | Exception:
         try:
-            must_see(self.mark)
-            return self.stage(self.recipe)
+            must_see(mark)
+            return stage(recipe)
         except (ValueError, LeaseError, StorageError) as error:
             error.add_note(traceback.format_exc())
             return error
+
+    return make

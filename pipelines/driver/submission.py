@@ -52,8 +52,8 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
     if recipe.train.encoder_weights:
         settings.append(f'train.encoder_weights="{recipe.train.encoder_weights}"')
-    with tempfile.TemporaryDirectory(prefix="datasetddpm-") as home:
-        folder = Path(home)
+    with tempfile.TemporaryDirectory(prefix="datasetddpm-") as temporary:
+        folder = Path(temporary)
         shutil.copy(path, folder / "recipe.toml")
         if stage == "generate":
             if not interpreter_folder(recipe).is_dir():
@@ -63,11 +63,11 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
         options = [part for setting in settings for part in ("--set", setting)]
         code = "from pipelines.cli import main; main()"
         command = shlex.join(["python", "-c", code, stage, "recipe.toml", *options])
-        load = Load(folder, tuple(map(_home_of, PACKAGES)), excludes=("**/__pycache__", "demo"))
+        load = Load(folder, tuple(map(_folder_of, PACKAGES)), excludes=("**/__pycache__", "demo"))
         yield Parcel(command, load, recipe.cluster.grace_seconds + _GRACE)
 
 
-def _home_of(package: str) -> Path:
+def _folder_of(package: str) -> Path:
     spec = find_spec(package)
     assert spec is not None
     assert spec.origin is not None
@@ -110,19 +110,19 @@ def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
 
 def result(recipe: Recipe, stage: str, address: str, job: str) -> list[str]:
     """What is wrong once a job has ended, one sentence each: by the reports in its output, and by its exit code."""
-    end, folder, recipe = end_of(address, job), dataset_folder(recipe), recipe.resolved()
+    end, dataset, recipe = end_of(address, job), dataset_folder(recipe), recipe.resolved()
     wrong = []
     if end is None:
         wrong.append(f"{job} has not ended, but its log has")
     elif end.exit_code != 0 or end.status != "SUCCEEDED":
         wrong.append(f"{job} ended with exit code {end.exit_code}, {end.status}: {end.message.strip()}")
-    if stage != "train" and recipe.makes_dataset and is_reachable(folder, recipe, address):
-        wrong += _missing_units(folder)
+    if stage != "train" and recipe.makes_dataset and is_reachable(dataset, recipe, address):
+        wrong += _missing_units(dataset)
     if stage != "generate" and is_reachable(recipe.paths.out, recipe, address):
         wrong += [
-            f"{made} holds no finished stage; submit it again to go on"
-            for made in _made_by(stage, recipe)
-            if not (made / RECORD).is_file()
+            f"{folder} holds no finished stage; submit it again to go on"
+            for folder in _folders_of(stage, recipe)
+            if not (folder / RECORD).is_file()
         ]
     return wrong
 
@@ -135,8 +135,8 @@ def _missing_units(folder: Location) -> list[str]:
     return [f"{folder} lacks units {ranges(missing)}; submit it again to go on"] if missing else []
 
 
-def _made_by(stage: str, recipe: Recipe) -> list[Path]:
-    """The folders that a job leaves beside the dataset; whether they are of this very recipe is not looked at."""
+def _folders_of(stage: str, recipe: Recipe) -> list[Path]:
+    """The folders that a job leaves beside the dataset; nobody looks whether this very recipe made them."""
     folders = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
     if stage == "run":
         folders.append(interpreter_folder(recipe))

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines import storage
 from pipelines.progress import duration
+from pipelines.sections import GenerateSection
 from pipelines.storage import Location
 
 RECENT = 300.0  # seconds that "now" means in a rate
@@ -32,15 +33,30 @@ class Tally:
     samples: int  # candidates of the plan
     units_done: int = 0
     samples_done: int = 0
-    heard: int = 0  # samples of this run
+    heard: int = 0  # samples that this run has made
     kept: int = 0  # of those
     failures: list[Failure] = field(default_factory=list)
     alive: int = 0  # actors
     waiting: int = 0
     started: float = field(default_factory=time.time)
     updated: float = field(default_factory=time.time)
+    batch_size: int = 0  # images at once, on the actor that has the least memory
     ended: str = ""  # how, in a word or a sentence; empty while it runs
+    unheard: set[int] = field(default_factory=set)  # units of this run
     recent: deque[tuple[float, int]] = field(default_factory=deque)
+
+    @classmethod
+    def of(cls, settings: GenerateSection, missing: list[int]) -> "Tally":
+        """Of a run that is to make these units, all others being there."""
+        samples = settings.samples - sum(len(settings.seeds(unit)) for unit in missing)
+        return cls(
+            len(settings.units),
+            settings.samples,
+            units_done=len(settings.units) - len(missing),
+            samples_done=samples,
+            batch_size=settings.batch,
+            unheard=set(missing),
+        )
 
     def add(self, samples: int, kept: int) -> None:
         """A unit is done."""
@@ -62,7 +78,7 @@ class Tally:
         return sum(samples for _, samples in self.recent) / max(min(RECENT, now - self.started), 1e-6)
 
     def rows(self) -> dict[str, str]:
-        """What there is to say, by name."""
+        """All figures by name, as people read them."""
         rate, kept = self.rate_now() or self.rate(), f"{self.kept / self.heard:.1%}" if self.heard else "-"
         return {
             "units": f"{self.units_done} of {self.units}",
@@ -78,7 +94,7 @@ class Tally:
         return ", ".join(f"{name} {value}" for name, value in self.rows().items())
 
     def numbers(self) -> dict[str, float]:
-        """For metrics."""
+        """All figures by name, as metrics take them."""
         return {
             "units_done": self.units_done,
             "units_failed": len(self.failures),
@@ -90,9 +106,9 @@ class Tally:
         }
 
     def write(self, folder: Location) -> None:
-        """Keep it in the folder, for `status` and for whoever comes on Monday."""
+        """Keep it in the folder, where `status` reads it during the run and afterwards."""
         self.updated = time.time()
-        record = {name: value for name, value in asdict(self).items() if name != "recent"}
+        record = {name: value for name, value in asdict(self).items() if name not in ("recent", "unheard")}
         storage.write_whole(folder / JOURNAL, (json.dumps(record, indent=2) + "\n").encode())
 
     @classmethod
@@ -114,5 +130,5 @@ def ranges(units: Iterable[int]) -> str:
             spans[-1][1] = unit
         else:
             spans.append([unit, unit])
-    said = [f"{first}" if first == last else f"{first} to {last}" for first, last in spans[:20]]
-    return ", ".join(said) + (f" and {len(spans) - 20} more ranges" if len(spans) > 20 else "")
+    words = [f"{first}" if first == last else f"{first} to {last}" for first, last in spans[:20]]
+    return ", ".join(words) + (f" and {len(spans) - 20} more ranges" if len(spans) > 20 else "")

@@ -32,7 +32,7 @@ from pipelines.storage import write_whole
 from pipelines.study.controls import RawPixels, untrained
 from pipelines.study.diversity import describe_images, precision_recall
 from pipelines.study.grid import Cell, grid, named
-from pipelines.units.builder import Builder
+from pipelines.units.builder import build, planned
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
 
@@ -156,10 +156,10 @@ def _supervised(recipe: Recipe, cell: Cell) -> dict[str, Any]:
 def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Generate, train, evaluate; the seed is that of the DeepLab training, all seeds share one dataset."""
     _share_interpreter(recipe)
-    builder = Builder.of(recipe)
-    todo = take_inventory(builder.folder).missing(recipe.generate.units)
+    plan = planned(recipe)
+    todo = take_inventory(plan.folder).missing(recipe.generate.units)
     if todo:
-        make = builder()
+        make = build(plan)
         for unit in todo:
             make(unit)
     held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])

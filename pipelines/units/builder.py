@@ -1,86 +1,83 @@
-"""What an actor is built from: a recipe's models and its dataset's folder, into a function that makes units."""
+"""A recipe's dataset: planned by the driver, and made unit by unit wherever its models are opened.
 
+`make = build(planned(recipe))` needs no Ray: `make(0)` makes unit 0 in this process. `planned` needs no torch, so what
+makes units is imported when `build` is called.
+"""
+
+import gc
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from typing import TypeVar
 
-from generate import spaced_timesteps
 from pipelines.dataset.manifest import Dataset, claim, claimed
 from pipelines.dataset.reports import Report
-from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder
-from pipelines.recipe import Recipe, digest_of
-from pipelines.sections import GenerateSection
+from pipelines.recipe import Recipe
 from pipelines.storage import Location
-from pipelines.units.devices import needed_device
-from pipelines.units.halving import Halving
-from pipelines.units.models import Models
-from pipelines.units.unit import make_unit
+from pipelines.units.identity import describe, identify
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Builder:
-    """Picklable; called on an actor, it opens the models and returns make(unit)."""
+class Plan:
+    """What is to be made, and where; it travels to the actors."""
 
     folder: Location  # of the dataset
     recipe: Recipe  # its paths absolute, since an actor has another working directory
     dataset: Dataset
-    device: str | None = None  # the GPU if there is one
 
-    @classmethod
-    def of(cls, recipe: Recipe) -> "Builder":
-        """Open the models once to know what they make, and claim the dataset's folder for it.
 
-        Raises DatasetError when the folder is another dataset's, RecipeError for solver steps that cannot be.
-        """
-        recipe = recipe.resolved()
-        models, settings = Models.of(recipe, "cpu"), recipe.generate
-        try:
-            spaced_timesteps(settings.steps, models.denoiser.schedule, settings.solver)
-        except ValueError as error:
-            raise RecipeError(f"generate.steps: {error}") from error
-        folder, dataset = dataset_folder(recipe), describe(models, settings)
-        claim(folder, dataset)
-        return cls(folder, recipe, dataset)
+def planned(recipe: Recipe) -> Plan:
+    """Look at the models' files, and claim the dataset's folder for what they make.
 
-    def __call__(self) -> Callable[[int], Report]:
-        device = needed_device(self.device)
-        models, settings = Models.of(self.recipe, device), self.recipe.generate
-        self._check_place(describe(models, settings).digest)
-        return Halving(
-            lambda unit, size: make_unit(unit, models, settings, self.dataset, self.folder, batch_size=size),
-            settings.batch,
+    Raises DatasetError when the folder is another dataset's, and what `identify` raises.
+    """
+    recipe = recipe.resolved()
+    plan = Plan(dataset_folder(recipe), recipe, describe(identify(recipe), recipe.generate))
+    claim(plan.folder, plan.dataset)
+    return plan
+
+
+def build(plan: Plan, device: str | None = None) -> Callable[[int], Report]:
+    """Open the models; the function that is returned makes a unit, commits it and returns its report.
+
+    `device` None is the GPU if there is one. Raises RuntimeError where a GPU is needed and none is shown, and on a
+    machine that does not see the plan's folder; DatasetError where these models are not those of the plan.
+    """
+    from pipelines.units.devices import needed_device
+    from pipelines.units.models import Models
+    from pipelines.units.unit import make_unit
+
+    models, settings = Models.of(plan.recipe, needed_device(device)), plan.recipe.generate
+    if claimed(plan.folder, describe(models.identity, settings).digest) is None:
+        raise RuntimeError(
+            f"{socket.gethostname()} does not see the dataset.json that lies in {plan.folder}; "
+            "name a folder that all machines share, or a URL"
         )
-
-    def _check_place(self, digest: str) -> None:
-        """That the driver's folder is seen, and that these weights are those that it claimed the folder for."""
-        if claimed(self.folder, digest) is None:
-            raise RuntimeError(
-                f"{socket.gethostname()} does not see the dataset.json that lies in {self.folder}; "
-                "name a folder that all machines share, or a URL"
-            )
+    make = partial(make_unit, models=models, settings=settings, dataset=plan.dataset, folder=plan.folder)
+    return halving(make, settings.batch)
 
 
-def describe(models: Models, settings: GenerateSection) -> Dataset:
-    """The dataset that these models and settings make; its digest covers all that a sample's bytes depend on."""
-    scheme, computed = models.interpreter.scheme, {"dtype": str(models.denoiser.unet.dtype)}
-    if models.denoiser.compiled:
-        computed["compile"] = models.denoiser.compiled
-    what = {
-        "recipe": settings.model_dump(mode="json") | computed,
-        "denoiser": models.denoiser.digest,
-        "interpreter": models.interpreter.digest,
-        "names": list(scheme.names),
-        "colors": [list(color) for color in scheme.colors],
-    }
-    versions = {package: _version(package) for package in ("torch", "diffusers", "datasetddpm")}
-    return Dataset(**what, versions=versions, digest=digest_of(what))
+def halving(make: Callable[[int, int], T], batch_size: int) -> Callable[[int], T]:
+    """`make(unit, batch_size)` without a batch size: out of memory, it is halved for good and the unit begun anew.
 
+    What is returned raises torch.OutOfMemoryError where there is no room for a single image.
+    """
+    import torch
 
-def _version(package: str) -> str:
-    """On a cluster our code may have come as files that nobody installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    def make_in_room(unit: int) -> T:
+        nonlocal batch_size
+        while True:
+            try:
+                return make(unit, batch_size)
+            except torch.OutOfMemoryError:
+                if batch_size == 1:
+                    raise
+            batch_size = -(-batch_size // 2)
+            gc.collect()  # here and not in the handler, whose traceback holds the tensors
+            torch.cuda.empty_cache()
+
+    return make_in_room

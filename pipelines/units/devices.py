@@ -14,13 +14,13 @@ def set_up(device: str) -> None:
 
 def needed_device(device: str | None) -> str:
     """The device, or the GPU if there is one. Raises RuntimeError where a GPU is needed and none is shown."""
-    found = torch.cuda.is_available()
-    if device == "cuda" and not found:
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
         raise RuntimeError(
             f"{socket.gethostname()} shows this process no CUDA device, though one is needed; "
             'repair its driver, or set cluster.device = "cpu"'
         )
-    return device or ("cuda" if found else "cpu")
+    return device or ("cuda" if has_gpu else "cpu")
 
 
 def device() -> str:

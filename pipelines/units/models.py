@@ -9,6 +9,7 @@ from label import DenoiserFeatures, Interpreter
 from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe
 from pipelines.units.devices import set_up
+from pipelines.units.identity import Identity
 from pipelines.units.weights import local_weights
 
 
@@ -17,10 +18,10 @@ def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
     settings, source = recipe.denoiser, local_weights(recipe.paths.denoiser)
     set_up(device)
     dtype = getattr(torch, settings.dtype)
-    opened = Denoiser.from_pretrained(source, flags=settings.flags, device=device, dtype=dtype)
+    denoiser = Denoiser.from_pretrained(source, flags=settings.flags, device=device, dtype=dtype)
     if settings.compile:
-        opened.compile(settings.compile)
-    return opened
+        denoiser.compile(settings.compile)
+    return denoiser
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Models:
 
     @classmethod
     def of(cls, recipe: Recipe, device: str) -> "Models":
-        opened, folder = open_denoiser(recipe, device), interpreter_folder(recipe)
-        features = DenoiserFeatures.from_pretrained(folder, opened)
-        return cls(opened, Interpreter.from_pretrained(folder, features, device=device))
+        denoiser, folder = open_denoiser(recipe, device), interpreter_folder(recipe)
+        features = DenoiserFeatures.from_pretrained(folder, denoiser)
+        return cls(denoiser, Interpreter.from_pretrained(folder, features, device=device))
+
+    @property
+    def identity(self) -> Identity:
+        """As `identify` reads it from the files of the two."""
+        dtype, compiled = str(self.denoiser.unet.dtype), self.denoiser.compiled
+        return Identity(self.denoiser.digest, self.interpreter.digest, self.interpreter.scheme, dtype, compiled)

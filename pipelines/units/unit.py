@@ -1,4 +1,4 @@
-"""What an actor does: build the models once, then make units. It needs no Ray: `build(...)(0)` makes unit 0 here."""
+"""One unit: a fixed range of seeds, sampled, labelled, filtered, encoded and committed."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,44 +23,33 @@ _ENCODERS = 4  # threads, beside a GPU: a unit ends when its last batch is encod
 
 
 def make_unit(
-    unit: int,
-    models: Models,
-    settings: GenerateSection,
-    dataset: Dataset,
-    folder: Location,
-    *,
-    batch_size: int | None = None,
+    unit: int, batch_size: int, *, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location
 ) -> Report:
     """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
-    with torch_threads(settings.threads):  # the last bits of sums depend on it, whatever an actor was given
-        return _make_unit(unit, models, settings, dataset, folder, batch_size or settings.batch)
-
-
-def _make_unit(
-    unit: int, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location, batch_size: int
-) -> Report:
-    clock, seeds, scheme = _Clock(), iter(settings.seeds(unit)), dataset.scheme
-    made: list[Sample] = []
+    clock, unit_seeds = _Clock(), settings.seeds(unit)
+    seeds, samples, encoded = iter(unit_seeds), list[Sample](), list[Future[dict[str, bytes]]]()
     encoders = _ENCODERS if models.denoiser.device.type == "cuda" else 1
-    with ThreadPoolExecutor(encoders) as encoder:  # images are encoded while the next ones are sampled
-        encoded: list[Future[dict[str, bytes]]] = []
-        for images in sample(
-            models.denoiser,
-            settings.seeds(unit),
-            run_seed=settings.run_seed,
-            solver=settings.solver,
-            steps=settings.steps,
-            batch_size=batch_size,
-        ):
-            clock.lap("sample")
-            labels = models.interpreter.predict(images)  # of 8-bit images, so that it can be computed again
-            labelled = _samples(settings, dataset, list(islice(seeds, len(images))), images, labels, batch_size)
-            made += labelled
-            encoded += [encoder.submit(encode, each, scheme) for each in labelled]
-            clock.lap("label")
-    kept = set(FILTERS[settings.filter](torch.tensor([s.uncertainty for s in made]), settings.portion).tolist())
-    tar = tar_of({each.seed: encoded[i].result() for i, each in enumerate(made) if i in kept})
-    candidates = [Candidate(s.seed, i in kept, s.uncertainty, class_pixels(s.mask, scheme)) for i, s in enumerate(made)]
+    # the last bits of sums depend on the threads, whatever an actor was given
+    with torch_threads(settings.threads):
+        with ThreadPoolExecutor(encoders) as encoder:  # images are encoded while the next ones are sampled
+            for images in sample(
+                models.denoiser,
+                unit_seeds,
+                run_seed=settings.run_seed,
+                solver=settings.solver,
+                steps=settings.steps,
+                batch_size=batch_size,
+            ):
+                clock.lap("sample")
+                labels = models.interpreter.predict(images)  # of 8-bit images, so that it can be computed again
+                batch = _samples(settings, dataset, list(islice(seeds, len(images))), images, labels, batch_size)
+                samples += batch
+                encoded += [encoder.submit(encode, each, dataset.scheme) for each in batch]
+                clock.lap("label")
+        scores = torch.tensor([each.uncertainty for each in samples])
+        kept = set(FILTERS[settings.filter](scores, settings.portion).tolist())
+    tar = tar_of({samples[i].seed: encoded[i].result() for i in sorted(kept)})
+    candidates = [_candidate(each, dataset, kept=i in kept) for i, each in enumerate(samples)]
     clock.lap("encode")
     other = None if batch_size == settings.batch else batch_size
     return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
@@ -97,3 +86,7 @@ def _samples(
             seeds, images, labels.masks, labels.uncertainty, doubts, strict=True
         )
     ]
+
+
+def _candidate(sample: Sample, dataset: Dataset, *, kept: bool) -> Candidate:
+    return Candidate(sample.seed, kept, sample.uncertainty, class_pixels(sample.mask, dataset.scheme))

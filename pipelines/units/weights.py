@@ -46,10 +46,10 @@ def copied_once(key: str, name: str, write: Callable[[Path], None]) -> Path:
     Of several processes that ask for the same, one writes and the others wait; a copy appears when it is whole. Copies
     stay until the user removes them.
     """
-    home = _cache_folder() / key
-    copy, part = home / name, home / f"{name}.part"
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / "lock"):
+    folder = _cache_folder() / key
+    copy, part = folder / name, folder / f"{name}.part"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
         if not copy.exists():
             _remove(part)  # of a process that was killed
             write(part)

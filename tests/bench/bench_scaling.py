@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
@@ -82,13 +83,13 @@ def real(out: Path) -> dict[str, float]:
     from importlib.resources import files
 
     from pipelines import Recipe
-    from pipelines.units.builder import Builder
+    from pipelines.units.builder import build, planned
 
     path = Path(str(files("pipelines").joinpath("recipes/demo.toml")))
     rates: dict[str, float] = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         settings = (f'paths.out="{out}"', f'paths.dataset="{folder}"', "generate.unit_size=10")
-        builder = Builder.of(Recipe.load(path, settings))
+        builder = partial(build, planned(Recipe.load(path, settings)))
         make = builder()
         make(0)
         begin = time.monotonic()

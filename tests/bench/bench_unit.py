@@ -10,6 +10,7 @@ drawn at random.
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -22,8 +23,8 @@ from generate import CompileMode, Denoiser
 from label import DenoiserFeatures, Interpreter, Scheme
 from pipelines.dataset.manifest import claim
 from pipelines.sections import GenerateSection
-from pipelines.units.builder import describe
 from pipelines.units.devices import set_up
+from pipelines.units.identity import describe
 from pipelines.units.models import Models
 from pipelines.units.unit import make_unit
 
@@ -70,7 +71,7 @@ def main() -> None:
         steps=options.steps,
         threads=torch.get_num_threads(),
     )
-    dataset = describe(models, settings)
+    dataset = describe(models.identity, settings)
     x = torch.randn(options.batch, *denoiser.image_shape, device=options.device)
     t = torch.full((options.batch,), 500, device=options.device)
     blank = np.zeros((options.batch, *features.image_size, 3), np.uint8)
@@ -84,9 +85,10 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         claim(Path(folder), dataset)
+        make = partial(make_unit, models=models, settings=settings, dataset=dataset, folder=Path(folder))
 
         def unit() -> dict[str, float]:
-            return make_unit(0, models, settings, dataset, Path(folder)).seconds
+            return make(0, options.batch).seconds
 
         bare()
         timed = measuring.alternate({"unit": unit, "bare": bare}, options.rounds, options.device)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.units.halving import Halving
+from pipelines.units.builder import halving
 
 
 def test_a_batch_that_does_not_fit_is_halved_for_good_and_the_unit_begun_anew():
@@ -13,8 +13,8 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_the_unit_begun_anew():
             raise torch.OutOfMemoryError("CUDA out of memory")
         return unit
 
-    halving = Halving(make, 20)
-    assert [halving(unit) for unit in (3, 4)] == [3, 4]
+    make_in_room = halving(make, 20)
+    assert [make_in_room(unit) for unit in (3, 4)] == [3, 4]
     assert tried == [(3, 20), (3, 10), (3, 5), (4, 5)]
 
 
@@ -23,14 +23,18 @@ def test_a_single_image_that_does_not_fit_is_the_units_failure():
         raise torch.OutOfMemoryError(f"no room for {batch_size}")
 
     with pytest.raises(torch.OutOfMemoryError, match="no room for 1"):
-        Halving(make, 5)(0)
+        halving(make, 5)(0)
 
 
 def test_another_exception_leaves_the_batch_as_it_is():
+    tried: list[int] = []
+
     def make(unit: int, batch_size: int) -> int:
+        tried.append(batch_size)
         raise RuntimeError("shapes differ")
 
-    halving = Halving(make, 8)
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        halving(0)
-    assert halving.batch_size == 8
+    make_in_room = halving(make, 8)
+    for unit in range(2):
+        with pytest.raises(RuntimeError, match="shapes differ"):
+            make_in_room(unit)
+    assert tried == [8, 8]

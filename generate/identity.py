@@ -1,0 +1,134 @@
+"""The files of a denoiser and what they tell unopened: the digest that names it, and how many timesteps it has.
+
+Nothing here needs torch: a run is planned before any network is built.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from generate.errors import CheckpointError
+from generate.guided_flags import PRESETS, FlagError, Flags, GuidedFlags, parse_flags
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+OLD_WEIGHTS = "diffusion_pytorch_model.bin"
+STATE_DICTS = (".pt", ".pth")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """A guided-diffusion state_dict, and the flags that it was trained with."""
+
+    path: Path
+    flags: GuidedFlags
+
+    def digest(self) -> str:
+        return _digest(self.path, settings=asdict(self.flags))
+
+    def timesteps(self) -> int:
+        return self.flags.diffusion_steps
+
+
+@dataclass(frozen=True)
+class DiffusersFiles:
+    """The files of a folder as DDPMPipeline.save_pretrained writes it, or of one that holds them itself."""
+
+    folder: Path
+    config: Path
+    scheduler: Path
+    weights: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> "DiffusersFiles":
+        config = _first_of(folder, "unet/config.json", "config.json")
+        scheduler = _first_of(folder, "scheduler/scheduler_config.json", "scheduler_config.json")
+        beside = config.parent
+        weights = beside / OLD_WEIGHTS if (beside / OLD_WEIGHTS).is_file() else beside / WEIGHTS
+        if (beside / WEIGHTS).is_file() or not weights.is_file():
+            weights = _first_of(folder, f"{beside.name}/{WEIGHTS}", WEIGHTS)
+        return cls(folder, config, scheduler, weights)
+
+    def digest(self) -> str:
+        return _digest(self.config, self.scheduler, self.weights)
+
+    def timesteps(self) -> int:
+        config = read_json(self.scheduler)
+        return len(config.get("trained_betas") or ()) or config.get("num_train_timesteps", 1000)
+
+
+def locate(source: str | Path, flags: Flags | None) -> StateDict | DiffusersFiles:
+    """The files of a state_dict with flags, of a diffusers folder, or of a Hub id, which is fetched if need be.
+
+    Without flags, a state_dict that is called like a preset (lsun_horse.pt) has that preset's. Raises CheckpointError.
+    """
+    path = Path(source)
+    if path.suffix in STATE_DICTS:
+        if flags is None and path.stem not in PRESETS:
+            raise CheckpointError(
+                f"{path} needs its flags: the published command line, a mapping, or a preset ({', '.join(PRESETS)})"
+            )
+        try:
+            parsed = parse_flags(path.stem if flags is None else flags)
+        except FlagError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        if not path.is_file():
+            raise CheckpointError(f"{path} is not there; a state_dict (.pt) is needed")
+        return StateDict(path, parsed)
+    if flags is not None:
+        raise CheckpointError(
+            f"flags belong to a guided-diffusion state_dict (.pt); {source} is opened by its own config"
+        )
+    if not path.exists() and _HUB_ID.fullmatch(str(source)):
+        path = _from_hub(str(source))
+    return DiffusersFiles.of(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration. Raises CheckpointError for a file that is none."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+
+def _from_hub(name: str) -> Path:
+    """The folder of a Hub repository's snapshot; without a network, the one in the local cache."""
+    from huggingface_hub import snapshot_download  # here, since most denoisers are files of this machine
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=["*.json", f"*{WEIGHTS}"]))
+        if not any(folder.rglob(WEIGHTS)):
+            folder = Path(snapshot_download(name, allow_patterns=["*.json", f"*{OLD_WEIGHTS}"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{name} is no folder here, and as a Hub id it is neither cached nor reachable ({reason})"
+        ) from error
+    return folder
+
+
+def _first_of(folder: Path, *names: str) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder} is not a folder; a diffusers folder with unet/ and scheduler/, a Hub id, or a .pt is needed"
+        )
+    raise CheckpointError(f"{folder} holds no {names[0]}; a diffusers folder with unet/ and scheduler/ is needed")
+
+
+def _digest(*paths: Path, settings: dict[str, Any] | None = None) -> str:
+    """sha256 over the files' contents and the settings; where the files lie does not matter."""
+    whole = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    if settings is not None:
+        whole.update(json.dumps(settings, sort_keys=True).encode())
+    return whole.hexdigest()

@@ -1,0 +1,64 @@
+"""What a recipe's models are: the part of a dataset's identity that its recipe does not say. Needs no torch."""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from generate import CompileMode
+from generate.identity import locate
+from label import Scheme
+from label.identity import stored_interpreter
+from pipelines.dataset.manifest import Dataset
+from pipelines.errors import RecipeError
+from pipelines.folders import interpreter_folder
+from pipelines.recipe import Recipe, digest_of
+from pipelines.sections import GenerateSection
+from pipelines.units.weights import local_weights
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Of a denoiser and an interpreter: with the settings of [generate], all that a sample's bytes depend on."""
+
+    denoiser: str  # digest
+    interpreter: str  # digest
+    scheme: Scheme
+    dtype: str  # of the denoiser's weights: "torch.float32"
+    compiled: CompileMode | None
+
+
+def identify(recipe: Recipe) -> Identity:
+    """What the recipe's models will be once they are opened, read from their files.
+
+    Raises CheckpointError and InterpreterError for files that are missing, damaged, or not made for each other,
+    RecipeError for solver steps that the denoiser's schedule does not have.
+    """
+    files = locate(local_weights(recipe.paths.denoiser), recipe.denoiser.flags)
+    denoiser = files.digest()
+    interpreter = stored_interpreter(interpreter_folder(recipe), denoiser)
+    steps, timesteps = recipe.generate.steps, files.timesteps()
+    if steps > timesteps:
+        raise RecipeError(f"generate.steps: {steps} solver steps were asked for; 1 to {timesteps} are possible")
+    dtype = f"torch.{recipe.denoiser.dtype}"
+    return Identity(denoiser, interpreter.digest, interpreter.scheme, dtype, recipe.denoiser.compile)
+
+
+def describe(models: Identity, settings: GenerateSection) -> Dataset:
+    """The dataset that these models and settings make; its digest covers all that a sample's bytes depend on."""
+    computed = {"dtype": models.dtype} | ({"compile": models.compiled} if models.compiled else {})
+    content = {
+        "recipe": settings.model_dump(mode="json") | computed,
+        "denoiser": models.denoiser,
+        "interpreter": models.interpreter,
+        "names": list(models.scheme.names),
+        "colors": [list(color) for color in models.scheme.colors],
+    }
+    versions = {package: _version(package) for package in ("torch", "diffusers", "datasetddpm")}
+    return Dataset(**content, versions=versions, digest=digest_of(content))
+
+
+def _version(package: str) -> str:
+    """On a cluster our code may have come as files that nobody installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
