@@ -71,7 +71,7 @@ def features_record(folder: Path) -> dict[str, Any]:
 def interpreter_record(folder: Path) -> dict[str, Any]:
     """Classes, members and features of the interpreter in `folder`. Raises InterpreterError where there is none."""
     if not (folder / INTERPRETER).is_file():
-        raise InterpreterError(f"{folder} holds no {INTERPRETER}; fit an interpreter first")
+        raise InterpreterError(f"{folder} holds no interpreter; fit one first")
     return stored_record(folder / INTERPRETER)
 
 
