@@ -70,7 +70,7 @@ def _is_unfinished(recipe: Recipe, builder: Builder) -> bool:
 def _finish(recipe: Recipe, builder: Builder, lease: Lease, *, repair: bool) -> tuple[bool, list[str]]:
     """Whether anything was made, and what failed, one sentence each."""
     folder = builder.folder
-    if left := remove_temporaries(folder):
+    if left := remove_temporaries(take_inventory(folder)):
         console.print(f"generate: removed {len(left)} temporary files of a run that was killed")
     for damage in remove_damages(folder) if repair else []:
         console.print(f"generate: {damage}; removed")
@@ -80,7 +80,7 @@ def _finish(recipe: Recipe, builder: Builder, lease: Lease, *, repair: bool) -> 
     try:
         failures = _make(recipe, builder, missing, lease) if missing else []
     finally:
-        remove_temporaries(folder)
+        remove_temporaries(take_inventory(folder))
     write_index(take_inventory(folder))
     return bool(missing), failures
 
