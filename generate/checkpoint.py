@@ -141,12 +141,12 @@ def _from_hub(name: str) -> Path:
 
 def open_diffusers(folder: Path, device: torch.device, dtype: torch.dtype) -> Opened:
     """From a folder as DDPMPipeline.save_pretrained writes it, or with all files in the folder itself."""
-    config_path = _one_of(folder, "unet/config.json", "config.json")
-    scheduler_path = _one_of(folder, "scheduler/scheduler_config.json", "scheduler_config.json")
-    home = config_path.parent
-    weights_path = home / OLD_WEIGHTS if (home / OLD_WEIGHTS).is_file() else home / WEIGHTS
-    if (home / WEIGHTS).is_file() or not weights_path.is_file():
-        weights_path = _one_of(folder, f"{home.name}/{WEIGHTS}", WEIGHTS)
+    config_path = _first_of(folder, "unet/config.json", "config.json")
+    scheduler_path = _first_of(folder, "scheduler/scheduler_config.json", "scheduler_config.json")
+    network = config_path.parent
+    weights_path = network / OLD_WEIGHTS if (network / OLD_WEIGHTS).is_file() else network / WEIGHTS
+    if (network / WEIGHTS).is_file() or not weights_path.is_file():
+        weights_path = _first_of(folder, f"{network.name}/{WEIGHTS}", WEIGHTS)
     config, scheduler = _read_json(config_path), _read_json(scheduler_path)
     try:
         with torch.device("meta"):
@@ -197,7 +197,7 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _one_of(folder: Path, *names: str) -> Path:
+def _first_of(folder: Path, *names: str) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
