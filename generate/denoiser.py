@@ -24,14 +24,6 @@ class _LastBlockReached(Exception):
     """Ends a forward pass at the last activation that is wanted."""
 
 
-def _take_output(take: Callable[[int, Tensor], None], block: int, _module: nn.Module, _inputs: object, output: Tensor):
-    take(block, output)
-
-
-def _take_input(take: Callable[[int, Tensor], None], block: int, _module: nn.Module, inputs: tuple[Tensor, ...]):
-    take(block, inputs[0])
-
-
 @dataclass(frozen=True)
 class DecoderBlock:
     """One residual block of the decoder with what follows it up to the next: attention, and the level's upsampler."""
@@ -117,13 +109,13 @@ class Denoiser(nn.Module):
     @torch.no_grad()
     def forward(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b out h w"]:
         """The raw output in float32; with a learned variance, `out` is twice `c`."""
-        raw = self._forward(self._input(x_t), self._told(t)).sample
+        raw = self._forward(self._input(x_t), self._counted(t)).sample
         return raw.to(torch.float32, copy=True)  # the next replay of a CUDA graph writes over its output
 
     def _input(self, x_t: Tensor) -> Tensor:
         return x_t.to(self.unet.dtype, memory_format=torch.channels_last)
 
-    def _told(self, t: Int[Tensor, " b"]) -> Tensor:
+    def _counted(self, t: Int[Tensor, " b"]) -> Tensor:
         """t as the network counts it."""
         return t if self.schedule.time_scale == 1 else t * self.schedule.time_scale
 
@@ -133,16 +125,15 @@ class Denoiser(nn.Module):
 
     @property
     def blocks(self) -> list[DecoderBlock]:
-        found: list[DecoderBlock] = []
+        blocks: list[DecoderBlock] = []
         for level in self.unet.up_blocks:
             resnets, attentions, upsamplers = (
                 list(getattr(level, part, None) or ()) for part in ("resnets", "attentions", "upsamplers")
             )
-            ends = attentions or resnets
-            found += [DecoderBlock(first, last) for first, last in zip(resnets, ends, strict=True)]
+            blocks += [DecoderBlock(first, last) for first, last in zip(resnets, attentions or resnets, strict=True)]
             if upsamplers:
-                found[-1] = DecoderBlock(resnets[-1], upsamplers[-1])
-        return found
+                blocks[-1] = DecoderBlock(resnets[-1], upsamplers[-1])
+        return blocks
 
     def check_blocks(self, blocks: Sequence[int]) -> None:
         """Raise ValueError when a block is not one of the decoder's."""
@@ -165,20 +156,20 @@ class Denoiser(nn.Module):
         self.check_blocks(blocks)
         maps: dict[int, Tensor] = {}
 
-        def take(block: int, found: Tensor) -> None:
-            maps[block] = found
+        def keep(block: int, _module: nn.Module, inputs: tuple[Any, ...], output: Tensor | None = None) -> None:
+            maps[block] = inputs[0] if output is None else output
             if len(maps) == len(set(blocks)):
                 raise _LastBlockReached
 
         handles = []
         for number in set(blocks):
-            block = self.blocks[number]
+            block, hook = self.blocks[number], partial(keep, number)
             if where == "output":
-                handles.append(block.last.register_forward_hook(partial(_take_output, take, number)))
+                handles.append(block.last.register_forward_hook(hook))
             else:
-                handles.append(block.first.register_forward_pre_hook(partial(_take_input, take, number)))
+                handles.append(block.first.register_forward_pre_hook(hook))
         try:
-            self.unet(self._input(x_t), self._told(t))
+            self.unet(self._input(x_t), self._counted(t))
         except _LastBlockReached:
             pass
         finally:

@@ -151,25 +151,25 @@ def shown_flags(flags: GuidedFlags) -> dict[str, Any]:
 def structure_of(shapes: Shapes, image_size: int) -> dict[str, Any]:
     """What a state_dict's shapes say of its flags, as far as it is one of this kind."""
     widths, attention = [], []
-    found: dict[str, Any] = {"class_cond": "label_emb.weight" in shapes}
+    flags: dict[str, Any] = {"class_cond": "label_emb.weight" in shapes}
     if embedding := shapes.get("time_embed.0.weight"):
-        found["num_channels"] = embedding[1]
+        flags["num_channels"] = embedding[1]
     if out := shapes.get("out.2.bias"):
-        found["learn_sigma"] = out[0] == 6
+        flags["learn_sigma"] = out[0] == 6
     embedded, width = (shapes.get(f"input_blocks.1.0.{part}.bias") for part in ("emb_layers.1", "out_layers.3"))
     if embedded and width:
-        found["use_scale_shift_norm"] = embedded[0] == 2 * width[0]
-    found["resblock_updown"] = not any(".op." in name for name in shapes)
+        flags["use_scale_shift_norm"] = embedded[0] == 2 * width[0]
+    flags["resblock_updown"] = not any(".op." in name for name in shapes)
     upsampler = re.compile(r"output_blocks\.(\d+)\.(?:[12]\.in_layers\.0|[12]\.conv)\.weight")
     layers = min((int(m[1]) for m in map(upsampler.fullmatch, shapes) if m), default=0)
-    if layers and "num_channels" in found:
-        found["num_res_blocks"] = layers
+    if layers and "num_channels" in flags:
+        flags["num_res_blocks"] = layers
         for level in itertools.count():
             block = f"input_blocks.{1 + level * (layers + 1)}"
             if f"{block}.0.out_layers.3.bias" not in shapes:
                 break
-            widths.append(f"{shapes[f'{block}.0.out_layers.3.bias'][0] / found['num_channels']:g}")
+            widths.append(f"{shapes[f'{block}.0.out_layers.3.bias'][0] / flags['num_channels']:g}")
             if f"{block}.1.qkv.weight" in shapes:
                 attention.append(str(image_size // 2**level))
-        found |= {"channel_mult": ",".join(widths), "attention_resolutions": ",".join(attention)}
-    return found
+        flags |= {"channel_mult": ",".join(widths), "attention_resolutions": ",".join(attention)}
+    return flags

@@ -56,8 +56,8 @@ def tile(image: UInt8[np.ndarray, "h w 3"], interpreter: Interpreter) -> Labels:
         for top, scores in _bands(padded, interpreter, rows, columns, strip):
             left = strip.start
             for piece in scores.split(width, dim=2):
-                here = np.s_[top : top + piece.shape[1], left : left + piece.shape[2]]
-                mask[here], doubt[here] = (found.cpu().numpy() for found in decide(piece))
+                place = np.s_[top : top + piece.shape[1], left : left + piece.shape[2]]
+                mask[place], doubt[place] = (labels.cpu().numpy() for labels in decide(piece))
                 left += piece.shape[2]
     return _labels(mask[inside], doubt[inside], _size(image))
 

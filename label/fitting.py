@@ -80,9 +80,9 @@ def fit_members(
             break
         for group in optimizer.param_groups:
             group["lr"] = settings.rate(number, total)
-        there = chosen.to(kept_on, non_blocking=True)
-        features = source.gather(image[there], row[there], column[there]).to(device)
-        logits, labels = classifiers(features), label[there.to(device, non_blocking=True)]
+        chosen = chosen.to(kept_on, non_blocking=True)
+        features = source.gather(image[chosen], row[chosen], column[chosen]).to(device)
+        logits, labels = classifiers(features), label[chosen.to(device, non_blocking=True)]
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
         optimizer.zero_grad()
         losses.sum().backward()

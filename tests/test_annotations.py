@@ -24,11 +24,11 @@ def folder(tmp_path):
 
 
 def test_png_and_npy_masks_are_both_read(folder):
-    found = load_annotations(folder, (12, 16))
-    assert found.names == ["a", "b"]
-    assert [np.unique(mask).tolist() for mask in found.masks] == [[1], [255]]
-    assert found.images.shape == (2, 12, 16, 3)
-    assert found.scheme.names == ("ground", "thing")
+    few = load_annotations(folder, (12, 16))
+    assert few.names == ["a", "b"]
+    assert [np.unique(mask).tolist() for mask in few.masks] == [[1], [255]]
+    assert few.images.shape == (2, 12, 16, 3)
+    assert few.scheme.names == ("ground", "thing")
 
 
 def test_a_path_may_be_given_as_text(folder):
@@ -87,17 +87,17 @@ def test_images_of_another_size_are_resized_as_torchvision_does_and_masks_to_the
         Image.fromarray(image).save(folder / f"{name}.png")
         np.save(folder / f"{name}.npy", mask)
     (folder / "a.mask.png").unlink()
-    found = load_annotations(folder, size)
-    assert np.array_equal(found.images[0], np.asarray(Resize(size)(Image.fromarray(image))))
+    few = load_annotations(folder, size)
+    assert np.array_equal(few.images[0], np.asarray(Resize(size)(Image.fromarray(image))))
     nearest = F.interpolate(torch.from_numpy(mask)[None, None].float(), size=size, mode="nearest")
-    assert np.array_equal(found.masks[0], nearest[0, 0].numpy())
+    assert np.array_equal(few.masks[0], nearest[0, 0].numpy())
 
 
 def test_a_scheme_and_an_ignored_class_may_be_given_instead_of_a_file(folder):
     (folder / "scheme.toml").unlink()
     np.save(folder / "b.npy", np.eye(12, 16, dtype=np.uint8))
-    found = load_annotations(folder, (12, 16), scheme=Scheme(("nothing", "thing")), ignore=0)
-    assert np.array_equal(found.masks[1], np.where(np.eye(12, 16), 1, 255))
+    few = load_annotations(folder, (12, 16), scheme=Scheme(("nothing", "thing")), ignore=0)
+    assert np.array_equal(few.masks[1], np.where(np.eye(12, 16), 1, 255))
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

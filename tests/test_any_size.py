@@ -54,17 +54,17 @@ def of_colours(image_size=(16, 12), *, mean=False):
     return Interpreter(Colours(image_size, mean=mean), classifiers, Scheme(("a", "b", "c", "d")))
 
 
-def same(found, expected, tolerance=1e-5):
+def same(labels, expected, tolerance=1e-5):
     """Equal masks but where two classes tie, and equal uncertainty."""
-    assert (found.masks == expected.masks).mean() > 0.999
-    assert np.allclose(found.pixel_uncertainty, expected.pixel_uncertainty, atol=tolerance)
-    assert np.allclose(found.uncertainty, expected.uncertainty, atol=tolerance)
+    assert (labels.masks == expected.masks).mean() > 0.999
+    assert np.allclose(labels.pixel_uncertainty, expected.pixel_uncertainty, atol=tolerance)
+    assert np.allclose(labels.uncertainty, expected.uncertainty, atol=tolerance)
 
 
-def exactly(found, expected):
-    assert np.array_equal(found.masks, expected.masks)
-    assert np.array_equal(found.pixel_uncertainty, expected.pixel_uncertainty)
-    assert np.array_equal(found.uncertainty, expected.uncertainty)
+def exactly(labels, expected):
+    assert np.array_equal(labels.masks, expected.masks)
+    assert np.array_equal(labels.pixel_uncertainty, expected.pixel_uncertainty)
+    assert np.array_equal(labels.uncertainty, expected.uncertainty)
 
 
 def starts(side, window):
@@ -84,8 +84,8 @@ def blended_at_once(image, interpreter):
     bump = torch.tensor(bump[0], dtype=torch.float64)[:, None, None] * torch.tensor(bump[1])[:, None]
     for top in starts(sides[0], height):
         for left in starts(sides[1], width):
-            (found,) = interpreter.logits(image[None, top : top + height, left : left + width])
-            scores[:, top : top + height, left : left + width] += found * bump
+            (seen,) = interpreter.logits(image[None, top : top + height, left : left + width])
+            scores[:, top : top + height, left : left + width] += seen * bump
             weights[top : top + height, left : left + width] += bump
     return (scores / weights).float()
 

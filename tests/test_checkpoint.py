@@ -25,10 +25,10 @@ def offline_hub(tmp_path, monkeypatch):
 
 def cache(hub, denoiser, *, old: bool):
     """Put a denoiser into the cache as the Hub's DDPM repositories are laid out: no folders, old attention names."""
-    home = hub / "models--google--ddpm-cat-256"
-    snapshot = home / "snapshots" / "0123abc"
-    (home / "refs").mkdir(parents=True)
-    (home / "refs" / "main").write_text("0123abc")
+    repository = hub / "models--google--ddpm-cat-256"
+    snapshot = repository / "snapshots" / "0123abc"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abc")
     denoiser.save_pretrained(snapshot)
     weights = load_file(snapshot / "unet" / "diffusion_pytorch_model.safetensors")
     for new_name, old_name in OLD_NAMES.items():
@@ -48,9 +48,9 @@ def cache(hub, denoiser, *, old: bool):
 @pytest.mark.parametrize("old", [True, False], ids=["bin", "safetensors"])
 def test_a_hub_repository_opens_from_the_local_cache_under_its_old_names(tiny_denoiser, offline_hub, old):
     cache(offline_hub, tiny_denoiser, old=old)
-    found = Denoiser.from_pretrained(HUB_ID)
+    opened = Denoiser.from_pretrained(HUB_ID)
     x_t, t = torch.randn(1, 3, 16, 16), torch.tensor([77])
-    torch.testing.assert_close(found(x_t, t), tiny_denoiser(x_t, t))
+    torch.testing.assert_close(opened(x_t, t), tiny_denoiser(x_t, t))
 
 
 def test_a_hub_repository_that_is_neither_cached_nor_reachable_is_refused(offline_hub):

@@ -20,8 +20,8 @@ def test_activations_are_what_the_whole_forward_pass_computes(tiny_denoiser):
     tiny_denoiser(x_t, t)
     for handle in handles:
         handle.remove()
-    for block, found in zip([3, 0, 1, 2], tiny_denoiser.activations(x_t, t, [3, 0, 1, 2]), strict=True):
-        assert torch.equal(found, seen[block])
+    for block, activation in zip([3, 0, 1, 2], tiny_denoiser.activations(x_t, t, [3, 0, 1, 2]), strict=True):
+        assert torch.equal(activation, seen[block])
 
 
 def test_input_activations_are_the_joined_maps_that_a_block_reads(tiny_denoiser):
@@ -32,8 +32,8 @@ def test_input_activations_are_the_joined_maps_that_a_block_reads(tiny_denoiser)
     )
     tiny_denoiser(x_t, t)
     handle.remove()
-    (found,) = tiny_denoiser.activations(x_t, t, [3], where="input")
-    assert torch.equal(found, seen[0])
+    (activation,) = tiny_denoiser.activations(x_t, t, [3], where="input")
+    assert torch.equal(activation, seen[0])
 
 
 def test_nothing_behind_the_last_wanted_block_is_computed(tiny_denoiser):

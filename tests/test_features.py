@@ -20,8 +20,8 @@ def test_maps_are_the_activations_at_each_step_in_turn(tiny_denoiser):
         t = torch.full((3,), step)
         x_t = tiny_denoiser.add_noise(to_model(IMAGES), t, features.noise)
         expected += tiny_denoiser.activations(x_t, t, [3, 1])
-    for found, wanted in zip(features.maps(IMAGES), expected, strict=True):
-        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    for native, wanted in zip(features.maps(IMAGES), expected, strict=True):
+        torch.testing.assert_close(native, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_every_image_is_given_the_same_noise(tiny_denoiser):

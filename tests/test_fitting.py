@@ -26,8 +26,8 @@ def source() -> PixelSource:
 def fitted(members: int, **settings: Any) -> PixelClassifiers:
     classifiers = PixelClassifiers(members, 5, 3)
     given: dict[str, Any] = {"max_epochs": 3} | settings
-    how = Fitting(members=members, batch_size=16, min_class_pixels=1, **given)
-    for _ in fit_members(classifiers, source(), labelled_pixels(MASKS, 1), how):
+    fitting = Fitting(members=members, batch_size=16, min_class_pixels=1, **given)
+    for _ in fit_members(classifiers, source(), labelled_pixels(MASKS, 1), fitting):
         pass
     return classifiers
 
@@ -35,8 +35,8 @@ def fitted(members: int, **settings: Any) -> PixelClassifiers:
 def test_fitting_learns_classes_that_can_be_told_apart():
     classifiers = fitted(2, max_epochs=30)
     maps = [m[0].permute(2, 0, 1).float() for m in source().maps]
-    found = FoldedClassifiers.of(classifiers).scores(maps, (8, 8), "bilinear").argmax(-1)
-    assert (found == torch.from_numpy(MASKS[0])).all()
+    mask = FoldedClassifiers.of(classifiers).scores(maps, (8, 8), "bilinear").argmax(-1)
+    assert (mask == torch.from_numpy(MASKS[0])).all()
 
 
 def test_a_member_is_the_same_whoever_is_trained_beside_it():
@@ -126,9 +126,9 @@ def test_standardised_features_have_mean_0_and_deviation_1_and_the_maps_stay_as_
     plain = PixelSource([torch.randn(2, 8, 8, 3).mul(5).add(40).half(), torch.randn(2, 4, 4, 2).half()], (8, 8))
     before, standardised = plain.maps[0].clone(), plain.standardised()
     image, row, column = torch.cartesian_prod(torch.arange(2), torch.arange(8), torch.arange(8)).unbind(1)
-    found = standardised.gather(image, row, column)
-    assert found[:, :3].mean(0).abs().max() < 1e-3
-    assert found[:, :3].std(0, correction=0).sub(1).abs().max() < 1e-2
+    features = standardised.gather(image, row, column)
+    assert features[:, :3].mean(0).abs().max() < 1e-3
+    assert features[:, :3].std(0, correction=0).sub(1).abs().max() < 1e-2
     assert torch.equal(plain.maps[0], before)
     assert plain.gather(image, row, column)[:, :3].mean() > 30
 
@@ -140,8 +140,8 @@ def test_members_trained_on_standardised_features_take_plain_ones():
     for _ in fit_members(classifiers, shifted, labelled_pixels(MASKS, 1), settings):
         pass
     maps = [m[0].permute(2, 0, 1).float() for m in shifted.maps]
-    found = FoldedClassifiers.of(classifiers).scores(maps, (8, 8), "bilinear").argmax(-1)
-    assert (found == torch.from_numpy(MASKS[0])).all()
+    mask = FoldedClassifiers.of(classifiers).scores(maps, (8, 8), "bilinear").argmax(-1)
+    assert (mask == torch.from_numpy(MASKS[0])).all()
 
 
 def test_a_balanced_draw_takes_a_class_by_the_root_of_its_share():

@@ -17,13 +17,13 @@ path, dtype, step = sys.argv[1], getattr(torch, sys.argv[2]), len(sys.argv) > 3
 peak = lambda: 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
 before, start = peak(), time.perf_counter()
 denoiser = Denoiser.from_pretrained(path, dtype=dtype)
-found = {"before": before, "after": peak(), "seconds": time.perf_counter() - start}
-found["parameters"] = sum(p.numel() for p in denoiser.unet.parameters())
+figures = {"before": before, "after": peak(), "seconds": time.perf_counter() - start}
+figures["parameters"] = sum(p.numel() for p in denoiser.unet.parameters())
 if step:
     start = time.perf_counter()
     maps = denoiser.activations(torch.randn(1, 3, 256, 256), torch.tensor([50]), [5, 6, 7, 8, 12])
-    found |= {"maps": [list(m.shape[1:3]) for m in maps], "pass": time.perf_counter() - start}
-print(json.dumps(found))
+    figures |= {"maps": [list(m.shape[1:3]) for m in maps], "pass": time.perf_counter() - start}
+print(json.dumps(figures))
 """
 
 
@@ -44,12 +44,12 @@ def open_in_a_process_of_its_own(path, *arguments):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_published_size_opens_in_half_precision_in_less_memory_than_its_file(lsun, dtype):
-    found = open_in_a_process_of_its_own(lsun, dtype)
-    assert found["after"] - found["before"] < lsun.stat().st_size
+    figures = open_in_a_process_of_its_own(lsun, dtype)
+    assert figures["after"] - figures["before"] < lsun.stat().st_size
 
 
 def test_the_published_size_opens_in_hardly_more_memory_than_its_file_and_gives_the_published_maps(lsun):
-    found = open_in_a_process_of_its_own(lsun, "float32", "pass")
-    assert round(found["parameters"] / 1e6, 1) == 552.8
-    assert found["after"] - found["before"] < 1.1 * lsun.stat().st_size
-    assert found["maps"] == [[1024, 32], [512, 32], [512, 32], [512, 64], [256, 128]]
+    figures = open_in_a_process_of_its_own(lsun, "float32", "pass")
+    assert round(figures["parameters"] / 1e6, 1) == 552.8
+    assert figures["after"] - figures["before"] < 1.1 * lsun.stat().st_size
+    assert figures["maps"] == [[1024, 32], [512, 32], [512, 32], [512, 64], [256, 128]]

@@ -45,13 +45,13 @@ def test_activations_of_every_block_agree_with_the_publication(golden, where):
     blocks = range(len(denoiser.blocks))
     for step in numbers["steps"].tolist():
         maps = denoiser.activations(numbers[f"xt_{step}"], torch.tensor([step] * 2), blocks, where)
-        for block, found in zip(blocks, maps, strict=True):
+        for block, activation in zip(blocks, maps, strict=True):
             name = f"act_{where.removesuffix('put')}_{step}_b{block}"
-            assert list(found.shape) == numbers[f"{name}_shape"].tolist()
-            torch.testing.assert_close(found.mean((2, 3)), numbers[f"{name}_mean_c"], atol=1e-4, rtol=0)
-            torch.testing.assert_close(found.std((2, 3)), numbers[f"{name}_std_c"], atol=1e-4, rtol=0)
+            assert list(activation.shape) == numbers[f"{name}_shape"].tolist()
+            torch.testing.assert_close(activation.mean((2, 3)), numbers[f"{name}_mean_c"], atol=1e-4, rtol=0)
+            torch.testing.assert_close(activation.std((2, 3)), numbers[f"{name}_std_c"], atol=1e-4, rtol=0)
             if name in numbers:
-                torch.testing.assert_close(found, numbers[name], atol=1e-4, rtol=0)
+                torch.testing.assert_close(activation, numbers[name], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "ddpm"])
@@ -60,8 +60,8 @@ def test_trajectories_agree_with_the_publication(golden, solver):
     timesteps = numbers[f"{solver}_timesteps"].flip(0).tolist()
     noises = numbers.get(f"{solver}_noises")
     steps = list(trajectory(denoiser, numbers[f"{solver}_xT"], solver=solver, timesteps=timesteps, step_noise=noises))
-    for found, name in ((steps[0], "after_first"), (steps[6], "after_half"), (steps[-1], "final")):
-        torch.testing.assert_close(found, numbers[f"{solver}_{name}"], atol=1e-3, rtol=0)
+    for x, name in ((steps[0], "after_first"), (steps[6], "after_half"), (steps[-1], "final")):
+        torch.testing.assert_close(x, numbers[f"{solver}_{name}"], atol=1e-3, rtol=0)
 
 
 SMALL = {
@@ -160,17 +160,17 @@ def test_a_converted_checkpoint_opens_in_diffusers_and_computes_the_same(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("changed", "what"),
+    ("changed", "reason"),
     [
         ({"diffusion_steps": 4000, "rescale_timesteps": True}, "rescale_timesteps with 4000 steps"),
         ({"channel_mult": "2,1"}, "channel_mult does not start with 1"),
         ({"attention_resolutions": "16,8", "num_head_channels": -1}, "num_heads with attention"),
     ],
 )
-def test_what_a_diffusers_folder_cannot_hold_is_not_written(tmp_path, changed, what):
+def test_what_a_diffusers_folder_cannot_hold_is_not_written(tmp_path, changed, reason):
     write_state_dict(tmp_path / "small.pt", SMALL | changed)
     denoiser = Denoiser.from_pretrained(tmp_path / "small.pt", flags=SMALL | changed)
-    with pytest.raises(CheckpointError, match=what):
+    with pytest.raises(CheckpointError, match=reason):
         denoiser.save_pretrained(tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 

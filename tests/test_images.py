@@ -42,8 +42,8 @@ def test_an_image_is_turned_as_its_exif_says(tmp_path, orientation, mode, name):
     values = {"RGB": np.stack([camera] * 3, axis=-1), "L": camera, "I;16": camera.astype(np.uint16) * 257}[mode]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = stored(tmp_path, Image.fromarray(values), name, exif=exif)
-    assert np.array_equal(found, np.stack([upright] * 3, axis=-1))
+    pixels = stored(tmp_path, Image.fromarray(values), name, exif=exif)
+    assert np.array_equal(pixels, np.stack([upright] * 3, axis=-1))
 
 
 @pytest.mark.parametrize(("mode", "name"), [("I;16", "image.png"), ("I;16", "image.tif"), ("I", "image.tif")])
@@ -52,9 +52,9 @@ def test_16_bits_are_scaled_to_8(tmp_path, mode, name):
     values[0, :4] = 0, 65535, 257, 129
     image = Image.fromarray(values if mode == "I;16" else values.astype(np.int32))
     assert image.mode == mode
-    found = stored(tmp_path, image, name)
-    assert found[0, :4, 0].tolist() == [0, 255, 1, 1]
-    assert np.array_equal(found, np.stack([np.rint(values / 65535 * 255)] * 3, axis=-1))
+    pixels = stored(tmp_path, image, name)
+    assert pixels[0, :4, 0].tolist() == [0, 255, 1, 1]
+    assert np.array_equal(pixels, np.stack([np.rint(values / 65535 * 255)] * 3, axis=-1))
 
 
 def test_16_bits_of_the_other_byte_order_are_the_same():
@@ -88,8 +88,8 @@ def test_transparency_is_laid_over_white(tmp_path, mode):
         image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8))
         image = image.convert("P") if mode == "P" else image
         transparent = 1
-    found = stored(tmp_path, image.convert(mode), transparency=transparent)
-    assert found.tolist() == [[[0, 0, 0], [255, 255, 255]]]
+    pixels = stored(tmp_path, image.convert(mode), transparency=transparent)
+    assert pixels.tolist() == [[[0, 0, 0], [255, 255, 255]]]
 
 
 def test_half_transparent_black_is_grey(tmp_path):
@@ -103,8 +103,8 @@ def test_a_palette_is_resolved(tmp_path):
 
 
 def test_printing_colours_are_accepted(tmp_path):
-    found = stored(tmp_path, Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "print.jpg", quality=100)
-    assert np.abs(found.astype(int) - (255, 0, 0)).max() <= 3
+    pixels = stored(tmp_path, Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "print.jpg", quality=100)
+    assert np.abs(pixels.astype(int) - (255, 0, 0)).max() <= 3
 
 
 def test_of_an_animation_the_first_frame_is_read(tmp_path):

@@ -51,15 +51,15 @@ class MapsInHand:
 def random_classifiers(members: int, channels: int, classes: int) -> PixelClassifiers:
     """Published initial weights, with statistics and scores as spread as those of trained members."""
     generators = [torch.Generator().manual_seed(i) for i in range(members)]
-    made = PixelClassifiers(members, channels, classes)
-    made.initialise(generators)
-    state = made.state_dict()
+    classifiers = PixelClassifiers(members, channels, classes)
+    classifiers.initialise(generators)
+    state = classifiers.state_dict()
     for name, tensor in state.items():
         if "running" in name or "norm" in name:
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generators[0]))
     state["linear_3.weight"].mul_(20)
     state["linear_2.weight"].mul_(5)
-    return made.eval()
+    return classifiers.eval()
 
 
 def operations(source_shapes: Sequence[tuple[int, int]], classifiers: PixelClassifiers, side: int) -> dict[str, float]:
@@ -80,11 +80,11 @@ def agreement(fast, plainly: Sequence[tuple[torch.Tensor, ...]]) -> dict[str, fl
     }
 
 
-def check(found: dict[str, float], dtype: torch.dtype, device: str) -> None:
+def check(agreed: dict[str, float], dtype: torch.dtype, device: str) -> None:
     """Both ways gave the same; raises AssertionError otherwise. bf16 and TF32 are compared by their labels alone."""
     exact = dtype == torch.float32 and device == "cpu"
-    assert found["labels_equal"] >= (0.9999 if exact else 0.95), found
-    assert not exact or max(found["divergence_difference"], found["image_uncertainty_difference"]) < 1e-4, found
+    assert agreed["labels_equal"] >= (0.9999 if exact else 0.95), agreed
+    assert not exact or max(agreed["divergence_difference"], agreed["image_uncertainty_difference"]) < 1e-4, agreed
 
 
 def classifiers_alone(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
@@ -101,8 +101,8 @@ def classifiers_alone(options: argparse.Namespace, dtype: torch.dtype) -> dict[s
     ways = {"plain": published_way, "fast": lambda: interpreter.label(maps)}
     interpreter.label(maps)  # the first call is slower: kernels are chosen and memory is fetched
     timed = measuring.alternate(ways, options.rounds, options.device)
-    found = agreement(timed["fast"].result, timed["plain"].result)
-    check(found, dtype, options.device)
+    agreed = agreement(timed["fast"].result, timed["plain"].result)
+    check(agreed, dtype, options.device)
     work, ceiling = operations(source.shapes, classifiers, options.size), measuring.matmul_rate(options.device, dtype)
     rows = [["classifiers alone", "s an image", "ratio", "CPU s", "ratio", "TFLOP/s", f"of {ceiling / 1e12:.3f}"]]
     for name, way in timed.items():
@@ -120,7 +120,7 @@ def classifiers_alone(options: argparse.Namespace, dtype: torch.dtype) -> dict[s
         "ratio": timed["plain"].best / timed["fast"].best,
         "cpu_ratio": timed["plain"].best_cpu / timed["fast"].best_cpu,
     }
-    return {**seconds, **cpu_seconds, **ratios, **found}
+    return {**seconds, **cpu_seconds, **ratios, **agreed}
 
 
 def profile(run, device: str) -> None:
@@ -182,7 +182,7 @@ def whole(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
         "fast classifiers": lambda: interpreter.label(timed["fast features"].result),
     }
     timed |= measuring.alternate(classify, options.rounds, options.device)
-    found = agreement(timed["fast classifiers"].result, timed["plain classifiers"].result)
+    agreed = agreement(timed["fast classifiers"].result, timed["plain classifiers"].result)
     rows = [["whole labelling", "features, s an image", "classifiers, s", "share of classifiers", "ratio"]]
     total = {
         way: (timed[f"{way} features"].best + timed[f"{way} classifiers"].best) / options.images
@@ -194,7 +194,7 @@ def whole(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
         rows.append([way, *(f"{part:.2f}" for part in parts), share, ratio])
     measuring.show("features and classifiers", rows)
     figures = {name.replace(" ", "_"): way.best / options.images for name, way in timed.items()}
-    return {"ratio": total["plain"] / total["fast"], **figures, **found}
+    return {"ratio": total["plain"] / total["fast"], **figures, **agreed}
 
 
 def main() -> None:

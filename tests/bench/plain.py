@@ -39,13 +39,13 @@ def name_of(ours: str) -> str:
 def members_of(classifiers: PixelClassifiers) -> list[nn.Sequential]:
     """The same members, each on its own."""
     state = classifiers.state_dict()
-    made = []
+    members = []
     for number in range(classifiers.members):
         layers = member(classifiers.channels, classifiers.classes)
         own = {name_of(name): tensor[number] for name, tensor in state.items()}
         layers.load_state_dict({**layers.state_dict(), **own})
-        made.append(layers.to(classifiers.linear_1.weight.device).eval())
-    return made
+        members.append(layers.to(classifiers.linear_1.weight.device).eval())
+    return members
 
 
 def dense(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
