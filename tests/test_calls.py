@@ -36,7 +36,7 @@ def our_functions() -> list[str]:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The functions of ours at work in each step of a solver, its formula the last; diffusers' formulas are not ours."""
+    """The functions of ours at work in each step of a solver, the last its formula, where that is not diffusers'."""
     stacks: list[list[str]] = []
 
     def noted(formula: Callable[..., Any], *ours: str) -> Callable[..., Any]:
@@ -84,7 +84,8 @@ def test_by_way_of_ray_a_step_is_at_most_ten_functions_away(
         command("generate", path, *(word for setting in settings for word in ("--set", setting)))
     for variable in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(variable, "")  # an actor sets them for good, and this process is none
-    actor, plan = Actor(), planned(in_another_folder(recipe))
+    actor: Any = Actor()  # which Ray types as one whose methods are remote
+    plan = planned(in_another_folder(recipe))
     assert isinstance(actor.build(Order.of(partial(build, plan), Resources())), Built)
     assert isinstance(actor.make(0), Made)
     assert waits

@@ -64,7 +64,7 @@ def test_what_is_wrong_with_the_models_is_said_before_ray_is_started(
         generate(Recipe.load(fitted / "recipe.toml", (*settings, *more)))
 
     (fitted / "model" / "scheduler" / "scheduler_config.json").rename(fitted / "config.json")
-    with pytest.raises(CheckpointError, match="holds no scheduler/scheduler_config.json"):
+    with pytest.raises(CheckpointError, match=r"holds no scheduler/scheduler_config\.json"):
         generated()
     (fitted / "config.json").rename(fitted / "model" / "scheduler" / "scheduler_config.json")
     shorten_the_schedule(fitted)

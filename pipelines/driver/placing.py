@@ -16,7 +16,6 @@ from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
 from pipelines.sections import ClusterSection
-from pipelines.units.devices import needed_device
 
 T = TypeVar("T")
 Stage = Callable[[Recipe], Outcome]
@@ -87,6 +86,8 @@ def placed(name: str, stage: Stage, recipe: Recipe) -> Outcome:
 
 def _opened(stage: Stage, recipe: Recipe, mark: Path, device: str) -> Callable[[int], Outcome | Exception]:
     """On an actor: what makes the stage, or answers with what would be raised again at a second try."""
+    from pipelines.units.devices import needed_device  # here, since a driver needs no torch
+
     needed_device(device)
 
     def make(_unit: int) -> Outcome | Exception:
