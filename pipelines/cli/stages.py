@@ -167,7 +167,7 @@ def _score_table(recipe: Recipe) -> Table:
 
     results = Record.read(scores_folder(recipe)).results
     kept = sum(report.counts["kept"] for report in each_report(dataset_folder(recipe)))
-    network = f"DeepLab{recipe.train.variant.upper()}"
+    network = f"DeepLab{recipe.train.network.variant.upper()}"
     said = {
         "interpreter": "interpreter (DDPM-Seg), on the images themselves",
         "synthetic": f"{network} trained on {kept} synthetic images",

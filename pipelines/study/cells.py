@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -103,13 +104,13 @@ def _changed(recipe: Recipe, cell: Cell) -> Recipe:
     """The cell's recipe. Cells that differ in the training alone share a folder, and so their dataset."""
     update: dict[str, Any] = {}
     for section, keys in cell.changes.items():
-        update[section] = getattr(recipe, section).model_copy(update=keys)
+        update[section] = getattr(recipe, section).changed(**keys)
     made = {s: keys for s, keys in cell.changes.items() if s != "train"}
     name = "-".join(f"{key}={value}" for keys in made.values() for key, value in keys.items()) or "common"
     out = recipe.paths.out / "study" / "work" / "".join(c if c.isalnum() or c in "-=._" else "_" for c in name)
     update["paths"] = recipe.paths.model_copy(update={"out": out, "dataset": None})
     trained = update.get("train", recipe.train)
-    update["train"] = trained.model_copy(update={"seeds": [cell.seed], "baseline": False})
+    update["train"] = trained.changed(seeds=[cell.seed], baseline=False)
     return recipe.model_copy(update=update)
 
 
@@ -135,7 +136,7 @@ def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     if cell.kind == "pixels":
         source = RawPixels(source.image_size)
     few, held_out = annotated_few(recipe, source.image_size), _held_out(recipe, source.image_size)
-    fitting = settings.model_copy(update={"seed": cell.seed}).fitting
+    fitting = replace(settings.fitting, seed=cell.seed)
     interpreter = Interpreter.fit(
         source,
         few.images,

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -34,7 +34,6 @@ from pipelines.storage import Location
 
 Pair = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]
 Batch = tuple[UInt8[np.ndarray, "b h w 3"], UInt8[np.ndarray, "b h w"]]
-Corrupt = Literal["stop", "skip"]
 BUFFER = 2000  # samples that are shuffled together, still compressed
 _THREADS, _CHUNK, _AHEAD = 2, 8, 4  # that decode; samples that one takes at a time; chunks that wait to be asked for
 
@@ -81,8 +80,7 @@ class ShardData:
     """The samples of a dataset that training sees."""
 
     folder: Location
-    reports: tuple[Report, ...]  # of whole shards
-    skipped: tuple[str, ...]  # what is wrong with each of the others
+    reports: tuple[Report, ...]
     seeds: frozenset[int]
     ignore_above: float | None  # nats; pixels that are less certain are ignored
     decoded: Decoded
@@ -193,29 +191,28 @@ def shard_data(
     *,
     keep: float = 1.0,
     ignore_above: float | None = None,
-    corrupt: Corrupt = "stop",
     memory: float = 0,
 ) -> ShardData:
     """The dataset's samples, after every byte of it was compared with the reports.
 
-    `keep` is the share of the kept samples that training sees, the most certain ones of the whole dataset. A shard
-    that is not what its report says is named in a DatasetError, or left out and counted where corrupt is "skip".
-    Decoded samples stay in `memory`, in bytes, of each process.
+    `keep` is the share of the kept samples that training sees, the most certain ones of the whole dataset. Decoded
+    samples stay in `memory`, in bytes, of each process. Raises DatasetError that names every shard which is not what
+    its report says.
     """
     open_dataset(folder)
     committed = {unit_of(name): folder / name for name in storage.names(folder) if is_report(name)}
-    damaged = {found.unit: str(found) for found in damages(folder) if found.unit in committed}
-    if damaged and corrupt == "stop":
+    damaged = [str(damage) for damage in damages(folder) if damage.unit in committed]
+    if damaged:
         raise DatasetError(
-            f"{folder}: {'; '.join(damaged.values())}; run `datasetddpm generate` with --repair, or train without by "
-            'train.corrupt_shards = "skip"'
+            f"{folder}: {'; '.join(damaged)}; run `datasetddpm generate` with --repair, or remove these shards with "
+            "their reports to train without them"
         )
-    sound = [Report.read(path) for unit, path in sorted(committed.items()) if unit not in damaged]
-    certain = sorted((c.uncertainty, c.seed) for r in sound for c in r.candidates if c.kept)
+    reports = tuple(Report.read(path) for _, path in sorted(committed.items()))
+    certain = sorted((c.uncertainty, c.seed) for r in reports for c in r.candidates if c.kept)
     if not certain:
-        raise DatasetError(f"{folder} holds no sound shards with samples; generate a dataset there first")
+        raise DatasetError(f"{folder} holds no shards with samples; generate a dataset there first")
     seeds = frozenset(seed for _, seed in certain[: math.ceil(keep * len(certain) - 1e-9)])
-    data = ShardData(folder, tuple(sound), tuple(damaged.values()), seeds, ignore_above, Decoded(memory))
+    data = ShardData(folder, reports, seeds, ignore_above, Decoded(memory))
     if ignore_above is not None:
         _check_maps(data)
     return data
