@@ -101,7 +101,9 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> DeepLab:
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise NetworkError(f"{folder} is not a DeepLab folder, it holds no {name}; deeplab.save() writes one")
+            raise NetworkError(
+                f"{folder} is not a DeepLab folder, it holds no {name}; deeplab.save() writes one, so train again"
+            )
     model = _fresh(_read_architecture(folder / CONFIG), seed=0)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))

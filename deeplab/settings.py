@@ -25,19 +25,19 @@ class Network:
     """The shape of a DeepLab, and the weights that its encoder begins with; the defaults are the published ones."""
 
     variant: Literal["v3", "v3+"] = "v3"
-    """v3 is the published one, whose masks are as coarse as its stride; v3+ refines them, as small images need."""
+    """v3 is the published DeepLab, whose masks are as coarse as its stride; v3+ refines them, as small images need."""
     encoder: str = "resnet101"
-    """A name of segmentation_models_pytorch, or "tu-" and a name of timm."""
+    """The encoder, by its name in segmentation_models_pytorch, or "tu-" and its name in timm."""
     encoder_weights: str | None = None
-    """"imagenet", another name of weights that the encoder has, or a local file of them; unset: random weights."""
+    """What the encoder begins with: "imagenet", another name of its weights, or a local file; unset: random weights."""
     encoder_depth: Literal[3, 4, 5] = 5
-    """Stages of the encoder. 3 reach stride 8; later ones see further at that stride, and cost most of the time."""
+    """Stages of the encoder; 3 reach stride 8, the later ones see further at that stride and cost most of the time."""
     output_stride: Literal[8, 16] = 8
-    """Pixels of the image that one of the encoder's last map stands for, in each direction."""
+    """Side, in pixels of the image, of what one pixel of the encoder's last map stands for."""
     decoder_channels: Count = 256
     """Channels of the decoder."""
     atrous_rates: Annotated[tuple[Count, ...], Strict(False), Field(min_length=3, max_length=3)] = (12, 24, 36)
-    """Distances, in pixels of the last map, at which the decoder looks; one as long as that map's side sees nothing."""
+    """How far the decoder looks, in pixels of the last map; a rate as long as the side of that map sees nothing."""
     aspp_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the decoder's channels that a training step leaves out."""
 
@@ -52,17 +52,17 @@ class Optimisation:
     steps: Count = 20_000
     """Optimiser steps of a training."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """The highest of the training."""
+    """Learning rate of Adam; the highest, where it changes."""
     schedule: Schedule = "constant"
-    """What becomes of the learning rate; cosine: it falls to 0."""
+    """How the learning rate changes; cosine: it falls to 0."""
     loss: Loss = "cross_entropy"
-    """Of a batch, also with a second term."""
+    """What training lowers: cross entropy, alone or with a second term."""
     accumulate: Count = 1
-    """Batches of a step."""
+    """Batches of a step, whose losses are averaged."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of a moving average of the weights, which is what is kept; 0: none."""
+    """Decay of a moving average of the weights, which is kept in their place; 0: no average."""
     precision: Precision = "auto"
-    """Of the forward pass; auto: bfloat16 on a GPU, float32 on a CPU."""
+    """Precision of the forward pass; auto: bfloat16 on a GPU, float32 on a CPU."""
 
     def __post_init__(self) -> None:
         check_names(self)

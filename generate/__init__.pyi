@@ -1,5 +1,6 @@
 from .denoiser import Denoiser as Denoiser
 from .errors import CheckpointError as CheckpointError
+from .errors import GenerateError as GenerateError
 from .errors import ImageError as ImageError
 from .images import read_image as read_image
 from .images import to_rgb as to_rgb

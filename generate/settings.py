@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
+from generate.errors import GenerateError
+
 Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
 CompileMode = Literal["default", "reduce-overhead"]  # of torch.compile
 Count = Annotated[int, Field(ge=1)]
@@ -29,9 +31,9 @@ class Network:
 
     def __post_init__(self) -> None:
         if any(c % self.norm_groups for c in self.channels):
-            raise ValueError(f"norm_groups {self.norm_groups} must divide each of channels {list(self.channels)}")
+            raise GenerateError(f"norm_groups {self.norm_groups} must divide each of channels {list(self.channels)}")
         if self.size % 2 ** (len(self.channels) - 1):
-            raise ValueError(f"size {self.size} cannot be halved {len(self.channels) - 1} times")
+            raise GenerateError(f"size {self.size} cannot be halved {len(self.channels) - 1} times")
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class Training:
     batch_size: Count = 16
     """Images of an update."""
     learning_rate: Annotated[float, Field(gt=0)] = 6e-4
-    """The highest, after the warm-up; from there it falls to 0 along half a cosine."""
+    """Learning rate of AdamW after the warm-up; from there it falls to 0 along half a cosine."""
     warmup: Count = 200
     """Updates over which the learning rate rises."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Of the moving average of the weights, which is what is kept."""
+    """Decay of the moving average of the weights, which is kept in their place."""
     mirror: bool = True
-    """Flip half of the images left to right."""
+    """Whether half of the images are flipped left to right."""
     seed: int = 0
-    """Of the weights, the order of the images and the noise."""
+    """The seed of the weights, the order of the images and the noise."""
     checkpoint_every: Count = 250
     """Updates between checkpoints, from which a training that was stopped goes on."""

@@ -28,23 +28,23 @@ class Fitting:
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Pixels of a batch, of each member."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Of Adam; the highest, where it changes."""
+    """Learning rate of Adam; the highest, where it changes."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """What becomes of the learning rate; cosine: it rises for a tenth of the batches, then falls to 0."""
+    """How the learning rate changes; cosine: it rises for a tenth of the batches, then falls to 0."""
     draw: Literal["uniform", "balanced"] = "uniform"
     """How pixels are drawn; balanced: a class by (its share of the pixels) ** 0.5."""
     standardise: bool = False
-    """Train on features of mean 0 and deviation 1; the trained weights take plain features again."""
+    """Whether features have mean 0 and deviation 1 in training; the trained weights take plain features again."""
     max_epochs: Count = 100
     """Passes over all annotated pixels, unless a member stops before."""
     max_batches: Count | None = None
-    """The most batches, if those are fewer than max_epochs make; unset: no fewer."""
+    """The most batches, where max_epochs make more; unset: as many as they make."""
     patience: Count = 50
-    """From the fifth epoch on a member stops after so many batches without a new lowest loss."""
+    """Batches without a new lowest loss after which a member stops, from the fifth epoch on."""
     min_class_pixels: Annotated[int, Field(ge=0)] = 20
-    """A class with fewer pixels in an image is ignored there."""
+    """Pixels that a class needs in an image, or it is ignored there."""
     seed: int = 0
-    """Of the members' weights and orders."""
+    """The seed of the members' weights and orders."""
     memory_budget: int = 2_000_000_000
     """Bytes of maps that are kept in memory; more are mapped from a file."""
 

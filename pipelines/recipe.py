@@ -48,7 +48,7 @@ class Recipe(Section):
     """All of a run."""
 
     name: str
-    """Of the run, for people."""
+    """What the report calls the run."""
     paths: PathsSection
     denoiser: DenoiserSection = DenoiserSection()
     classes: ClassesSection | None = None

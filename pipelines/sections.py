@@ -23,11 +23,11 @@ class DenoiserSection(Section):
     """How paths.denoiser is opened."""
 
     flags: str | dict[str, Any] | None = None
-    """Of a guided-diffusion .pt: its command line, a table of its flags, or the name of a preset."""
+    """The flags of a guided-diffusion .pt: its command line, a table, or the name of a preset."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the network computes in; a GPU is many times faster in one of the halves."""
+    """The precision that the network computes in; a GPU is many times faster in one of the halves."""
     compile: ddpm.CompileMode | None = None
-    """Sample through torch.compile, in this mode; it needs a C compiler where actors run."""
+    """The mode of torch.compile to sample in, which needs a C compiler where actors run; unset: not compiled."""
 
     @model_validator(mode="after")
     def _flags_are_known(self) -> "DenoiserSection":
@@ -40,7 +40,7 @@ class ClassesSection(Section):
     """The classes of paths.annotated and paths.held_out, for folders that have no scheme.toml."""
 
     names: list[str]
-    """Of the classes, in the order of their ids."""
+    """Names of the classes, in the order of their ids."""
     ignore: Annotated[int, Field(ge=0, le=IGNORE)] = IGNORE
     """The mask value of pixels without a class."""
 
@@ -77,7 +77,7 @@ class InterpreterSection(Section):
     upsampling: Upsampling = "bilinear"
     """How features come to the size of the image."""
     setting: Setting = "published"
-    """Defaults of the keys below; fast: few large, balanced batches of standardised features, at a rate that falls."""
+    """Defaults of the keys below; fast: few large, balanced batches of standardised features, at a falling rate."""
     fitting: Annotated[Fitting, Keys(but={"schedule", "draw", "standardise", "memory_budget"})] = Fitting()
     images: Count | None = None
     """Only the first so many of paths.annotated, by name; unset: all."""
@@ -98,21 +98,21 @@ class GenerateSection(Section):
     unit_size: Count = 100
     """Candidates of a unit, and so of a shard."""
     batch_size: Count | Literal["auto"] = 25
-    """Images that are made at once, on which their last bits depend; auto: as many as an actor's memory holds."""
+    """Images that are made at once; their last bits depend on it. auto: as many as an actor's memory holds."""
     threads: Count = 1
-    """Of the processor, for one unit; last bits depend on them, too."""
+    """Threads of the processor for one unit; the last bits depend on it, too."""
     run_seed: Annotated[int, Field(ge=0)] = 0
-    """All noise comes from it and the seed of the sample."""
+    """The seed of the run; all noise comes from it and the number of the sample."""
     solver: Solver = "dpmsolver++"
-    """How noise becomes an image; ddpm is the published one."""
+    """The solver that turns noise into an image; ddpm is the published one."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Of the solver."""
+    """Steps of the solver; an image costs so many calls of the network."""
     portion: Share = 0.1
     """The most uncertain share of each unit, which is dropped."""
     filter: Filter = "most_certain"
-    """What is dropped; published: as the public code does it, which loses the 30 most certain of a unit besides."""
+    """Which are dropped; published: as the public code does it, which loses the 30 most certain of a unit besides."""
     uncertainty_maps: bool = False
-    """Store the uncertainty of each pixel, too."""
+    """Whether the uncertainty of each pixel is stored, too."""
 
     @property
     def units(self) -> range:
@@ -146,7 +146,7 @@ class ClusterSection(Section):
     """Where units are made and networks trained, and how long things may take."""
 
     address: str = "local"
-    """Of a Ray cluster: host:6379, ray://host:10001, or auto for the one that a job runs in; local: this machine."""
+    """The Ray cluster: host:6379, ray://host:10001, or auto for the one that a job runs in; local: this machine."""
     shared: list[str] = []
     """Folders that all machines of the cluster see."""
     actors: Count | Literal["auto"] = "auto"
@@ -156,23 +156,23 @@ class ClusterSection(Section):
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """GPUs that an actor or worker reserves; auto: 1 where the cluster has any."""
     memory_gib: Annotated[float, Field(gt=0)] | None = None
-    """Memory that an actor or worker reserves."""
+    """GiB of memory that an actor or worker reserves; unset: none."""
     resources: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """What else an actor or worker reserves, by the names that the cluster gave it."""
+    """What else an actor or worker reserves, by the names that the cluster gives it."""
     labels: dict[str, str] = {}
-    """Of the machines that actors and workers may be placed on."""
+    """Labels of the machines that actors and workers may be placed on."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """Where networks run; auto: cuda where an actor reserves a GPU."""
     retries: Annotated[int, Field(ge=0)] = 2
     """How often a unit is tried again, or a training goes on, after its process was lost."""
     start_seconds: Annotated[float, Field(gt=0)] = 1800
-    """For an actor to load its models; then it is replaced."""
+    """Seconds for an actor to load its models; then it is replaced."""
     unit_seconds: Annotated[float, Field(gt=0)] = 7200
-    """For a unit; then it hangs, and is tried again."""
+    """Seconds for a unit; then it hangs, and is tried again."""
     grace_seconds: Annotated[float, Field(ge=0)] = 25
-    """For current units to be finished, after SIGTERM or Ctrl-C."""
+    """Seconds for current units to be finished, after SIGTERM or Ctrl-C."""
     patience_seconds: Annotated[float, Field(gt=0)] = 120
-    """Without any machine that could hold an actor; then the run ends."""
+    """Seconds without a machine that could hold an actor; then the run ends."""
 
 
 class TrainSection(Section):
@@ -181,13 +181,13 @@ class TrainSection(Section):
     network: Annotated[Network, Keys()] = Network()
     optimisation: Annotated[Optimisation, Keys()] = Optimisation()
     epochs: Annotated[float, Field(gt=0)] | None = None
-    """In place of steps: times that every sample is seen."""
+    """How often every sample is seen, in place of steps; unset: steps say it."""
     batch_size: Annotated[int, Field(ge=2)] = 8
     """Images of a batch, of all workers together."""
     class_weights: Literal["equal", "inverse_sqrt"] = "equal"
     """How a pixel counts in the loss; inverse_sqrt: by (the share of its class) ** -0.5."""
     augmentation: Augmentation = "none"
-    """How training images are changed; strong: their shape, light and sharpness; mirrored: left to right, too."""
+    """How training images are changed; strong: in shape, light and sharpness; mirrored: left to right, too."""
     keep: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The most certain share of the dataset, which is trained on."""
     ignore_above: Annotated[float, Field(ge=0)] | None = None
@@ -199,7 +199,7 @@ class TrainSection(Section):
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
     """One network is trained from each."""
     baseline: bool = False
-    """Train the same network on the annotated images alone as well."""
+    """Whether the same network is trained on the annotated images alone as well."""
     workers: Count = 1
     """Processes that share every batch; more than one run on Ray."""
 
@@ -216,7 +216,7 @@ class StudySection(Section):
     """`datasetddpm study`: what is measured. Each cell is measured with every seed."""
 
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1]
-    """Of the trainings."""
+    """Seeds of the trainings."""
     parts: list[Literal["methods", "solvers", "amounts", "features"]] = ["methods", "solvers", "amounts", "features"]
     """Tables of the page."""
     solvers: dict[Solver, list[Count]] = {"ddim": [5, 10, 20, 50], "dpmsolver++": [5, 10, 20, 50], "ddpm": [250, 1000]}

@@ -269,7 +269,7 @@ def cut_the_weights(network: Path) -> None:
 
 def widen_the_network(network: Path) -> None:
     config = json.loads((network / "config.json").read_text())
-    config["architecture"]["decoder_channels"] += 1
+    config["architecture"]["network"]["decoder_channels"] += 1
     (network / "config.json").write_text(json.dumps(config))
 
 

@@ -95,7 +95,7 @@ def test_ignoring_uncertain_pixels_needs_their_uncertainty(tmp_path: Path) -> No
         ("gone", "shard-000001.tar is missing, its report is there"),
     ],
 )
-def test_a_corrupt_shard_is_named_before_the_start_or_left_out_and_counted(
+def test_a_corrupt_shard_is_named_before_the_start_and_left_out_once_its_report_is_gone(
     tmp_path: Path, damage: str, said: str
 ) -> None:
     path = dataset(tmp_path) / "shard-000001.tar"

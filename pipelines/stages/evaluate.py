@@ -93,11 +93,8 @@ def predicted_by_network(folder: Path, held_out: Annotations) -> np.ndarray:
 
 
 def _open_network(folder: Path, held_out: Annotations, where: str) -> deeplab.DeepLab:
-    """Raises RecipeError for a network that is damaged or of other classes."""
-    try:
-        model = deeplab.load(folder, where)
-    except ValueError as error:
-        raise RecipeError(f"{error}; train again") from error
+    """Raises NetworkError for a network that is damaged, RecipeError for one of other classes."""
+    model = deeplab.load(folder, where)
     if list(model.architecture.class_names) != list(held_out.scheme.names):
         raise RecipeError(
             f"{folder} is of a network of the classes {', '.join(model.architecture.class_names)}; the held-out images "

@@ -21,7 +21,6 @@ from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.annotated import annotated_few, open_annotations
 from pipelines.dataset.reports import committed_units, each_report
 from pipelines.dataset.shards import read_shards
-from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe, digest_of
@@ -193,10 +192,7 @@ def _of_dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
     source = DenoiserFeatures(open_denoiser(recipe, device()), steps=[settings.steps[0]], blocks=settings.blocks)
     real = np.concatenate([annotated_few(recipe, source.image_size).images, held_out.images])
     made = np.stack([sample.image for sample in islice(read_shards(folder), len(real))])
-    try:
-        found = precision_recall(describe_images(source, real), describe_images(source, made))
-    except ValueError as error:
-        raise RecipeError(f"{folder}: {error}") from error
+    found = precision_recall(describe_images(source, real), describe_images(source, made))
     return {
         "seconds_an_image": {phase: seconds / images for phase, seconds in phases.items()},
         "precision": found.precision,

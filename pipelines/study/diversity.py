@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from label import FeatureSource
+from pipelines.errors import InputError
 
 _NEIGHBOUR = 3  # the publication's k
 _BATCH = 20
@@ -30,11 +31,13 @@ def describe_images(source: FeatureSource, images: UInt8[np.ndarray, "n h w 3"])
 def precision_recall(real: Float[Tensor, "n channels"], made: Float[Tensor, "m channels"]) -> Diversity:
     """The manifold of a set: balls around its members, each as wide as the distance to its third neighbour.
 
-    Channels are scaled to the real images' deviation first, so that none decides by its unit. Raises ValueError for
+    Channels are scaled to the real images' deviation first, so that none decides by its unit. Raises InputError for
     sets of fewer than four.
     """
     if min(len(real), len(made)) <= _NEIGHBOUR:
-        raise ValueError(f"{len(real)} real images and {len(made)} samples came; at least 4 of each are needed")
+        raise InputError(
+            f"{len(real)} real images and {len(made)} samples came; at least 4 of each are needed to compare them"
+        )
     scale = real.std(0).clamp_min(1e-6)
     real, made = (real / scale).double(), (made / scale).double()
     return Diversity(precision=_inside(made, real), recall=_inside(real, made))
