@@ -1,5 +1,9 @@
 from .augmentation import augment as augment
+from .errors import BatchError as BatchError
+from .errors import DeepLabError as DeepLabError
+from .errors import DownloadError as DownloadError
 from .errors import ExportError as ExportError
+from .errors import NetworkError as NetworkError
 from .export import OnnxModel as OnnxModel
 from .export import export_onnx as export_onnx
 from .metrics import Scores as Scores
@@ -12,9 +16,8 @@ from .model import load as load
 from .model import predict as predict
 from .model import save as save
 from .settings import Augmentation as Augmentation
-from .settings import Loss as Loss
-from .settings import Precision as Precision
+from .settings import Network as Network
+from .settings import Optimisation as Optimisation
 from .trainer import Step as Step
 from .trainer import Trainee as Trainee
-from .trainer import Training as Training
 from .trainer import fit as fit

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
+from deeplab.errors import NetworkError
 from deeplab.settings import Augmentation
 
 IGNORED = 255  # what turned-in corners of a mask hold
@@ -44,7 +45,7 @@ def augment(
     A function of the seed; the global generator stays as it was, but is used: call it from one thread.
     """
     if name not in AUGMENTATIONS:
-        raise ValueError(f"there is no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}")
+        raise NetworkError(f"there is no augmentation {name!r}; there are {', '.join(AUGMENTATIONS)}")
     steps = AUGMENTATIONS[name]((mask.shape[0], mask.shape[1]))
     if not steps:
         return image, mask

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import UInt8
 
 from deeplab.errors import ExportError
-from deeplab.model import IMAGENET_MEAN, IMAGENET_STD, DeepLab, normalise
+from deeplab.images import IMAGENET_MEAN, IMAGENET_STD, normalise
+from deeplab.model import DeepLab
 
 OPSET = 20
 AGREEMENT = 1e-4  # the largest difference of logits between torch and onnxruntime
@@ -26,30 +27,10 @@ def export_onnx(model: DeepLab, path: Path, size: tuple[int, int]) -> float:
     """
     onnx, model = _onnx(), model.cpu().eval()
     temporary = path.with_name(f".{path.name}.tmp")
-    example = torch.zeros(2, 3, *size)
     try:
-        with torch.inference_mode():
-            torch.onnx.export(
-                model,
-                (example,),
-                temporary,
-                input_names=[_INPUT],
-                output_names=[_OUTPUT],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                opset_version=OPSET,
-                external_data=False,
-                dynamo=True,
-                verbose=False,
-            )
+        _write(model, temporary, size)
         stored = onnx.load(temporary)
-        about = {
-            "classes": json.dumps(_names(model)),
-            "mean": json.dumps(IMAGENET_MEAN),
-            "std": json.dumps(IMAGENET_STD),
-            "size": json.dumps(size),
-            "input": "float32 [batch, 3, height, width]: RGB / 255, minus mean, over std",
-        }
-        onnx.helper.set_model_props(stored, about)
+        onnx.helper.set_model_props(stored, _metadata(model, size))
         onnx.save(stored, temporary)
         difference = _difference(model, OnnxModel.open(temporary), size)
         if difference > AGREEMENT:
@@ -87,9 +68,9 @@ class OnnxModel:
         refused = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile, NotSupported)
         try:
             session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
-            about = session.get_modelmeta().custom_metadata_map
-            height, width = json.loads(about["size"])
-            return cls(session, tuple(json.loads(about["classes"])), (height, width))
+            metadata = session.get_modelmeta().custom_metadata_map
+            height, width = json.loads(metadata["size"])
+            return cls(session, tuple(json.loads(metadata["classes"])), (height, width))
         except (*refused, KeyError, TypeError, ValueError) as error:
             raise ExportError(
                 f"{path} is no network that `datasetddpm export-model` wrote; export one with --onnx"
@@ -105,9 +86,32 @@ class OnnxModel:
         return self.logits(images).argmax(1).astype(np.uint8)
 
 
-def _names(model: DeepLab) -> list[str]:
+@torch.inference_mode()
+def _write(model: DeepLab, path: Path, size: tuple[int, int]) -> None:
+    torch.onnx.export(
+        model,
+        (torch.zeros(2, 3, *size),),
+        path,
+        input_names=[_INPUT],
+        output_names=[_OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=OPSET,
+        external_data=False,
+        dynamo=True,
+        verbose=False,
+    )
+
+
+def _metadata(model: DeepLab, size: tuple[int, int]) -> dict[str, str]:
     architecture = model.architecture
-    return list(architecture.class_names) or [f"class {i}" for i in range(architecture.classes)]
+    names = list(architecture.class_names) or [f"class {i}" for i in range(architecture.classes)]
+    return {
+        "classes": json.dumps(names),
+        "mean": json.dumps(IMAGENET_MEAN),
+        "std": json.dumps(IMAGENET_STD),
+        "size": json.dumps(size),
+        "input": "float32 [batch, 3, height, width]: RGB / 255, minus mean, over std",
+    }
 
 
 def _difference(model: DeepLab, exported: OnnxModel, size: tuple[int, int]) -> float:

@@ -18,9 +18,9 @@ def cross_entropy(
     weights: Float[Tensor, " classes"],
     ignore_index: int,
 ) -> Float[Tensor, ""]:
-    """Mean over the pixels that are not ignored, each weighted by its class, in nats; 0 if all are ignored.
+    """In nats: the mean over all pixels that are not ignored, weighted by class; 0 if all are ignored.
 
-    Of several workers each has its part of that mean: their results add up to it.
+    With several workers it is this worker's part of the mean over the pixels of all. The parts add up to that mean.
     """
     total = F.cross_entropy(logits, masks, weights, ignore_index=ignore_index, reduction="sum")
     known = masks != ignore_index

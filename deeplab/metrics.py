@@ -1,8 +1,9 @@
 """How well predicted masks agree with the truth.
 
-Two ways of counting. "skip": pixels without truth do not count, and a class that is in neither masks is left out of
-the mean. "zero", the published way: a prediction on a pixel without truth is a false positive of its class, and a
-class that is nowhere counts as 0. Under both, a class that is itself the ignored one has no IoU.
+There are two ways of counting.
+"skip": pixels without truth do not count. A class that is nowhere is left out of the mean.
+"zero", the published way: a prediction on a pixel without truth is a false positive. A class that is nowhere counts 0.
+Under both, the ignored class itself has no IoU.
 """
 
 import math
@@ -16,8 +17,9 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from deeplab.model import as_tensor, predict
-from deeplab.trainer import Batch
+from deeplab.errors import BatchError
+from deeplab.images import Batch, as_tensor
+from deeplab.model import predict
 
 Absent = Literal["skip", "zero"]
 IntegerMasks = Integer[np.ndarray, "n h w"] | Integer[Tensor, "n h w"]
@@ -46,7 +48,7 @@ def mean_iou(
 ) -> float:
     """Mean over the classes of intersection / union, each summed over all images: 0 to 1, nan if no class counts.
 
-    Predictions hold 0 to classes - 1, targets ignore_index besides; anything else is a ValueError. `excluded` classes
+    Predictions hold 0 to classes - 1, targets ignore_index besides; anything else is a BatchError. `excluded` classes
     are left out of the mean under both rules: those whose pixels became ignore_index when the truth was read.
     """
     confusion = _confusion(as_tensor(predictions), as_tensor(targets), classes, ignore_index)
@@ -56,13 +58,13 @@ def mean_iou(
 def evaluate(
     model: nn.Module, batches: Iterable[Batch], *, classes: int, ignore_index: int, excluded: Collection[int] = ()
 ) -> Scores:
-    """Predict every image and count, as mean_iou does; leaves the model in eval mode. No batch is a ValueError."""
+    """Predict every image and count, as mean_iou does; leaves the model in eval mode. No batch is a BatchError."""
     confusion = None
     for images, masks in batches:
         counted = _confusion(as_tensor(predict(model, images)), as_tensor(masks), classes, ignore_index)
         confusion = counted if confusion is None else confusion + counted
     if confusion is None:
-        raise ValueError("there is no batch to evaluate on; one image with its mask is the least")
+        raise BatchError("there is no batch to evaluate on; one image with its mask is the least")
     return _scores(confusion, {ignore_index, *excluded})
 
 
@@ -99,7 +101,7 @@ def _known(ious: Float[Tensor, " classes"]) -> tuple[float | None, ...]:
 def _confusion(predictions: Tensor, targets: Tensor, classes: int, ignore_index: int) -> Int[Tensor, "rows classes"]:
     """Pixels by truth (rows) and prediction; the last row, one more than classes, holds the pixels without truth."""
     if predictions.shape != targets.shape:
-        raise ValueError(
+        raise BatchError(
             f"predictions are {list(predictions.shape)} and targets {list(targets.shape)}; they must agree"
         )
     predictions, targets = predictions.cpu().long(), targets.cpu().long()
@@ -110,10 +112,10 @@ def _confusion(predictions: Tensor, targets: Tensor, classes: int, ignore_index:
     return multiclass_confusion_matrix(predictions, targets, classes + 1, validate_args=False)[:, :classes]
 
 
-def _check_ids(what: str, ids: Tensor, classes: int) -> None:
+def _check_ids(mask: str, ids: Tensor, classes: int) -> None:
     wrong = ids[(ids < 0) | (ids >= classes)]
     if len(wrong):
-        raise ValueError(f"a {what} holds class {int(wrong[0])}; there are 0 to {classes - 1}")
+        raise BatchError(f"a {mask} holds class {int(wrong[0])}; there are 0 to {classes - 1}")
 
 
 def _ious(
@@ -121,7 +123,7 @@ def _ious(
 ) -> Float[Tensor, " classes"]:
     """Intersection / union of each class, nan where it does not count."""
     if absent not in ("skip", "zero"):
-        raise ValueError(f'absent is {absent!r}; it is "skip" or "zero"')
+        raise BatchError(f'absent is {absent!r}; it is "skip" or "zero"')
     labelled, unlabelled = confusion[:-1], confusion[-1]
     hits = labelled.diag()
     union = labelled.sum(0) + labelled.sum(1) - hits

@@ -8,6 +8,8 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from deeplab.errors import NetworkError
+
 
 def workers() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -86,13 +88,13 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 def synchronise_batch_norm(module: nn.Module) -> None:
     """Put SyncedBatchNorm, with the same weights, in place of every batch norm below a module.
 
-    Raises ValueError for a batch norm of another kind, as some of timm's encoders have.
+    Raises NetworkError for a batch norm of another kind, as some of timm's encoders have.
     """
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
             setattr(module, name, _synced(child))
         elif isinstance(child, nn.modules.batchnorm._BatchNorm):
-            raise ValueError(
+            raise NetworkError(
                 f"{type(child).__name__} cannot be kept alike on several workers; train with one, or with an encoder "
                 "whose batch norm is PyTorch's, such as resnet101"
             )

@@ -1,60 +1,23 @@
 """The training loop, as a generator: the caller owns logging, stopping, validation and checkpoints."""
 
 import copy
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from deeplab.dropout import seed_dropout
-from deeplab.losses import SECOND_TERMS, loss_of
-from deeplab.model import as_tensor, prepare, sent
+from deeplab.errors import BatchError, NetworkError
+from deeplab.images import Batch, as_tensor, check_masks, prepare, sent
+from deeplab.losses import loss_of
 from deeplab.parallel import rank, sum_gradients, summed, synchronise_batch_norm, workers
-from deeplab.settings import Loss, Precision
-
-Batch = tuple[
-    UInt8[np.ndarray, "b h w 3"] | UInt8[Tensor, "b h w 3"], UInt8[np.ndarray, "b h w"] | UInt8[Tensor, "b h w"]
-]
-Schedule = Literal["constant", "cosine"]
-SCHEDULES: dict[str, Callable[[float], float]] = {  # portion of the steps done -> factor of the learning rate
-    "constant": lambda done: 1.0,
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
-}
-
-
-@dataclass(frozen=True)
-class Training:
-    """Settings of a run. One step sees `accumulate` batches; their losses are averaged."""
-
-    steps: int
-    learning_rate: float = 1e-3  # Adam's highest
-    schedule: Schedule = "cosine"
-    loss: Loss = "cross_entropy"
-    class_weights: tuple[float, ...] | None = None  # a pixel counts by its class's weight; None: all alike
-    accumulate: int = 1
-    ema_decay: float = 0.0  # 0: no moving average of the weights
-    precision: Precision = "auto"  # of the forward pass; auto: bfloat16 on a GPU, float32 on a CPU
-    ignore_index: int = 255
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.accumulate < 1:
-            raise ValueError(f"{self.steps} steps of {self.accumulate} batches were asked for; at least 1 is needed")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}")
-        if self.loss not in SECOND_TERMS:
-            raise ValueError(f"there is no loss {self.loss!r}; there are {', '.join(SECOND_TERMS)}")
-
-    def rate(self, done: int) -> float:
-        """Learning rate of the step after `done` steps."""
-        return self.learning_rate * SCHEDULES[self.schedule](done / self.steps)
+from deeplab.settings import Optimisation
 
 
 @dataclass(frozen=True)
@@ -71,44 +34,57 @@ class Step:
 def fit(
     model: nn.Module,
     batches: Iterable[Batch],
+    optimisation: Optimisation | None = None,
     *,
-    steps: int,
-    learning_rate: float = 1e-3,
-    schedule: Schedule = "cosine",
     class_weights: Sequence[float] | None = None,
     ignore_index: int = 255,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    **settings: Any,
 ) -> Iterator[Step]:
-    """Train the model in place with Adam, one batch a step, and yield after each step; as Trainee, without restarts.
+    """Train the model in place and yield after each step; as Trainee, without restarts.
 
-    Raises ValueError for settings, images or masks that do not fit, and if the batches end before the steps do.
+    How it is trained is given as an Optimisation or by keywords, the fields of Optimisation, which stand over it.
+    Raises DeepLabError for settings, images or masks that do not fit, and if the batches end before the steps do.
     """
-    weights = None if class_weights is None else tuple(class_weights)
-    settings = Training(steps, learning_rate, schedule, class_weights=weights, ignore_index=ignore_index, seed=seed)
-    return Trainee(model, settings, device).train(batches)
+    optimisation = replace(optimisation or Optimisation(), **settings)
+    trainee = Trainee(
+        model, optimisation, class_weights=class_weights, ignore_index=ignore_index, seed=seed, device=device
+    )
+    return trainee.train(batches)
 
 
 class Trainee:
     """A network in training with all that a restart needs: `state()` of one, given to another by `restore()`.
 
-    Images are 0 to 255, masks hold class ids and ignore_index. Dropout is a function of (seed, step, place in the
-    step), not of the global generator: no other random state exists, so that the number of steps done is all of it.
+    Images are 0 to 255, masks hold class ids and ignore_index. A pixel counts by its class's weight; without weights
+    all count alike. Dropout is a function of (seed, step, place in the step), not of the global generator: no other
+    random state exists, so that the number of steps done is all of it.
     Where torch.distributed has a process group, `batches` are this worker's part, the rank-th, of the common ones.
     """
 
-    def __init__(self, model: nn.Module, settings: Training, device: str | torch.device = "cpu") -> None:
-        self.settings, self.device = settings, torch.device(device)
+    def __init__(
+        self,
+        model: nn.Module,
+        optimisation: Optimisation,
+        *,
+        class_weights: Sequence[float] | None = None,
+        ignore_index: int = 255,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.optimisation, self.device = optimisation, torch.device(device)
+        self.class_weights, self.ignore_index, self.seed = class_weights, ignore_index, seed
         if workers() > 1:
             synchronise_batch_norm(model)
         gpu = self.device.type == "cuda"
         self.model = model.to(self.device)
         if gpu:
             self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not in its stub
-        self.average = copy.deepcopy(self.model) if settings.ema_decay else None
-        self.optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
+        self.average = copy.deepcopy(self.model) if optimisation.ema_decay else None
+        self.optimizer = torch.optim.Adam(model.parameters(), optimisation.learning_rate)
         self.done = 0  # steps
-        self._half = settings.precision == "bfloat16" or (settings.precision == "auto" and gpu)
+        self._half = optimisation.precision == "bfloat16" or (optimisation.precision == "auto" and gpu)
 
     @property
     def network(self) -> nn.Module:
@@ -122,18 +98,18 @@ class Trainee:
         too, except that the image-pooling branch normalises it by its running statistics. One batch is taken beyond
         the step that is yielded, unless that is the last, and none may be written to after it was handed out.
         """
-        start, parts = time.perf_counter(), self.settings.accumulate
-        source = _Ahead(islice(batches, max(0, self.settings.steps - self.done) * parts))
-        while self.done < self.settings.steps:
-            rate, losses = self.settings.rate(self.done), []
+        start, parts = time.perf_counter(), self.optimisation.accumulate
+        source = _Ahead(islice(batches, max(0, self.optimisation.steps - self.done) * parts))
+        while self.done < self.optimisation.steps:
+            rate, losses = self.optimisation.rate(self.done), []
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.zero_grad()
             for part in range(parts):
                 if part > 0:
                     source.fetch()
                 if source.batch is None:
-                    done = f"{self.done} of {self.settings.steps} steps"
-                    raise ValueError(f"the batches ended after {done}; repeat them or ask for less")
+                    done = f"{self.done} of {self.optimisation.steps} steps"
+                    raise BatchError(f"the batches ended after {done}; repeat them or ask for less")
                 losses.append(self._backward(source.batch, part))
             sum_gradients(self.model)
             self.optimizer.step()
@@ -156,7 +132,7 @@ class Trainee:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken; a ValueError tells of one of another network."""
+        """Go on where `state` was taken; a NetworkError tells of one of another network."""
         try:
             self.model.load_state_dict(state["model"])
             if self.average:
@@ -164,20 +140,20 @@ class Trainee:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"the checkpoint is of a network of another architecture: {reason}") from error
+            raise NetworkError(f"the checkpoint is of a network of another architecture: {reason}") from error
         self.done = state["done"]
 
     def _backward(self, batch: Batch, part: int) -> Float[Tensor, ""]:
         """Add one batch's gradients; returns this worker's part of its share of the step's loss."""
-        settings, masks = self.settings, as_tensor(batch[1])
+        masks = as_tensor(batch[1])
         images, on_device = prepare(batch[0], self.device), sent(masks, self.device).long()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             logits = self._forward(images, part)
         logits = logits.float() if self._half else logits
-        check_masks(masks, logits, settings.ignore_index)
-        weights = _weights(settings.class_weights, logits)
-        loss = loss_of(settings.loss, logits, on_device, weights, settings.ignore_index)
-        loss = loss / settings.accumulate
+        check_masks(masks, logits, self.ignore_index)
+        weights = _weights(self.class_weights, logits)
+        loss = loss_of(self.optimisation.loss, logits, on_device, weights, self.ignore_index)
+        loss = loss / self.optimisation.accumulate
         loss.backward()
         return loss.detach()
 
@@ -185,10 +161,10 @@ class Trainee:
         """The logits in training mode; the global generator stays as it was."""
         here, common = len(images), len(images) * workers()
         places = range(part * common + rank() * here, part * common + (rank() + 1) * here)
-        seeds = [_number(self.settings.seed, self.done + 1, place) for place in places]
+        seeds = [_number(self.seed, self.done + 1, place) for place in places]
         seed_dropout(self.model, seeds, self.device)
         with torch.random.fork_rng(devices=[self.device] if images.is_cuda else []):
-            torch.manual_seed(_number(self.settings.seed, self.done + 1, part))
+            torch.manual_seed(_number(self.seed, self.done + 1, part))
             return self.model.train()(images)
 
     @torch.no_grad()
@@ -196,7 +172,7 @@ class Trainee:
         """Move the average towards the model, faster at first: by 1 - min(decay, (1 + step) / (10 + step))."""
         if self.average is None:
             return
-        decay = min(self.settings.ema_decay, (1 + self.done) / (10 + self.done))
+        decay = min(self.optimisation.ema_decay, (1 + self.done) / (10 + self.done))
         for average, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
             average.lerp_(now, 1 - decay)
         for average, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
@@ -222,18 +198,6 @@ class _Ahead:
         return waited
 
 
-def check_masks(masks: Tensor, logits: Tensor, ignore_index: int) -> None:
-    """Raises ValueError unless the masks have the logits' size and hold class ids and ignore_index alone."""
-    batch, classes, *size = logits.shape
-    if list(masks.shape) != [batch, *size]:
-        raise ValueError(f"masks are {list(masks.shape)} where their images need {[batch, *size]}")
-    highest = int(masks.masked_fill(masks == ignore_index, 0).max())
-    if highest >= classes:
-        raise ValueError(
-            f"a mask holds class {highest}; the network has 0 to {classes - 1}, and {ignore_index} is ignored"
-        )
-
-
 def _number(*seeds: int) -> int:
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
@@ -243,5 +207,5 @@ def _weights(class_weights: Sequence[float] | None, logits: Tensor) -> Float[Ten
     if class_weights is None:
         return logits.new_ones(classes)
     if len(class_weights) != classes:
-        raise ValueError(f"{len(class_weights)} class weights came for a network of {classes} classes")
+        raise NetworkError(f"{len(class_weights)} class weights came for a network of {classes} classes")
     return sent(torch.tensor(class_weights, dtype=logits.dtype), logits.device)

@@ -1,5 +1,6 @@
 from .denoiser import Denoiser as Denoiser
 from .errors import CheckpointError as CheckpointError
+from .errors import GenerateError as GenerateError
 from .errors import ImageError as ImageError
 from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .images import read_image as read_image

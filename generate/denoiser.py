@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from generate.checkpoint import check_portable, open_checkpoint
+from generate.errors import GenerateError
 from generate.guided_flags import Flags
 from generate.schedule import Schedule
 from generate.settings import CompileMode
@@ -140,7 +141,7 @@ class Denoiser(nn.Module):
         known = range(len(self.blocks))
         unknown = [b for b in blocks if b not in known]
         if unknown or not blocks:
-            raise ValueError(
+            raise GenerateError(
                 f"blocks {list(blocks)} were asked for, but this UNet's decoder has blocks 0 to {known[-1]}"
                 + (f": {unknown} are not among them" if unknown else " and at least one is needed")
             )

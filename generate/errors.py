@@ -1,9 +1,13 @@
-"""What this room raises for the user's mistakes."""
+"""What this room raises for the user's mistakes; pipelines/errors.py draws the whole tree."""
 
 
-class CheckpointError(ValueError):
+class GenerateError(ValueError):
+    """Any mistake that this room finds."""
+
+
+class CheckpointError(GenerateError):
     """A checkpoint that is missing, cut short, or not of the shape that its configuration states."""
 
 
-class ImageError(ValueError):
+class ImageError(GenerateError):
     """An image that cannot be read or used; the message names it."""

@@ -1,21 +1,58 @@
-"""What a recipe may set of this room."""
+"""What a recipe may set of this room. Needs no torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+
+from generate.errors import GenerateError
 
 Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
 CompileMode = Literal["default", "reduce-overhead"]  # of torch.compile
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The shape of a UNet that is trained from scratch."""
+
+    size: Annotated[int, Field(ge=8)] = 64
+    """Side of its square images, in pixels."""
+    channels: Annotated[tuple[Count, ...], Strict(False), Field(min_length=2)] = (32, 64, 96, 128)
+    """Channels of each level; a level has half the resolution of the one before."""
+    layers: Count = 1
+    """Residual blocks of a level."""
+    attention: Annotated[tuple[Count, ...], Strict(False)] = (8,)
+    """Resolutions, in pixels, at which there is attention."""
+    head_channels: Count = 32
+    """Channels of one head of the attention."""
+    norm_groups: Count = 8
+    """Groups of every group norm; they divide each of the channels."""
+
+    def __post_init__(self) -> None:
+        if any(c % self.norm_groups for c in self.channels):
+            raise GenerateError(f"norm_groups {self.norm_groups} must divide each of channels {list(self.channels)}")
+        if self.size % 2 ** (len(self.channels) - 1):
+            raise GenerateError(f"size {self.size} cannot be halved {len(self.channels) - 1} times")
 
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of a diffusion model's training. One update sees batch_size images."""
+    """How a diffusion model is trained, by AdamW; one update sees batch_size images."""
 
-    updates: int
-    batch_size: int = 16
-    learning_rate: float = 6e-4  # AdamW's highest, after the warm-up; cosine decay to 0
-    warmup: int = 200
-    ema_decay: float = 0.999
-    mirror: bool = True  # flip half of the images left to right
+    updates: Count = 12_500
+    """Optimiser steps of the training."""
+    batch_size: Count = 16
+    """Images of an update."""
+    learning_rate: Annotated[float, Field(gt=0)] = 6e-4
+    """Learning rate of AdamW after the warm-up; from there it falls to 0 along half a cosine."""
+    warmup: Count = 200
+    """Updates over which the learning rate rises."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the moving average of the weights, which is kept in their place."""
+    mirror: bool = True
+    """Whether half of the images are flipped left to right."""
     seed: int = 0
-    checkpoint_every: int = 250
+    """The seed of the weights, the order of the images and the noise."""
+    checkpoint_every: Count = 250
+    """Updates between checkpoints, from which a training that was stopped goes on."""

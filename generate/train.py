@@ -17,11 +17,12 @@ from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
 from PIL import Image, ImageOps
 
+from generate.errors import ImageError
 from generate.images import IMAGE_SUFFIXES, read_image
 from generate.pixels import to_model
 from generate.schedule import Schedule
 from generate.seeds import generator
-from generate.settings import Training
+from generate.settings import Network, Training
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,37 @@ class Trainee:
         self.done = state["done"]
 
 
+def build_unet(shape: Network, seed: int) -> UNet2DModel:
+    """A fresh network on the CPU, its weights a function of the seed."""
+    resolutions = [shape.size // 2**level for level in range(len(shape.channels))]
+    attends = [resolution in shape.attention for resolution in resolutions]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        unet = UNet2DModel(
+            sample_size=shape.size,
+            layers_per_block=shape.layers,
+            block_out_channels=shape.channels,
+            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
+            attention_head_dim=shape.head_channels,
+            norm_num_groups=shape.norm_groups,
+        )
+    unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return unet
+
+
 def trainee(unet: UNet2DModel, settings: Training) -> Trainee:
-    """A fresh one, its weights drawn from the run's seed."""
+    """The network with its average and optimiser as they are before the first update."""
     ema = EMAModel(unet.parameters(), decay=settings.ema_decay)
     optimizer = torch.optim.AdamW(unet.parameters(), settings.learning_rate, weight_decay=1e-4, fused=True)
     return Trainee(unet, ema, optimizer)
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by path. Raises ValueError when there are none."""
+    """All images below a folder, sorted by path. Raises ImageError when there are none."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        raise ImageError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return paths
 
 

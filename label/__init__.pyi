@@ -3,6 +3,7 @@ from .annotations import load_annotations as load_annotations
 from .any_size import FITS as FITS
 from .errors import AnnotationError as AnnotationError
 from .errors import InterpreterError as InterpreterError
+from .errors import LabelError as LabelError
 from .errors import SchemeError as SchemeError
 from .features import DenoiserFeatures as DenoiserFeatures
 from .features import FeatureSource as FeatureSource

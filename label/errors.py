@@ -1,13 +1,17 @@
-"""What this room raises for the user's mistakes."""
+"""What this room raises for the user's mistakes; pipelines/errors.py draws the whole tree."""
 
 
-class AnnotationError(ValueError):
+class LabelError(ValueError):
+    """Any mistake that this room finds."""
+
+
+class AnnotationError(LabelError):
     """An annotated folder with mistakes; the message lists them."""
 
 
-class InterpreterError(ValueError):
+class InterpreterError(LabelError):
     """An interpreter's folder that is incomplete, or that belongs to another denoiser or other features."""
 
 
-class SchemeError(ValueError):
+class SchemeError(LabelError):
     """A scheme file that does not describe classes."""

@@ -17,7 +17,7 @@ from generate import Denoiser
 from generate.denoiser import Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
-from label.errors import InterpreterError
+from label.errors import InterpreterError, LabelError
 from label.identity import FEATURE_TENSORS, check_denoiser, features_digest, features_record, stored_arrays
 
 
@@ -68,13 +68,13 @@ class DenoiserFeatures:
         denoiser.check_blocks(blocks)
         unknown = [t for t in steps if not 0 <= t < len(denoiser.schedule)]
         if unknown or not steps:
-            raise ValueError(
+            raise LabelError(
                 f"steps {list(steps)}: 0 to {len(denoiser.schedule) - 1} are possible, at least one is needed"
             )
         shape = denoiser.image_shape
         noise = draw([generator(0, 0)], shape) if noise is None else noise.float().cpu()
         if noise.shape != (1, *shape):
-            raise ValueError(f"noise is {list(noise.shape)}; one image of the denoiser's is {[1, *shape]}")
+            raise LabelError(f"noise is {list(noise.shape)}; one image of the denoiser's is {[1, *shape]}")
         self.denoiser, self.steps, self.blocks = denoiser, tuple(steps), tuple(blocks)
         self.where: Where = where
         self.noise = noise

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from generate.seeds import generator
+from label.errors import AnnotationError
 from label.pixel_classifiers import PixelClassifiers
 from label.pixel_source import PixelSource
 from label.schemes import IGNORE
@@ -46,7 +47,7 @@ class LabelledPixels:
 def labelled_pixels(masks: UInt8[np.ndarray, "n h w"], min_class_pixels: int) -> LabelledPixels:
     """All pixels with a class, but for classes that are too small in their image.
 
-    Raises ValueError when none are left.
+    Raises AnnotationError when none are left.
     """
     kept = masks.copy()
     for mask in kept:
@@ -54,7 +55,7 @@ def labelled_pixels(masks: UInt8[np.ndarray, "n h w"], min_class_pixels: int) ->
         mask[np.isin(mask, classes[counts < min_class_pixels])] = IGNORE
     image, row, column = np.nonzero(kept != IGNORE)
     if len(image) == 0:
-        raise ValueError(f"no annotated pixels are left: no class has {min_class_pixels} pixels in any image")
+        raise AnnotationError(f"no annotated pixels are left: no class has {min_class_pixels} pixels in any image")
     label = kept[image, row, column].astype(np.int64)
     as_tensor = torch.from_numpy
     return LabelledPixels(as_tensor(image), as_tensor(row), as_tensor(column), as_tensor(label))

@@ -1,8 +1,10 @@
-"""What a recipe may set of this room."""
+"""What a recipe may set of this room. Needs no torch."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 Upsampling = Literal["bilinear", "nearest"]
 """How maps come to the size of the image; both as torch's F.interpolate does it, without aligned corners."""
@@ -12,25 +14,39 @@ Fit = Literal["stretch", "pad", "tile"]
 
 Filter = Literal["most_certain", "published"]
 PUBLISHED_FILTER_SKIPS = 30
-"""Of the most certain images, as many are lost by the published filter."""
+"""The published filter loses so many of the most certain images."""
+
+Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """Settings; the defaults are the published ones."""
+    """How an ensemble is trained on annotated pixels; the defaults are the published ones."""
 
-    members: int = 10
-    batch_size: int = 64  # pixels a member
-    learning_rate: float = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"  # cosine: rises for a tenth of the batches, then falls to 0
-    draw: Literal["uniform", "balanced"] = "uniform"  # balanced: a class by (its share of the pixels) ** 0.5
-    standardise: bool = False  # features to mean 0 and deviation 1; the trained weights take plain features again
-    max_epochs: int = 100
-    max_batches: int | None = None  # fewer than max_epochs make; None: no fewer
-    patience: int = 50  # batches
-    min_class_pixels: int = 20  # a class with fewer in an image is ignored there
+    members: Annotated[int, Field(ge=2)] = 10
+    """Classifiers of the ensemble, each trained in an order of its own."""
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Pixels of a batch, of each member."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate of Adam; the highest, where it changes."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate changes; cosine: it rises for a tenth of the batches, then falls to 0."""
+    draw: Literal["uniform", "balanced"] = "uniform"
+    """How pixels are drawn; balanced: a class by (its share of the pixels) ** 0.5."""
+    standardise: bool = False
+    """Whether features have mean 0 and deviation 1 in training; the trained weights take plain features again."""
+    max_epochs: Count = 100
+    """Passes over all annotated pixels, unless a member stops before."""
+    max_batches: Count | None = None
+    """The most batches, where max_epochs make more; unset: as many as they make."""
+    patience: Count = 50
+    """Batches without a new lowest loss after which a member stops, from the fifth epoch on."""
+    min_class_pixels: Annotated[int, Field(ge=0)] = 20
+    """Pixels that a class needs in an image, or it is ignored there."""
     seed: int = 0
-    memory_budget: int = 2_000_000_000  # bytes of maps; more are mapped from a file
+    """The seed of the members' weights and orders."""
+    memory_budget: int = 2_000_000_000
+    """Bytes of maps that are kept in memory; more are mapped from a file."""
 
     def batches(self, pixels: int) -> int:
         """How many there are, from so many annotated pixels, if no member stops early."""

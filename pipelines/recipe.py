@@ -1,35 +1,54 @@
-"""The recipe: one validated configuration of a run, read from a TOML file.
-
-Relative paths start at the working directory; `{recipe}` in a path stands for the folder that the recipe lies in.
-"""
+"""The recipe: one validated configuration of a run, read from a TOML file."""
 
 import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from pipelines.errors import RecipeError
+from pipelines.keys import Section
 from pipelines.sections import (
     ClassesSection,
     ClusterSection,
     DenoiserSection,
     GenerateSection,
     InterpreterSection,
-    PathsSection,
-    Section,
     StudySection,
     TrainDDPMSection,
     TrainSection,
 )
 
 
+class PathsSection(Section):
+    """Where things come from and go to.
+
+    Relative paths start at the working directory; `{recipe}` in a path stands for the folder that the recipe lies in.
+    """
+
+    out: Path
+    """The folder of all that the run makes."""
+    dataset: Path | str | None = None
+    """Where the shards go, also as a URL, such as s3://bucket/folder; unset: the folder dataset in paths.out."""
+    denoiser: Path | str
+    """The diffusion model: a .pt, a diffusers folder, a URL of either, or a Hub id; `train-ddpm` writes it there."""
+    annotated: Path
+    """The folder of the few annotated images."""
+    held_out: Path | None = None
+    """A folder of annotated images that nothing is trained on, to evaluate by."""
+    validation: Path | None = None
+    """A folder of annotated images by which the best step of a DeepLab training is chosen; unset: the last is kept."""
+    unlabelled: Path | None = None
+    """The folder of images that `train-ddpm` trains on."""
+
+
 class Recipe(Section):
     """All of a run."""
 
     name: str
+    """What the report calls the run."""
     paths: PathsSection
     denoiser: DenoiserSection = DenoiserSection()
     classes: ClassesSection | None = None
@@ -44,13 +63,13 @@ class Recipe(Section):
         """The same with absolute paths; Hub ids, URLs and names of weights stay what they are."""
         local = {name: path for name, path in self.paths if isinstance(path, Path)}
         paths = {name: path.resolve() for name, path in local.items() if name != "denoiser" or path.exists()}
-        weights, train = Path(self.train.encoder_weights or ""), self.train
+        weights, train = Path(self.train.network.encoder_weights or ""), self.train
         if weights.is_file():
-            train = train.model_copy(update={"encoder_weights": str(weights.resolve())})
+            train = train.changed(encoder_weights=str(weights.resolve()))
         return self.model_copy(update={"paths": self.paths.model_copy(update=paths), "train": train})
 
     def with_batch(self, batch_size: int) -> "Recipe":
-        return self.model_copy(update={"generate": self.generate.model_copy(update={"batch_size": batch_size})})
+        return self.model_copy(update={"generate": self.generate.changed(batch_size=batch_size)})
 
     @property
     def makes_dataset(self) -> bool:
@@ -69,28 +88,26 @@ class Recipe(Section):
         for override in overrides:
             _apply(tree, override)
         if isinstance(tree.get("paths"), dict):
-            home = str(path.resolve().parent)
+            folder = str(path.resolve().parent)
             tree["paths"] = {
-                key: Path(value.replace("{recipe}", home)) if isinstance(value, str) and "://" not in value else value
+                key: Path(value.replace("{recipe}", folder)) if isinstance(value, str) and "://" not in value else value
                 for key, value in tree["paths"].items()
             }
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            raise RecipeError(f"{path}: {'; '.join(_mistake(e, cls) for e in error.errors())}") from error
+            raise RecipeError(f"{path}: {'; '.join(_mistake(e) for e in error.errors())}") from error
 
 
-SECTIONS: dict[str, type[Section]] = {
-    "paths": PathsSection,
-    "denoiser": DenoiserSection,
-    "classes": ClassesSection,
-    "train_ddpm": TrainDDPMSection,
-    "interpreter": InterpreterSection,
-    "generate": GenerateSection,
-    "cluster": ClusterSection,
-    "train": TrainSection,
-    "study": StudySection,
-}
+def sections() -> dict[str, type[Section]]:
+    """Every section of a recipe, by its name."""
+    kinds = {name: (field.annotation, *get_args(field.annotation)) for name, field in Recipe.model_fields.items()}
+    return {
+        name: kind
+        for name, possible in kinds.items()
+        for kind in possible
+        if isinstance(kind, type) and issubclass(kind, Section)
+    }
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -108,15 +125,13 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         tree[last] = value  # a bare word is a string
 
 
-def _mistake(error: Any, recipe: type[Recipe]) -> str:
+def _mistake(error: Any) -> str:
     """One mistake as `key: what is wrong`; an unknown key is answered with the known ones."""
-    key = ".".join(str(part) for part in error["loc"])
+    section = sections().get(str(error["loc"][0]), Recipe)
+    place = [part for part in map(str, error["loc"]) if part not in section.owned()]
+    key = ".".join(place)
     if error["type"] == "extra_forbidden":
-        fields = recipe.model_fields
-        if len(error["loc"]) > 1:
-            section = SECTIONS[str(error["loc"][0])]
-            fields = section.model_fields
-        return f"{key}: unknown key; known are {', '.join(fields)}"
+        return f"{key}: unknown key; known are {', '.join((section if len(place) > 1 else Recipe).keys())}"
     message = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
     return f"{key}: {message}" + ("" if error["type"] in ("missing", "value_error") else f", not {error['input']!r}")
 

@@ -1,44 +1,33 @@
-"""The sections of a recipe: every key with its default, which is the published setting."""
+"""The sections of a recipe. Every key has its default, the published setting, and its sentence in docs/RECIPE.md.
+
+Where a field is marked Keys(), the fields of that dataclass, which another room owns, are keys of the section.
+"""
+
+# ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from deeplab import Augmentation, Loss, Precision
-from generate import CompileMode, Solver
+from deeplab.settings import Augmentation, Network, Optimisation
+from generate import settings as ddpm
 from generate.guided_flags import parse_flags
-from generate.settings import Training
+from generate.settings import Solver
 from label import FITTINGS, IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Setting, Upsampling
 from pipelines.errors import RecipeError
-
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class PathsSection(Section):
-    """Where things come from and go to."""
-
-    out: Path  # everything that the run makes
-    dataset: Path | str | None = None  # where shards go, also as a URL, s3://bucket/folder; out/dataset
-    denoiser: Path | str  # a .pt with [denoiser] flags, a diffusers folder, either as a URL too, or a Hub id
-    annotated: Path  # the few annotated images
-    held_out: Path | None = None  # annotated images for evaluation only
-    validation: Path | None = None  # annotated images by which the best epoch is chosen; published: real/train
-    unlabelled: Path | None = None  # images to train a diffusion model on
+from pipelines.keys import Count, Keys, Section, Share
 
 
 class DenoiserSection(Section):
     """How paths.denoiser is opened."""
 
-    flags: str | dict[str, Any] | None = None  # of a guided-diffusion .pt: command line, mapping, or preset
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # on a GPU one of the halves is many times faster
-    compile: CompileMode | None = None  # sampling through torch.compile; needs a C compiler where actors run
+    flags: str | dict[str, Any] | None = None
+    """The flags of a guided-diffusion .pt: its command line, a table, or the name of a preset."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """The precision that the network computes in; a GPU is many times faster in one of the halves."""
+    compile: ddpm.CompileMode | None = None
+    """The mode of torch.compile to sample in, which needs a C compiler where actors run; unset: not compiled."""
 
     @model_validator(mode="after")
     def _flags_are_known(self) -> "DenoiserSection":
@@ -51,7 +40,9 @@ class ClassesSection(Section):
     """The classes of paths.annotated and paths.held_out, for folders that have no scheme.toml."""
 
     names: list[str]
-    ignore: Annotated[int, Field(ge=0, le=IGNORE)] = IGNORE  # the mask value of pixels without a class
+    """Names of the classes, in the order of their ids."""
+    ignore: Annotated[int, Field(ge=0, le=IGNORE)] = IGNORE
+    """The mask value of pixels without a class."""
 
     @property
     def scheme(self) -> Scheme:
@@ -64,87 +55,64 @@ class ClassesSection(Section):
 
 
 class TrainDDPMSection(Section):
-    """`datasetddpm train-ddpm`: the network's shape and its training."""
+    """`datasetddpm train-ddpm`: a diffusion model from paths.unlabelled."""
 
-    size: Annotated[int, Field(ge=8)] = 64
-    channels: Annotated[list[Count], Field(min_length=2)] = [32, 64, 96, 128]  # one level each, halving resolution
-    layers: Count = 1  # residual blocks a level
-    attention: list[Count] = [8]  # at these resolutions
-    head_channels: Count = 32
-    norm_groups: Count = 8
+    network: Annotated[ddpm.Network, Keys()] = ddpm.Network()
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    """What the network is trained to predict: the noise, or the velocity."""
     noise_schedule: Literal["linear", "cosine"] = "cosine"
-    updates: Count = 12_500
-    batch_size: Count = 16
-    learning_rate: Annotated[float, Field(gt=0)] = 6e-4
-    warmup: Count = 200
-    ema_decay: Share = 0.999
-    mirror: bool = True
-    seed: int = 0
-    checkpoint_every: Count = 250
-    sheet_every: Count = 1000  # updates between sheets of samples
-
-    @property
-    def training(self) -> Training:
-        return Training(**self.model_dump(include=set(Training.__dataclass_fields__)))
-
-    @model_validator(mode="after")
-    def _groups_divide_channels(self) -> "TrainDDPMSection":
-        if any(c % self.norm_groups for c in self.channels):
-            raise ValueError(f"norm_groups {self.norm_groups} must divide each of channels {self.channels}")
-        if self.size % 2 ** (len(self.channels) - 1):
-            raise ValueError(f"size {self.size} cannot be halved {len(self.channels) - 1} times")
-        return self
+    """How the noise grows with the step."""
+    training: Annotated[ddpm.Training, Keys()] = ddpm.Training()
 
 
 class InterpreterSection(Section):
-    """`datasetddpm fit`: features and the ensemble on them; the defaults are the published ones."""
+    """`datasetddpm fit`: the features of a pixel, and the ensemble that is trained on them."""
 
     steps: Annotated[list[int], Field(min_length=1)] = [50, 150, 250]
+    """Diffusion steps at which an image is read."""
     blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
+    """Decoder blocks that are read, counted from 0 at the lowest resolution."""
     where: Literal["output", "input"] = "output"
-    upsampling: Upsampling = "bilinear"  # of the features, to the size of the image
-    setting: Setting = "published"  # fast: few large batches, balanced, at a rate that rises and falls
-    members: Annotated[int, Field(ge=2)] = 10
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"
-    draw: Literal["uniform", "balanced"] = "uniform"  # balanced: a class by (its share of the pixels) ** 0.5
-    standardise: bool = False  # features to mean 0 and deviation 1 while the members are trained
-    max_epochs: Count = 100
-    max_batches: Count | None = None  # None: as many as max_epochs make
-    patience: Count = 50
-    min_class_pixels: Annotated[int, Field(ge=0)] = 20
-    images: Count | None = None  # only the first so many of paths.annotated, by name
-    seed: int = 0
+    """The side of a block that is read."""
+    upsampling: Upsampling = "bilinear"
+    """How features come to the size of the image."""
+    setting: Setting = "published"
+    """Defaults of the keys below; fast: few large, balanced batches of standardised features, at a falling rate."""
+    fitting: Annotated[Fitting, Keys(but={"schedule", "draw", "standardise", "memory_budget"})] = Fitting()
+    images: Count | None = None
+    """Only the first so many of paths.annotated, by name; unset: all."""
 
     @model_validator(mode="before")
     @classmethod
     def _setting_fills_what_is_not_given(cls, given: Any) -> Any:
         if not isinstance(given, dict) or given.get("setting") not in tuple(FITTINGS):
             return given
-        of_setting = {k: v for k, v in asdict(FITTINGS[given["setting"]]).items() if k in cls.model_fields}
-        return {**of_setting, **given}
-
-    @property
-    def fitting(self) -> Fitting:
-        return Fitting(**self.model_dump(include=set(Fitting.__dataclass_fields__)))
+        return {"fitting": asdict(FITTINGS[given["setting"]]), **given}
 
 
 class GenerateSection(Section):
     """`datasetddpm generate`: what is sampled, and what of it is kept."""
 
-    samples: Count = 10_000  # candidates, before the filter
-    unit_size: Count = 100  # candidates a unit, so a shard
-    batch_size: Count | Literal["auto"] = 25  # part of the recipe, since an image's last bits depend on it; auto:
-    # as many as the memory of one actor's device holds, asked once and kept in dataset.json
-    threads: Count = 1  # of the processor, for a unit; likewise
+    samples: Count = 10_000
+    """Candidates, before the filter."""
+    unit_size: Count = 100
+    """Candidates of a unit, and so of a shard."""
+    batch_size: Count | Literal["auto"] = 25
+    """Images that are made at once; their last bits depend on it. auto: as many as an actor's memory holds."""
+    threads: Count = 1
+    """Threads of the processor for one unit; the last bits depend on it, too."""
     run_seed: Annotated[int, Field(ge=0)] = 0
+    """The seed of the run; all noise comes from it and the number of the sample."""
     solver: Solver = "dpmsolver++"
+    """The solver that turns noise into an image; ddpm is the published one."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
-    portion: Share = 0.1  # the most uncertain share of a unit, which is dropped
-    filter: Filter = "most_certain"  # published: loses the 30 most certain of a unit, and keeps 30 of the portion
-    uncertainty_maps: bool = False  # store <key>.uncertainty.png
+    """Steps of the solver; an image costs so many calls of the network."""
+    portion: Share = 0.1
+    """The most uncertain share of each unit, which is dropped."""
+    filter: Filter = "most_certain"
+    """Which are dropped; published: as the public code does it, which loses the 30 most certain of a unit besides."""
+    uncertainty_maps: bool = False
+    """Whether the uncertainty of each pixel is stored, too."""
 
     @property
     def units(self) -> range:
@@ -177,71 +145,91 @@ class GenerateSection(Section):
 class ClusterSection(Section):
     """Where units are made and networks trained, and how long things may take."""
 
-    address: str = "local"  # auto: the cluster that a job runs in; or host:6379, ray://host:10001
-    shared: list[str] = []  # folders that all machines of the cluster see
-    actors: Count | Literal["auto"] = "auto"  # auto: as many as the machines hold, more as they join
-    cpus: Annotated[float, Field(gt=0)] = 1  # an actor
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # an actor; auto: 1 where the cluster has any
-    memory_gib: Annotated[float, Field(gt=0)] | None = None  # an actor
-    resources: dict[str, Annotated[float, Field(gt=0)]] = {}  # an actor; such as the cluster names itself
-    labels: dict[str, str] = {}  # of the machines that actors may be placed on
-    device: Literal["auto", "cuda", "cpu"] = "auto"  # auto: cuda where an actor reserves a GPU
+    address: str = "local"
+    """The Ray cluster: host:6379, ray://host:10001, or auto for the one that a job runs in; local: this machine."""
+    shared: list[str] = []
+    """Folders that all machines of the cluster see."""
+    actors: Count | Literal["auto"] = "auto"
+    """Processes that make units; auto: as many as the machines hold, more as machines join."""
+    cpus: Annotated[float, Field(gt=0)] = 1
+    """CPUs that an actor or worker reserves."""
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """GPUs that an actor or worker reserves; auto: 1 where the cluster has any."""
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """GiB of memory that an actor or worker reserves; unset: none."""
+    resources: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """What else an actor or worker reserves, by the names that the cluster gives it."""
+    labels: dict[str, str] = {}
+    """Labels of the machines that actors and workers may be placed on."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where networks run; auto: cuda where an actor reserves a GPU."""
     retries: Annotated[int, Field(ge=0)] = 2
-    start_seconds: Annotated[float, Field(gt=0)] = 1800  # for an actor to load its models; then it is replaced
-    unit_seconds: Annotated[float, Field(gt=0)] = 7200  # then a unit hangs, and is tried again
-    grace_seconds: Annotated[float, Field(ge=0)] = 25  # for current units, after SIGTERM or Ctrl-C
-    patience_seconds: Annotated[float, Field(gt=0)] = 120  # without any machine that could hold an actor
+    """How often a unit is tried again, or a training goes on, after its process was lost."""
+    start_seconds: Annotated[float, Field(gt=0)] = 1800
+    """Seconds for an actor to load its models; then it is replaced."""
+    unit_seconds: Annotated[float, Field(gt=0)] = 7200
+    """Seconds for a unit; then it hangs, and is tried again."""
+    grace_seconds: Annotated[float, Field(ge=0)] = 25
+    """Seconds for current units to be finished, after SIGTERM or Ctrl-C."""
+    patience_seconds: Annotated[float, Field(gt=0)] = 120
+    """Seconds without a machine that could hold an actor; then the run ends."""
 
 
 class TrainSection(Section):
-    """`datasetddpm train`: DeepLabV3 on the shards; the defaults are the published network and settings."""
+    """`datasetddpm train`: DeepLab on the shards."""
 
-    variant: Literal["v3", "v3+"] = "v3"
-    encoder: str = "resnet101"
-    encoder_weights: str | None = None  # "imagenet", another name that the encoder has, or a local file
-    encoder_depth: Literal[3, 4, 5] = 5
-    output_stride: Literal[8, 16] = 8
-    decoder_channels: Count = 256
-    atrous_rates: Annotated[list[Count], Field(min_length=3, max_length=3)] = [12, 24, 36]
-    aspp_dropout: Share = 0.5
-    steps: Count = 20_000
-    epochs: Annotated[float, Field(gt=0)] | None = None  # in place of steps: times the dataset's samples
-    batch_size: Annotated[int, Field(ge=2)] = 8  # of all workers together
-    accumulate: Count = 1  # batches a step
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    schedule: Literal["cosine", "constant"] = "constant"
-    loss: Loss = "cross_entropy"
-    class_weights: Literal["equal", "inverse_sqrt"] = "equal"  # inverse_sqrt: (share of the pixels) ** -0.5
-    ema_decay: Share = 0.0
-    precision: Precision = "auto"  # of the forward pass; auto: bfloat16 on a GPU, float32 on a CPU
+    network: Annotated[Network, Keys()] = Network()
+    optimisation: Annotated[Optimisation, Keys()] = Optimisation()
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """How often every sample is seen, in place of steps; unset: steps say it."""
+    batch_size: Annotated[int, Field(ge=2)] = 8
+    """Images of a batch, of all workers together."""
+    class_weights: Literal["equal", "inverse_sqrt"] = "equal"
+    """How a pixel counts in the loss; inverse_sqrt: by (the share of its class) ** -0.5."""
     augmentation: Augmentation = "none"
-    keep: Annotated[float, Field(gt=0, le=1)] = 1.0  # the most certain share of the whole dataset
-    ignore_above: Annotated[float, Field(ge=0)] | None = None  # nats; of pixels, needs generate.uncertainty_maps
+    """How training images are changed; strong: in shape, light and sharpness; mirrored: left to right, too."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The most certain share of the dataset, which is trained on."""
+    ignore_above: Annotated[float, Field(ge=0)] | None = None
+    """Pixels of a higher uncertainty, in nats, are ignored; it needs generate.uncertainty_maps."""
     corrupt_shards: Literal["stop", "skip"] = "stop"
-    decoded_gib: Annotated[float, Field(ge=0)] = 4.0  # GiB of decoded samples that stay in memory, for each worker
-    checkpoint_every: Count | None = None  # steps, with a validation each; None: an epoch
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]  # one training each
-    baseline: bool = False  # train the same network on the annotated images alone as well
-    workers: Count = 1  # processes that share every batch; more than one run on Ray
-    worker_retries: Annotated[int, Field(ge=0)] = 2  # how often a lost worker is replaced
+    """What a shard does that is not as its report says: it stops the run, or it is left out and counted."""
+    decoded_gib: Annotated[float, Field(ge=0)] = 4.0
+    """GiB of decoded samples that stay in each worker's memory."""
+    checkpoint_every: Count | None = None
+    """Steps between checkpoints, each with a validation; unset: an epoch."""
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    """One network is trained from each."""
+    baseline: bool = False
+    """Whether the same network is trained on the annotated images alone as well."""
+    workers: Count = 1
+    """Processes that share every batch; more than one run on Ray."""
 
     @model_validator(mode="after")
     def _workers_share_batches(self) -> "TrainSection":
         if self.batch_size % self.workers:
             raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {self.workers} workers")
-        if self.workers > 1 and self.loss != "cross_entropy":
-            raise ValueError(f'loss "{self.loss}" is of a whole batch; several workers need loss "cross_entropy"')
+        if self.workers > 1 and self.optimisation.loss != "cross_entropy":
+            raise ValueError(f'loss "{self.optimisation.loss}" is of a whole batch; several workers need cross_entropy')
         return self
 
 
 class StudySection(Section):
-    """`datasetddpm study`: what is measured; each cell with every seed."""
+    """`datasetddpm study`: what is measured. Each cell is measured with every seed."""
 
     seeds: Annotated[list[int], Field(min_length=1)] = [0, 1]
+    """Seeds of the trainings."""
     parts: list[Literal["methods", "solvers", "amounts", "features"]] = ["methods", "solvers", "amounts", "features"]
+    """Tables of the page."""
     solvers: dict[Solver, list[Count]] = {"ddim": [5, 10, 20, 50], "dpmsolver++": [5, 10, 20, 50], "ddpm": [250, 1000]}
-    portions: list[Share] = [0.0, 0.1, 0.25, 0.5]  # dropped by the filter
-    samples: list[Count] = [250, 500, 1000, 2000, 4000, 8000]  # candidates
-    annotated: list[Count] = [5, 10, 20]  # images
-    feature_steps: list[int] = [50, 150, 250, 500]  # each alone,
-    feature_blocks: list[int] = [1, 2, 3, 4, 5, 6, 7]  # with each of these alone
+    """Numbers of steps that are measured of each solver."""
+    portions: list[Share] = [0.0, 0.1, 0.25, 0.5]
+    """Shares that the filter drops."""
+    samples: list[Count] = [250, 500, 1000, 2000, 4000, 8000]
+    """Numbers of candidates."""
+    annotated: list[Count] = [5, 10, 20]
+    """Numbers of annotated images."""
+    feature_steps: list[int] = [50, 150, 250, 500]
+    """Diffusion steps, each of which is read alone, with each of feature_blocks."""
+    feature_blocks: list[int] = [1, 2, 3, 4, 5, 6, 7]
+    """Decoder blocks, each of which is read alone."""

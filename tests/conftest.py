@@ -99,7 +99,6 @@ norm_groups = 4
 updates = 4
 batch_size = 2
 checkpoint_every = 2
-sheet_every = 2
 """
 
 

@@ -14,7 +14,7 @@ import deeplab
 from deeplab import Trainee
 from pipelines import Recipe
 from pipelines.training.history import CHECKPOINT, History
-from pipelines.training.plan import jobs
+from pipelines.training.plan import runs
 
 Command = Callable[..., str]
 CLASSES = 'classes.names=["sky", "sea", "sun"]'
@@ -172,13 +172,13 @@ def test_train_names_what_is_wrong_with_a_dataset(
 
 def interrupted(project: Path, network: deeplab.DeepLab, source: int = 0) -> Path:
     """The checkpoint of this network, in a training that was stopped in the middle."""
-    job = jobs(Recipe.load(project / "recipe.toml").resolved(), ["synthetic", "annotated"])[source]
-    History.start().write(job.folder, job.inputs, Trainee(network, job.training))
-    return job.folder / CHECKPOINT
+    run = runs(Recipe.load(project / "recipe.toml").resolved(), ["synthetic", "annotated"])[source]
+    History.start().write(run.folder, run.inputs, Trainee(network, run.optimisation))
+    return run.folder / CHECKPOINT
 
 
 def test_train_refuses_a_checkpoint_of_another_architecture(untrained: Path, command: Command) -> None:
-    checkpoint = interrupted(untrained, deeplab.build(3))
+    checkpoint = interrupted(untrained, deeplab.build(3, encoder="resnet18"))
     sentence = refused(command, untrained, "train")
     assert sentence.startswith(f"{checkpoint.parent}: the checkpoint is of a network of another architecture: ")
     assert sentence.endswith("; remove that folder to train anew")
@@ -187,7 +187,7 @@ def test_train_refuses_a_checkpoint_of_another_architecture(untrained: Path, com
 def test_train_finds_the_wrong_checkpoint_of_its_last_network_before_it_trains_the_first(
     untrained: Path, command: Command
 ) -> None:
-    checkpoint = interrupted(untrained, deeplab.build(3), source=1)
+    checkpoint = interrupted(untrained, deeplab.build(3, encoder="resnet18"), source=1)
     assert refused(command, untrained, "train").startswith(f"{checkpoint.parent}: the checkpoint is of a network of ")
 
 
@@ -269,7 +269,7 @@ def cut_the_weights(network: Path) -> None:
 
 def widen_the_network(network: Path) -> None:
     config = json.loads((network / "config.json").read_text())
-    config["architecture"]["decoder_channels"] += 1
+    config["architecture"]["network"]["decoder_channels"] += 1
     (network / "config.json").write_text(json.dumps(config))
 
 

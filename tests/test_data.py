@@ -125,11 +125,11 @@ def test_an_empty_folder_is_no_dataset(tmp_path: Path) -> None:
         shard_data(tmp_path)
 
 
-def test_a_dataset_without_sound_shards_is_said_so(tmp_path: Path) -> None:
-    for tar in dataset(tmp_path).glob("*.tar"):
-        tar.unlink()
-    with pytest.raises(DatasetError, match="holds no sound shards with samples"):
-        shard_data(tmp_path, corrupt="skip")
+def test_a_dataset_without_shards_is_said_so(tmp_path: Path) -> None:
+    for path in dataset(tmp_path).glob("shard-*"):
+        path.unlink()
+    with pytest.raises(DatasetError, match="holds no shards with samples"):
+        shard_data(tmp_path)
 
 
 def test_class_pixels_are_those_of_the_samples_that_are_seen(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from deeplab import Trainee, Training, build
+from deeplab import Optimisation, Trainee, build
 
 rank, workers, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.set_num_threads(1)
@@ -39,7 +39,7 @@ def batches():
 
 model = build(3, encoder="mobilenet_v2", encoder_depth=3, decoder_channels=8, aspp_dropout=0.5)
 weights = (1.0, 2.0, 0.5)
-trainee = Trainee(model, Training(50, learning_rate=1e-3, schedule="constant", class_weights=weights))
+trainee = Trainee(model, Optimisation(50), class_weights=weights)
 losses = [step.loss for step in trainee.train(batches())]
 if rank == 0:
     means = {k: v.mean().item() for k, v in trainee.network.state_dict().items() if "running" in k}

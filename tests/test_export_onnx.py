@@ -12,7 +12,7 @@ from PIL import Image
 
 import deeplab
 from deeplab import OnnxModel
-from deeplab.model import normalise
+from deeplab.images import normalise
 from label import Scheme
 
 Command = Callable[..., str]

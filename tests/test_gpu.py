@@ -15,8 +15,9 @@ from torch import nn
 
 import deeplab
 import deeplab.trainer
-from deeplab.model import _imagenet
-from deeplab.trainer import Trainee, Training
+from deeplab import Optimisation
+from deeplab.images import _imagenet
+from deeplab.trainer import Trainee
 from generate import Denoiser, Schedule, Solver, sample, spaced_timesteps, trajectory
 from label import DenoiserFeatures, Fitting, Interpreter, Scheme
 from label.fitting import fit_members, labelled_pixels
@@ -150,8 +151,9 @@ def test_a_training_step_of_deeplab_waits_for_its_loss_alone(
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())  # generators need a real one, too
     monkeypatch.setattr(deeplab.trainer, "seed_dropout", lambda *_: None)
     masks = np.random.default_rng(0).integers(0, 2, (3 * accumulate, 4, 32, 32), dtype=np.uint8)
-    settings = Training(3, class_weights=(1.0, 2.0), precision="float32", accumulate=accumulate)
-    steps = Trainee(model, settings, "cuda").train((np.zeros((4, 32, 32, 3), np.uint8), each) for each in masks)
+    settings = Optimisation(3, precision="float32", accumulate=accumulate)
+    trainee = Trainee(model, settings, class_weights=(1.0, 2.0), device="cuda")
+    steps = trainee.train((np.zeros((4, 32, 32, 3), np.uint8), each) for each in masks)
     next(steps)
     gpu.waits.clear()
     assert next(steps).number == 2

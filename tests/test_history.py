@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deeplab import Trainee, Training
+from deeplab import Optimisation, Trainee
 from pipelines import storage
 from pipelines.errors import StorageError
 from pipelines.training.history import CHECKPOINT, History
@@ -12,7 +12,7 @@ from pipelines.training.history import CHECKPOINT, History
 
 @pytest.fixture
 def trainee() -> Trainee:
-    return Trainee(torch.nn.Conv2d(3, 2, 50), Training(steps=3))
+    return Trainee(torch.nn.Conv2d(3, 2, 50), Optimisation(steps=3))
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path, trainee: Trainee) -> None:

@@ -136,7 +136,7 @@ def test_a_row_with_one_seed_of_three_has_no_deviation_and_says_so(recipe: Recip
 def test_a_cell_of_other_settings_is_not_shown(recipe: Recipe, page: Path) -> None:
     recipe = only(recipe, "methods")
     fill(recipe, grid(recipe))
-    write_page(recipe.model_copy(update={"name": "other", "train": recipe.train.model_copy(update={"steps": 9})}), page)
+    write_page(recipe.model_copy(update={"name": "other", "train": recipe.train.changed(steps=9)}), page)
     assert "Nothing is measured yet." in page.read_text()
 
 

@@ -32,8 +32,9 @@ def test_a_published_recipe_names_its_classes_its_flags_and_the_published_featur
     assert parse_flags(recipe.paths.denoiser.stem).image_size == 256
     assert recipe.makes_dataset == (path.parent.name == "datasetddpm")
     settings = recipe.interpreter
-    assert (settings.steps, settings.blocks, settings.members) == ([50, 150, 250], [5, 6, 7, 8, 12], 10)
-    assert (recipe.train.encoder, recipe.train.output_stride, recipe.train.variant) == ("resnet101", 8, "v3")
+    assert (settings.steps, settings.blocks, settings.fitting.members) == ([50, 150, 250], [5, 6, 7, 8, 12], 10)
+    network = recipe.train.network
+    assert (network.encoder, network.output_stride, network.variant) == ("resnet101", 8, "v3")
 
 
 SMALL_FLAGS = {

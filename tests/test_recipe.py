@@ -35,7 +35,8 @@ def test_what_a_recipe_leaves_out_is_as_published(path):
     assert recipe.interpreter.steps == [50, 150, 250]
     assert recipe.interpreter.blocks == [5, 6, 7, 8, 12]
     assert recipe.interpreter.fitting.min_class_pixels == 20
-    assert (recipe.train.encoder, recipe.train.output_stride, recipe.train.batch_size) == ("resnet101", 8, 8)
+    network = recipe.train.network
+    assert (network.encoder, network.output_stride, recipe.train.batch_size) == ("resnet101", 8, 8)
 
 
 def test_the_recipes_own_folder_stands_in_for_its_placeholder(path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab import Trainee, build
+from deeplab import NetworkError, Trainee, build
 from label import AnnotationError, Scheme
 from pipelines import Recipe
 from pipelines.dataset.manifest import Dataset, claim
@@ -22,7 +22,7 @@ from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.stages.train import train
 from pipelines.training.history import CHECKPOINT, History
-from pipelines.training.plan import jobs
+from pipelines.training.plan import runs
 
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()", "train"]
 SCHEME = Scheme(("ground", "square", "dot"))
@@ -133,10 +133,11 @@ def test_a_second_run_finds_the_networks(made: Path) -> None:
     assert train(recipe_of(made, steps=3)).fresh
 
 
-def test_corrupt_shards_that_are_left_out_are_counted(made: Path) -> None:
+def test_a_damaged_shard_is_named_before_any_step(made: Path) -> None:
     (made / "out" / "dataset" / "shard-000001.tar").unlink()
     with pytest.raises(DatasetError, match=r"shard-000001.tar is missing, its report is there; .* --repair"):
         train(recipe_of(made, steps=2))
+    assert not (made / "out" / "deeplab").exists()
     outcome = train(recipe_of(made, steps=2, corrupt_shards="skip"))
     assert "1 corrupt shards left out" in outcome.clause
     assert results(made)["skipped_shards"] == 1
@@ -152,10 +153,10 @@ def test_tensorboard_gets_loss_speed_and_validation(made: Path) -> None:
 def interrupted(made: Path) -> Path:
     """The checkpoint of a training that was stopped in the middle."""
     recipe, folder = recipe_of(made), made / "out" / "deeplab" / "synthetic-seed0"
-    (job,) = jobs(recipe.resolved(), ["synthetic"])
+    (run,) = runs(recipe.resolved(), ["synthetic"])
     folder.mkdir(parents=True)
-    trainee = Trainee(build(3), job.training)
-    History.start().write(folder, job.inputs, trainee)
+    trainee = Trainee(build(3, encoder="resnet18"), run.optimisation)
+    History.start().write(folder, run.inputs, trainee)
     return folder / CHECKPOINT
 
 
@@ -222,7 +223,7 @@ def test_a_loss_of_whole_batches_needs_one_worker(made: Path) -> None:
 
 
 def test_encoder_weights_that_cannot_be_had_end_before_any_step(made: Path) -> None:
-    with pytest.raises(RecipeError, match=r"weights\.pth is no file; encoder_weights is a file"):
+    with pytest.raises(NetworkError, match=r"weights\.pth is no file; encoder_weights is a file"):
         train(recipe_of(made, encoder_weights=str(made / "weights.pth")))
     assert not (made / "out" / "deeplab").exists()
 

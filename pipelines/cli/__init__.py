@@ -9,23 +9,14 @@ import sys
 import typer
 
 from cluster import ClusterError
-from deeplab import ExportError
-from generate import CheckpointError, ImageError
-from label import AnnotationError, InterpreterError, SchemeError
+from deeplab import DeepLabError
+from generate import GenerateError
+from label import LabelError
 from pipelines.cli import datasets, jobs, models, stages
-from pipelines.errors import DatasetError, LeaseError, RecipeError, StorageError
+from pipelines.errors import InputError, RunError
 
-USER_ERRORS = (
-    RecipeError,
-    ExportError,
-    DatasetError,
-    CheckpointError,
-    AnnotationError,
-    ImageError,
-    InterpreterError,
-    SchemeError,
-)
-RUN_ERRORS = (ClusterError, LeaseError, StorageError)
+USER_ERRORS = (InputError, GenerateError, LabelError, DeepLabError)
+RUN_ERRORS = (RunError, ClusterError)
 
 app = typer.Typer(
     help="Annotate a few dozen images; get tens of thousands of labelled ones and a network trained on them.",

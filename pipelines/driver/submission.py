@@ -50,8 +50,8 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     _refuse_what_stays_behind(stage, recipe, address)
     settings = [*overrides, 'cluster.address="auto"', f'paths.dataset="{dataset_folder(recipe)}"']
     settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
-    if recipe.train.encoder_weights:
-        settings.append(f'train.encoder_weights="{recipe.train.encoder_weights}"')
+    if recipe.train.network.encoder_weights:
+        settings.append(f'train.encoder_weights="{recipe.train.network.encoder_weights}"')
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as temporary:
         folder = Path(temporary)
         shutil.copy(path, folder / "recipe.toml")
@@ -93,7 +93,7 @@ def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
     """A Hub id is no file here, so it is fetched there."""
     inputs = {f"paths.{name}": getattr(recipe.paths, name) for name in NEEDS[stage]}
     if stage != "generate":
-        inputs["train.encoder_weights"] = Path(recipe.train.encoder_weights or "none")
+        inputs["train.encoder_weights"] = Path(recipe.train.network.encoder_weights or "none")
     outputs: dict[str, Location] = {"paths.dataset": dataset_folder(recipe)}
     if stage != "generate":
         outputs["paths.out"] = recipe.paths.out

@@ -109,11 +109,8 @@ def predicted_by_network(folder: Path, held_out: Annotations) -> Masks:
 
 
 def _open_network(folder: Path, held_out: Annotations, where: str) -> deeplab.DeepLab:
-    """Raises RecipeError for a network that is damaged or of other classes."""
-    try:
-        network = deeplab.load(folder, where)
-    except ValueError as error:
-        raise RecipeError(f"{error}; train again") from error
+    """Raises NetworkError for a network that is damaged, RecipeError for one of other classes."""
+    network = deeplab.load(folder, where)
     names = network.architecture.class_names
     if list(names) != list(held_out.scheme.names):
         raise RecipeError(

@@ -11,7 +11,6 @@ import deeplab
 from deeplab import ExportError, OnnxModel, export_onnx
 from label import Scheme
 from pipelines.dataset.shards import stored_size
-from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, network_folder
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record
@@ -23,10 +22,7 @@ def export_model(recipe: Recipe, path: Path) -> Outcome:
     start, seed = time.perf_counter(), recipe.train.seeds[0]
     folder = network_folder(recipe, "synthetic", seed)
     Record.read(folder)  # only a finished training is exported
-    try:
-        model = deeplab.load(folder)
-    except ValueError as error:
-        raise RecipeError(str(error)) from error
+    model = deeplab.load(folder)
     if not path.parent.is_dir():
         raise ExportError(f"{path.parent} is no folder; make it first, or name another file")
     if path.is_dir():

@@ -1,10 +1,8 @@
 """Stage fit: a few annotated images to an interpreter."""
 
-from generate import CheckpointError
 from label import Annotations, DenoiserFeatures, Interpreter
 from label.fitting import labelled_pixels
 from pipelines.annotated import annotated_few, annotations_digest
-from pipelines.errors import RecipeError
 from pipelines.folders import interpreter_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
@@ -14,15 +12,9 @@ from pipelines.units.models import open_denoiser
 
 
 def open_features(recipe: Recipe) -> DenoiserFeatures:
-    """The denoiser's features as the recipe wants them; a step or block that it lacks is the recipe's mistake."""
-    denoiser = open_denoiser(recipe, device())
-    settings = recipe.interpreter
-    try:
-        return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
-    except CheckpointError:
-        raise
-    except ValueError as error:
-        raise RecipeError(f"interpreter: {error}") from error
+    """The denoiser's features as the recipe wants them."""
+    denoiser, settings = open_denoiser(recipe, device()), recipe.interpreter
+    return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
 
 
 def fit(recipe: Recipe) -> Outcome:
@@ -35,10 +27,7 @@ def fit(recipe: Recipe) -> Outcome:
         "annotations": annotations_digest(annotations),
         "settings": recipe.interpreter.model_dump(mode="json"),
     }
-    try:
-        labelled_pixels(annotations.masks, settings.min_class_pixels)
-    except ValueError as error:
-        raise RecipeError(f"interpreter.min_class_pixels: {error}") from error
+    labelled_pixels(annotations.masks, settings.min_class_pixels)  # or there is nothing to learn
     clause = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
     return once(interpreter_folder(recipe), inputs, lambda: _fit(recipe, features, annotations), clause=clause)
 

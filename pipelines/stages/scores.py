@@ -18,7 +18,7 @@ def stored_scores(recipe: Recipe) -> Scored:
 
 def source_names(recipe: Recipe, kept: int) -> dict[str, str]:
     """What is scored, in words; `kept` is the number of samples in the dataset."""
-    network = f"DeepLab{recipe.train.variant.upper()}"
+    network = f"DeepLab{recipe.train.network.variant.upper()}"
     return {
         "interpreter": "interpreter (DDPM-Seg), on the images themselves",
         "synthetic": f"{network} trained on {kept} synthetic images",

@@ -17,7 +17,7 @@ from pipelines.sections import ClusterSection
 from pipelines.training.data import ShardData
 from pipelines.training.history import CHECKPOINT, History
 from pipelines.training.loop import resumed, train_network
-from pipelines.training.plan import Job, jobs
+from pipelines.training.plan import Run, runs
 from pipelines.units.devices import needed_device
 
 
@@ -27,55 +27,53 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     wanted: list[Source] = [only] if only else sources(recipe)
     if not wanted:
         raise RecipeError("the recipe has no [generate], so there is no dataset to train on; add that section")
-    trainings = jobs(recipe, wanted)
-    for job in trainings:
-        if not recorded(job.folder, job.inputs) and (job.folder / CHECKPOINT).is_file():
-            resumed(job, "cpu")  # before any work, and while the folder's network still counts as made
-    outcomes, skipped = [], 0
-    for job in trainings:
-        outcomes.append(once(job.folder, job.inputs, partial(_run, job, recipe.cluster), clause="a network"))
-        History.forget(job.folder)
-        skipped = max(skipped, Record.read(job.folder).results["skipped_shards"])
-    clause = f"{len(trainings)} DeepLab{recipe.train.variant.upper()} networks"
+    planned, outcomes, skipped = runs(recipe, wanted), [], 0
+    for run in planned:
+        if not recorded(run.folder, run.inputs) and (run.folder / CHECKPOINT).is_file():
+            resumed(run, "cpu")  # before any work, and while the folder's network still counts as made
+    for run in planned:
+        outcomes.append(once(run.folder, run.inputs, partial(_train, run, recipe.cluster), clause="a network"))
+        History.forget(run.folder)
+        skipped = max(skipped, Record.read(run.folder).results["skipped_shards"])
+    clause = f"{len(planned)} DeepLab{recipe.train.network.variant.upper()} networks"
     if skipped:
         clause += f", {skipped} corrupt shards left out,"
     seconds, fresh = sum(outcome.seconds for outcome in outcomes), any(outcome.fresh for outcome in outcomes)
     return Outcome(clause, networks_folder(recipe), seconds, fresh)
 
 
-def _run(job: Job, settings: ClusterSection) -> Results:
+def _train(run: Run, settings: ClusterSection) -> Results:
     """Train here or, where there are several workers or a cluster, on Ray; returns what the record keeps."""
-    workers = job.settings.workers
+    workers = run.settings.workers
     if workers == 1 and settings.address == "local":
-        train_network(job)
+        train_network(run)
     else:
-        with connect(settings.address, log_to_driver=True) as ray, marked(job.folder) as mark:
+        with connect(settings.address, log_to_driver=True) as ray, marked(run.folder) as mark:
             resources = resources_of(settings, ray.gpus)
             resources = replace(resources, gpus=ceil(resources.gpus))  # nccl wants a whole one for each
             console.print(
                 f"train: Ray at {ray.address}, {workers} workers with {resources.cpus:g} CPUs, {resources.gpus:g} GPUs"
             )
             train_together(
-                partial(_train_there, mark, device_of(settings, resources), job),
+                partial(_train_there, mark, device_of(settings, resources), run),
                 workers=workers,
                 resources=resources,
-                retries=job.settings.worker_retries,
-                storage=job.folder / "ray",
+                retries=settings.retries,
+                storage=run.folder / "ray",
                 patience=settings.patience_seconds,
             )
-    history = History.read(job.folder, job.inputs)
+    history = History.read(run.folder, run.inputs)
     assert history is not None, "the training's last step has written it"
-    assert history.done == job.training.steps
-    skipped = len(job.data.skipped) if isinstance(job.data, ShardData) else 0
+    assert history.done == run.optimisation.steps
     return {
         "losses": [round(loss, 4) for loss in history.losses],
         "validation": history.curve.points,
         "best_step": history.curve.best_step,
-        "skipped_shards": skipped,
+        "skipped_shards": len(run.data.skipped) if isinstance(run.data, ShardData) else 0,
     }
 
 
-def _train_there(mark: Path, needed: str, job: Job, rank: int) -> None:
+def _train_there(mark: Path, needed: str, run: Run, rank: int) -> None:
     must_see(mark)
     needed_device(needed)
-    train_network(job, rank)
+    train_network(run, rank)

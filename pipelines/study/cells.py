@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,6 @@ from pipelines.annotated import annotated_few, open_annotations
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
-from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, study_cell, study_work
 from pipelines.progress import console
 from pipelines.recipe import Recipe, digest_of
@@ -101,12 +101,12 @@ def _changed(recipe: Recipe, cell: Cell) -> Recipe:
     """The cell's recipe. Cells that differ in the training alone share a folder, and so their dataset."""
     update: dict[str, Any] = {}
     for section, keys in cell.changes.items():
-        update[section] = getattr(recipe, section).model_copy(update=keys)
+        update[section] = getattr(recipe, section).changed(**keys)
     of_dataset = {section: keys for section, keys in cell.changes.items() if section != "train"}
     out = study_work(recipe, named(of_dataset) or "common")
     update["paths"] = recipe.paths.model_copy(update={"out": out, "dataset": None})
     training = update.get("train", recipe.train)
-    update["train"] = training.model_copy(update={"seeds": [cell.seed], "baseline": False})
+    update["train"] = training.changed(seeds=[cell.seed], baseline=False)
     return recipe.model_copy(update=update)
 
 
@@ -132,7 +132,7 @@ def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     if cell.kind == "pixels":
         source = RawPixels(source.image_size)
     few, held_out = annotated_few(recipe, source.image_size), _held_out(recipe, source.image_size)
-    fitting = settings.model_copy(update={"seed": cell.seed}).fitting
+    fitting = replace(settings.fitting, seed=cell.seed)
     interpreter = Interpreter.fit(
         source,
         few.images,
@@ -191,10 +191,7 @@ def _dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
     source = DenoiserFeatures(open_denoiser(recipe, device()), steps=[settings.steps[0]], blocks=settings.blocks)
     real = np.concatenate([annotated_few(recipe, source.image_size).images, held_out.images])
     samples = np.stack([sample.image for sample in islice(read_shards(folder), len(real))])
-    try:
-        diversity = precision_recall(describe_images(source, real), describe_images(source, samples))
-    except ValueError as error:
-        raise RecipeError(f"{folder}: {error}") from error
+    diversity = precision_recall(describe_images(source, real), describe_images(source, samples))
     return {
         "seconds_an_image": {phase: seconds / images for phase, seconds in phases.items()},
         "precision": diversity.precision,

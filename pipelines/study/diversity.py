@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from label import FeatureSource
+from pipelines.errors import InputError
 
 _NEIGHBOUR = 3  # the publication's k
 _BATCH = 20
@@ -30,11 +31,13 @@ def describe_images(source: FeatureSource, images: UInt8[np.ndarray, "n h w 3"])
 def precision_recall(real: Float[Tensor, "n channels"], samples: Float[Tensor, "m channels"]) -> Diversity:
     """The manifold of a set: balls around its members, each as wide as the distance to its third neighbour.
 
-    Channels are scaled to the real images' deviation first, so that none decides by its unit. Raises ValueError for
+    Channels are scaled to the real images' deviation first, so that none decides by its unit. Raises InputError for
     sets of fewer than four.
     """
     if min(len(real), len(samples)) <= _NEIGHBOUR:
-        raise ValueError(f"{len(real)} real images and {len(samples)} samples came; at least 4 of each are needed")
+        raise InputError(
+            f"{len(real)} real images and {len(samples)} samples came; at least 4 of each are needed to compare them"
+        )
     scale = real.std(0).clamp_min(1e-6)
     real, samples = (real / scale).double(), (samples / scale).double()
     return Diversity(precision=_inside(samples, real), recall=_inside(real, samples))

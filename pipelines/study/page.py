@@ -65,11 +65,12 @@ def _head(recipe: Recipe, measured: Results) -> list[str]:
         return ["Nothing is measured yet."]
     machines, commits = (", ".join(sorted({result[key] for result in measured})) for key in ("machine", "commit"))
     dates, settings = sorted({result["date"] for result in measured}), recipe.generate
+    network, steps = recipe.train.network, recipe.train.optimisation.steps
     return [
         f"`datasetddpm study`, {dates[0]} to {dates[-1]}, on {machines}; commits {commits}.",
         f"Unless a row says otherwise: {settings.samples} candidates, {settings.solver} with {settings.steps} steps, "
-        f"{settings.portion:.0%} dropped by the filter, DeepLab{recipe.train.variant.upper()} ({recipe.train.encoder}) "
-        f"trained for {recipe.train.steps} steps of {recipe.train.batch_size}. mIoU on the held-out images, mean and "
+        f"{settings.portion:.0%} dropped by the filter, DeepLab{network.variant.upper()} ({network.encoder}) "
+        f"trained for {steps} steps of {recipe.train.batch_size}. mIoU on the held-out images, mean and "
         "deviation over seeds; in brackets, counted as published. A cell that was not run is empty.",
         "Seeds are those of the interpreter's or the DeepLab's training; all seeds of a row share one dataset.",
     ]

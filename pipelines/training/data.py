@@ -169,9 +169,9 @@ def shard_data(
 ) -> ShardData:
     """The dataset's samples, after every byte of it was compared with the reports.
 
-    `keep` is the share of the kept samples that training sees, the most certain ones of the whole dataset. A shard
-    that is not what its report says is named in a DatasetError, or left out and counted where corrupt is "skip".
-    Decoded samples stay in `memory`, in bytes, of each process.
+    `keep` is the share of the kept samples that training sees, the most certain ones of the whole dataset. Decoded
+    samples stay in `memory`, in bytes, of each process. A shard that is not as its report says is named in a
+    DatasetError, or left out and counted where corrupt is "skip".
     """
     checks = list(checked_reports(take_inventory(folder)))
     sound = [check for check in checks if isinstance(check, Report)]
@@ -183,7 +183,7 @@ def shard_data(
         )
     certain = sorted((c.uncertainty, c.seed) for r in sound for c in r.candidates if c.kept)
     if not certain:
-        raise DatasetError(f"{folder} holds no sound shards with samples; generate a dataset there first")
+        raise DatasetError(f"{folder} holds no shards with samples; generate a dataset there first")
     seeds = frozenset(seed for _, seed in certain[: math.ceil(keep * len(certain) - 1e-9)])
     data = ShardData(folder, tuple(sound), damaged, seeds, ignore_above, Decoded(memory))
     if ignore_above is not None:

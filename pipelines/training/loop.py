@@ -1,86 +1,92 @@
-"""Stage train: DeepLabV3 on the shards and, to compare, the same network on the annotated images alone.
+"""One run: a network from its last checkpoint to its last step.
 
-A training that is killed goes on from its last checkpoint and ends as if nothing had happened: the order of samples,
-their augmentation and dropout are functions of (seed, number), so that the number of steps done says all.
+A run that is killed goes on from its last checkpoint and ends as if nothing had happened. The order of samples, their
+augmentation and dropout are functions of (seed, number), so that the number of steps done says all.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import deeplab
-from deeplab import Step, Trainee
+from deeplab import NetworkError, Step, Trainee
 from label import IGNORE
 from pipelines.errors import RecipeError
 from pipelines.progress import follow
 from pipelines.training.data import Batch, Part, batched
 from pipelines.training.history import Curve, History
-from pipelines.training.plan import Job, build
+from pipelines.training.plan import Run, build
 from pipelines.units.devices import device, set_up
 
 _BATCH = 10  # of validation
 
 
-def train_network(job: Job, rank: int = 0) -> None:
+def train_network(run: Run, rank: int = 0) -> None:
     """Train from the last checkpoint to the end and keep the best network; the work of one worker."""
-    workers, where = job.settings.workers, device()
+    workers, where = run.settings.workers, device()
     set_up(where)
-    trainee, history = resumed(job, where)
-    batches = training_batches(job, trainee.done, Part(job.settings.batch_size, rank, workers))
+    trainee, history = resumed(run, where)
+    batches = training_batches(run, trainee.done, Part(run.settings.batch_size, rank, workers))
     steps = trainee.train(batches)
     if rank != 0:
         for _ in steps:
             pass
         return
     with ExitStack() as stack:
-        log = stack.enter_context(history.logging(job.folder, trainee.done))
-        for step in _shown(job, steps, trainee.done):
+        log = stack.enter_context(history.logging(run.folder, trainee.done))
+        for step in _shown(run, steps, trainee.done):
             history.losses.append(step.loss)
-            log.step(step, job.settings.batch_size * job.settings.accumulate)
-            if step.number % job.checkpoint_every == 0 or step.number == job.training.steps:
-                _validate(job, trainee, history.curve)
+            log.step(step, run.settings.batch_size * run.optimisation.accumulate)
+            if step.number % run.checkpoint_every == 0 or step.number == run.optimisation.steps:
+                _validate(run, trainee, history.curve)
                 log.curve(history.curve)
-                history.write(job.folder, job.inputs, trainee)
+                history.write(run.folder, run.inputs, trainee)
     network = trainee.network
     assert isinstance(network, deeplab.DeepLab)
     if history.curve.best is not None:
         network.load_state_dict(history.curve.best)
-    deeplab.save(network, job.folder)
+    deeplab.save(network, run.folder)
 
 
-def resumed(job: Job, where: str) -> tuple[Trainee, History]:
+def resumed(run: Run, where: str) -> tuple[Trainee, History]:
     """The network where its last checkpoint left it. Raises RecipeError for a checkpoint that is not its own."""
-    trainee = Trainee(build(job), job.training, where)
-    history = History.read(job.folder, job.inputs) or History.start()
+    trainee = Trainee(
+        build(run),
+        run.optimisation,
+        class_weights=run.class_weights,
+        ignore_index=IGNORE,
+        seed=run.seed,
+        device=where,
+    )
+    history = History.read(run.folder, run.inputs) or History.start()
     if history.state:
         try:
             trainee.restore(history.state)
-        except ValueError as error:
-            raise RecipeError(f"{job.folder}: {error}; remove that folder to train anew") from error
+        except NetworkError as error:
+            raise RecipeError(f"{run.folder}: {error}; remove that folder to train anew") from error
     return trainee, history
 
 
-def training_batches(job: Job, done: int, part: Part) -> Iterator[Batch]:
+def training_batches(run: Run, done: int, part: Part) -> Iterator[Batch]:
     """The part's batches from the step after `done` on."""
-    name, start = job.settings.augmentation, done * job.settings.accumulate * part.batch_size
-    pairs = job.data.pairs(job.seed, start, part)
-    changed = (deeplab.augment(name, *pair, seed=[job.seed, number]) for number, pair in pairs)
+    name, start = run.settings.augmentation, done * run.optimisation.accumulate * part.batch_size
+    pairs = run.data.pairs(run.seed, start, part)
+    changed = (deeplab.augment(name, *pair, seed=[run.seed, number]) for number, pair in pairs)
     return batched(changed, part.size)
 
 
-def _shown(job: Job, steps: Iterator[Step], done: int) -> Iterator[Step]:
-    samples, left = job.settings.batch_size * job.settings.accumulate, job.training.steps - done
+def _shown(run: Run, steps: Iterator[Step], done: int) -> Iterator[Step]:
+    samples, left = run.settings.batch_size * run.optimisation.accumulate, run.optimisation.steps - done
 
     def note(step: Step) -> str:
         return f"loss {step.loss:.3f}, {samples / step.seconds:.0f} samples/s, {step.waited / step.seconds:.0%} waiting"
 
-    return follow(steps, left, f"train {job.folder.name}", "steps", note=note)
+    return follow(steps, left, f"train {run.folder.name}", "steps", note=note)
 
 
-def _validate(job: Job, trainee: Trainee, curve: Curve) -> None:
-    found = job.validation
-    if found is None:
+def _validate(run: Run, trainee: Trainee, curve: Curve) -> None:
+    if run.validation is None:
         return
-    starts = range(0, len(found.images), _BATCH)
-    batches = ((found.images[i : i + _BATCH], found.masks[i : i + _BATCH]) for i in starts)
-    scores = deeplab.evaluate(trainee.network, batches, classes=len(job.names), ignore_index=IGNORE)
+    images, masks = run.validation.images, run.validation.masks
+    batches = ((images[i : i + _BATCH], masks[i : i + _BATCH]) for i in range(0, len(images), _BATCH))
+    scores = deeplab.evaluate(trainee.network, batches, classes=len(run.names), ignore_index=IGNORE)
     curve.add(trainee.done, scores.mean_iou, trainee.network)

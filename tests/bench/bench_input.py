@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 import deeplab
-from deeplab.model import IMAGENET_MEAN, IMAGENET_STD, prepare
+from deeplab.images import IMAGENET_MEAN, IMAGENET_STD, prepare
 from label import load_annotations
 from pipelines.dataset.manifest import Dataset as Described
 from pipelines.dataset.manifest import claim, open_dataset
