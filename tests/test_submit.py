@@ -1,7 +1,6 @@
 """A stage as a job: on a head of its own, on loopback, from a clean directory."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+from forked import ENVIRONMENT, Forked
 
 from cluster import ClusterError, end_of, stop
 from pipelines import Recipe, RecipeError
@@ -23,14 +23,7 @@ from pipelines.stages.fit import fit
 from pipelines.units.builder import Builder
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = os.environ | {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "OMP_NUM_THREADS": "1",
-    "COLUMNS": "300",
-    "PYTHONPATH": str(ROOT),
-}
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+VARIABLES = {**ENVIRONMENT, "COLUMNS": "300", "PYTHONPATH": str(ROOT)}
 METRICS: list[str] = []  # where the head exports them
 
 
@@ -50,7 +43,7 @@ def head() -> Iterator[str]:
         ports += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"]
         ports += [f"--metrics-export-port={metrics}"]  # every Ray of this machine would take the same
         places = [f"--temp-dir={home}", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
-        environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
+        environment = {name: value for name, value in VARIABLES.items() if name != "PYTHONPATH"}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         with open(Path(home) / "head.log", "wb") as log:
             process = subprocess.Popen([*ray, *ports, *places], env=environment, stdout=log, stderr=log, cwd=home)
@@ -84,10 +77,9 @@ def fitted(project: Path) -> Path:
 
 def run(directory: Path, *arguments: str | Path, code: int = 0) -> str:
     directory.mkdir(exist_ok=True)
-    command = [*COMMAND, *map(str, arguments)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, cwd=directory)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    process = Forked(*arguments, environment=VARIABLES, folder=directory)
+    assert process.wait(timeout=400) == code, process.said
+    return process.said
 
 
 def test_a_submitted_stage_makes_the_dataset_and_its_log_is_followed(head: str, fitted: Path, tmp_path: Path) -> None:
