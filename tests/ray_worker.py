@@ -5,13 +5,19 @@ import sys
 
 from zygote import Task, read_number
 
+# as Ray's setup_worker.py, which begins with a new interpreter: variables, folder, import paths
 WORKER = """
 import os, runpy, sys
 from ray._private.runtime_env.context import RuntimeEnvContext
 from ray._private.workers.setup_worker import parser
 
 options, sys.argv = parser.parse_known_args()
-os.environ.update(RuntimeEnvContext.deserialize(options.serialized_runtime_env_context or "{}").env_vars)
+context = RuntimeEnvContext.deserialize(options.serialized_runtime_env_context or "{}")
+os.environ.update(context.env_vars)
+if context.command_prefix:
+    (_, folder, _) = context.command_prefix  # "cd", folder, "&&"
+    os.chdir(folder)
+sys.path[:0] = filter(None, context.env_vars.get("PYTHONPATH", "").split(":"))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

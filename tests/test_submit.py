@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,15 @@ from pipelines.units.builder import Builder
 
 ROOT = Path(__file__).parent.parent
 VARIABLES = {**ENVIRONMENT, "COLUMNS": "300", "PYTHONPATH": str(ROOT)}
+RAY_COMMAND = """
+import sys
+from forked import quick_ray
+from ray.scripts.scripts import main
+
+sys.argv[0] = "ray"
+with quick_ray():
+    main()
+"""
 METRICS: list[str] = []  # where the head exports them
 
 
@@ -38,31 +46,29 @@ def head() -> Iterator[str]:
     """`ray start --head` with two cores; yields the HTTP address of its dashboard, which listens on loopback only."""
     port, dashboard, client, agent, agent_grpc, metrics = free_ports(6)
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:
-        ray = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
+        ray = ["start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
         ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
         ports += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"]
         ports += [f"--metrics-export-port={metrics}"]  # every Ray of this machine would take the same
         places = [f"--temp-dir={home}", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
         environment = {name: value for name, value in VARIABLES.items() if name != "PYTHONPATH"}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        with open(Path(home) / "head.log", "wb") as log:
-            process = subprocess.Popen([*ray, *ports, *places], env=environment, stdout=log, stderr=log, cwd=home)
+        process = Forked(*ray, *ports, *places, code=RAY_COMMAND, environment=environment, folder=Path(home))
         try:
             wait_for_port(dashboard, process)
             METRICS.append(f"http://127.0.0.1:{metrics}/metrics")
             yield f"http://127.0.0.1:{dashboard}"
         finally:
-            started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-            for one in started:
+            for started in psutil.Process(process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            process.wait()
+                    started.kill()
+            process.kill()
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_port(port: int, process: Forked) -> None:
     deadline = time.monotonic() + 180
     while True:
-        assert process.poll() is None, "the head has ended"
+        assert process.poll() is None, f"the head has ended: {process.said}"
         assert time.monotonic() < deadline, "the dashboard does not answer"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
@@ -105,7 +111,7 @@ def test_a_job_that_fails_ends_the_follower_with_1_and_with_what_is_missing(head
 def test_a_running_job_exports_metrics_and_a_stop_ends_it_in_good_order(head: str, fitted: Path) -> None:
     folder, many = fitted / "out" / "dataset", ("--set", "generate.samples=3000")
     said = run(fitted, "submit", "generate", fitted / "recipe.toml", "--address", head, *many)
-    job = said.split()[1].rstrip(";")
+    job = next(word for word in said.split() if word.startswith("raysubmit_")).rstrip(";")
     deadline = time.monotonic() + 120
     while not committed_units(folder):
         assert time.monotonic() < deadline

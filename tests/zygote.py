@@ -19,11 +19,11 @@ import types
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-# not Ray, whose settings are those of the environment in which it is imported
+# not Ray, whose settings are those of the environment in which it is imported, and none of ours, which may be others
 LIBRARIES = (
     *("torch", "torchvision", "torchmetrics", "diffusers.models.unets.unet_2d", "segmentation_models_pytorch"),
     *("pandas", "pyarrow.parquet", "pyarrow.fs", "webdataset", "s3fs", "aiohttp", "jsonschema", "tensorboardX"),
-    *("matplotlib.pyplot", "pydantic", "typer", "rich.console", "pipelines.cli", "forked"),
+    *("matplotlib.pyplot", "pydantic", "typer", "rich.console", "forked"),
 )
 
 
