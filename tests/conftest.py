@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DModel
+from forked import quick_ray
 from PIL import Image
 
 from generate import Denoiser, Schedule
@@ -48,11 +49,15 @@ def ray_cluster() -> Iterator["Cluster"]:
     """One local Ray with four cores and two GPUs that exist in its books only."""
     from cluster import connect  # imported here, since the tests of most modules need no Ray
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")  # or a token file is written to the home folder
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        with connect(cpus=4, gpus=2) as cluster:
-            yield cluster
+    with quick_ray(), connect(cpus=4, gpus=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def local_ray() -> Iterator[None]:
+    """For tests whose stages start a Ray of their own."""
+    with quick_ray():
+        yield
 
 
 RECIPE = """

@@ -4,12 +4,10 @@ In single precision a change of the weights by 1e-7 grows to 1e-2 in the losses 
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 WORKER = """
 import json, sys
@@ -49,12 +47,8 @@ if rank == 0:
 
 def run(tmp_path: Path, workers: int) -> list:
     out = tmp_path / f"losses-{workers}.json"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(rank), str(workers), str(out)], env=environment)
-        for rank in range(workers)
-    ]
-    assert [process.wait(timeout=300) for process in started] == [0] * workers
+    started = [Forked(str(rank), str(workers), out, code=WORKER) for rank in range(workers)]
+    assert [process.wait() for process in started] == [0] * workers
     return json.loads(out.read_text())
 
 

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from forked import ENVIRONMENT, Forked, quick_ray
 from ray.cluster_utils import Cluster
 
 from cluster import ClusterError, connect, run_units
@@ -48,13 +48,7 @@ SETTINGS = (
     "cluster.device=cpu",
     "cluster.retries=1",
 )
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
-ENVIRONMENT = os.environ | {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "3",
-    "OMP_NUM_THREADS": "1",
-}
+VARIABLES = {**ENVIRONMENT, "RAY_gcs_rpc_server_reconnect_timeout_s": "3"}
 
 # ---------------------------------------------------------------------------------------------- faults in an actor
 
@@ -175,17 +169,11 @@ class Scene:
         self.patch.setattr(generate_stage, "run_units", run)
         return notes
 
-    def command(self, *arguments: str) -> subprocess.Popen[str]:
+    def command(self, *arguments: str) -> Forked:
         """The command in a process of its own, as a shell starts it."""
         settings = [part for setting in (*SETTINGS, *self._place()) for part in ("--set", setting)]
-        return subprocess.Popen(
-            [*COMMAND, arguments[0], str(self.project / "recipe.toml"), *settings, *arguments[1:]],
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        recipe = self.project / "recipe.toml"
+        return Forked(arguments[0], recipe, *settings, *arguments[1:], environment=VARIABLES)
 
     def assert_as_undisturbed(self) -> None:
         assert digests(self.folder) == self.expected
@@ -203,13 +191,13 @@ def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def end(process: Forked) -> None:
     """With all that it started: the processes of a local Ray form groups of their own."""
     left = [psutil.Process(process.pid), *descendants(process.pid)] if process.poll() is None else []
     for one in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
-    process.communicate()
+    process.wait()
 
 
 def digests_of(folder: Path, units: set[int]) -> list[str]:
@@ -230,11 +218,12 @@ def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
 @pytest.fixture(scope="module")
 def three_nodes() -> Iterator[Cluster]:
     """A head without GPUs and three nodes with one each; a node is given up after two seconds without a sign."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
+    with quick_ray(), pytest.MonkeyPatch.context() as patch:
+        for name, value in VARIABLES.items():
             patch.setenv(name, value)
         quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_timeout_ms": 500}
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": quick})
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(3):
             cluster.add_node(num_cpus=1, num_gpus=1)
         with connect(str(cluster.address)):
@@ -362,11 +351,11 @@ def test_a_second_driver_is_refused_and_after_the_heads_death_takes_over(scene: 
             generate(scene.recipe())
         head = next(child for child in descendants(driver.pid) if "gcs_server" in child.name())
         head.kill()
-        output, _ = driver.communicate(timeout=180)
+        driver.wait(timeout=180)
     finally:
         end(driver)
-    assert driver.returncode != 0, output
-    assert 0 < len(take_inventory(scene.folder).committed) < UNITS, output
+    assert driver.returncode != 0, driver.said
+    assert 0 < len(take_inventory(scene.folder).committed) < UNITS, driver.said
     assert generate(scene.recipe()).failures == []
     scene.assert_as_undisturbed()
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from forked import Forked
 from moto.server import ThreadedMotoServer
 from upath import UPath
 
@@ -34,16 +33,12 @@ from pipelines.training.data import Part, shard_data
 from pipelines.units.builder import build, planned
 from pipelines.units.weights import local_weights
 
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "nobody",
     "AWS_SECRET_ACCESS_KEY": "nothing",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_MAX_ATTEMPTS": "1",  # the patience is ours
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "OMP_NUM_THREADS": "1",
 }
 
 
@@ -76,7 +71,7 @@ def bucket(environment: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def recipe(project: Path, bucket: str) -> Recipe:
+def recipe(project: Path, bucket: str, local_ray: None) -> Recipe:
     fit(Recipe.load(project / "recipe.toml"))
     return Recipe.load(project / "recipe.toml", (f'paths.dataset="{bucket}/dataset"', "generate.samples=60"))
 
@@ -84,14 +79,12 @@ def recipe(project: Path, bucket: str) -> Recipe:
 def test_a_run_that_is_killed_midway_goes_on_and_makes_what_a_disk_would_hold(recipe: Recipe, tmp_path: Path) -> None:
     folder = location(str(recipe.paths.dataset))
     settings = ["--set", f'paths.dataset="{folder}"', "--set", "generate.samples=60", "--set", "cluster.actors=1"]
-    command = [*COMMAND, "generate", str(tmp_path / "recipe.toml"), *settings]
-    process = subprocess.Popen(command, start_new_session=True)
+    process = Forked("generate", tmp_path / "recipe.toml", *settings, environment=dict(os.environ))
     deadline = time.monotonic() + 120
     while len(take_inventory(folder).committed) < 2 and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.kill() == -signal.SIGKILL
     assert 2 <= len(take_inventory(folder).committed) < 10
     assert storage.names(folder) >= {"dataset.json", "lease-000001.json"}
     assert generate(recipe).failures == []

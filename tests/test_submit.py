@@ -1,9 +1,7 @@
 """A stage as a job: on a head of its own, on loopback, from a clean directory."""
 
 import contextlib
-import os
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +11,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+from forked import ENVIRONMENT, Forked
 
 from cluster import ClusterError, end_of, stop
 from pipelines import Recipe, RecipeError
@@ -24,14 +23,16 @@ from pipelines.stages.fit import fit
 from pipelines.units.builder import build, planned
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = os.environ | {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "OMP_NUM_THREADS": "1",
-    "COLUMNS": "300",
-    "PYTHONPATH": str(ROOT),
-}
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+VARIABLES = {**ENVIRONMENT, "COLUMNS": "300", "PYTHONPATH": str(ROOT)}
+RAY_COMMAND = """
+import sys
+from forked import quick_ray
+from ray.scripts.scripts import main
+
+sys.argv[0] = "ray"
+with quick_ray():
+    main()
+"""
 METRICS: list[str] = []  # where the head exports them
 
 
@@ -46,31 +47,29 @@ def head() -> Iterator[str]:
     """`ray start --head` with two cores; yields the HTTP address of its dashboard, which listens on loopback only."""
     port, dashboard, client, agent, agent_grpc, metrics = free_ports(6)
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:
-        ray = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
+        ray = ["start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
         ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
         ports += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"]
         ports += [f"--metrics-export-port={metrics}"]  # every Ray of this machine would take the same
         places = [f"--temp-dir={home}", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"]
-        environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
+        environment = {name: value for name, value in VARIABLES.items() if name != "PYTHONPATH"}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        with open(Path(home) / "head.log", "wb") as log:
-            process = subprocess.Popen([*ray, *ports, *places], env=environment, stdout=log, stderr=log, cwd=home)
+        process = Forked(*ray, *ports, *places, code=RAY_COMMAND, environment=environment, folder=Path(home))
         try:
             wait_for_port(dashboard, process)
             METRICS.append(f"http://127.0.0.1:{metrics}/metrics")
             yield f"http://127.0.0.1:{dashboard}"
         finally:
-            started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-            for one in started:
+            for started in psutil.Process(process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            process.wait()
+                    started.kill()
+            process.kill()
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_port(port: int, process: Forked) -> None:
     deadline = time.monotonic() + 180
     while True:
-        assert process.poll() is None, "the head has ended"
+        assert process.poll() is None, f"the head has ended: {process.said}"
         assert time.monotonic() < deadline, "the dashboard does not answer"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
@@ -85,10 +84,9 @@ def fitted(project: Path) -> Path:
 
 def run(directory: Path, *arguments: str | Path, code: int = 0) -> str:
     directory.mkdir(exist_ok=True)
-    command = [*COMMAND, *map(str, arguments)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, cwd=directory)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    process = Forked(*arguments, environment=VARIABLES, folder=directory)
+    assert process.wait(timeout=400) == code, process.said
+    return process.said
 
 
 def test_a_submitted_stage_makes_the_dataset_and_its_log_is_followed(head: str, fitted: Path, tmp_path: Path) -> None:
@@ -114,7 +112,7 @@ def test_a_job_that_fails_ends_the_follower_with_1_and_with_what_is_missing(head
 def test_a_running_job_exports_metrics_and_a_stop_ends_it_in_good_order(head: str, fitted: Path) -> None:
     folder, many = fitted / "out" / "dataset", ("--set", "generate.samples=3000")
     said = run(fitted, "submit", "generate", fitted / "recipe.toml", "--address", head, *many)
-    job = said.split()[1].rstrip(";")
+    job = next(word for word in said.split() if word.startswith("raysubmit_")).rstrip(";")
     deadline = time.monotonic() + 120
     while not take_inventory(folder).committed:
         assert time.monotonic() < deadline

@@ -3,14 +3,13 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image
 
 from deeplab import NetworkError, Trainee, build
@@ -24,7 +23,6 @@ from pipelines.stages.train import train
 from pipelines.training.history import CHECKPOINT, History
 from pipelines.training.plan import runs
 
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()", "train"]
 SCHEME = Scheme(("ground", "square", "dot"))
 
 
@@ -74,12 +72,11 @@ def test_a_training_killed_at_any_moment_ends_with_the_losses_and_the_curve_of_o
     checkpoint, kills = made / "killed" / "deeplab" / "synthetic-seed0" / CHECKPOINT, 0
     for delay in (0.0, 0.3):  # after a first checkpoint of this life: right away, and in the middle of an epoch
         before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
-        process = subprocess.Popen([*COMMAND, str(made / "recipe.toml"), *arguments], stdout=subprocess.DEVNULL)
+        process = Forked("train", made / "recipe.toml", *arguments)
         while process.poll() is None and not (checkpoint.is_file() and checkpoint.stat().st_mtime_ns > before):
             time.sleep(0.005)
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
+        kills += process.kill() == -signal.SIGKILL
     assert kills >= 1, "at least one kill came before the end"
     train(Recipe.load(made / "recipe.toml", elsewhere))
     undisturbed, killed = results(made), results(made, "killed")
