@@ -109,7 +109,7 @@ class Denoiser(nn.Module):
 
     @torch.no_grad()
     def forward(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b out h w"]:
-        """The raw output in float32; with a learned variance, `out` is twice `c`."""
+        """The raw output at original timesteps t, in float32; with a learned variance, `out` is twice `c`."""
         raw = self._forward(self._input(x_t), self._counted(t)).sample
         return raw.to(torch.float32, copy=True)  # the next replay of a CUDA graph writes over its output
 
@@ -121,11 +121,12 @@ class Denoiser(nn.Module):
         return t if self.schedule.time_scale == 1 else t * self.schedule.time_scale
 
     def add_noise(self, x_0: Float[Tensor, "b c h w"], t: Int[Tensor, " b"], noise: Tensor) -> Float[Tensor, "b c h w"]:
-        """The image at noise level t; `noise` may be one image's, shared by all."""
+        """The image in [-1, 1] at noise level t; `noise` is standard normal and may be one image's, shared by all."""
         return self.schedule.add_noise(x_0, t, noise)
 
     @property
     def blocks(self) -> list[DecoderBlock]:
+        """The decoder's residual blocks, from the lowest resolution up."""
         blocks: list[DecoderBlock] = []
         for level in self.unet.up_blocks:
             resnets, attentions, upsamplers = (

@@ -87,7 +87,7 @@ def trajectory(
     eta: float = 0.0,
     clip: bool = True,
 ) -> Iterator[Float[Tensor, "b c h w"]]:
-    """Yield x after each step, the last one being the image in [-1, 1].
+    """Yield x after each step, the last one being the image in [-1, 1]; `noise` is standard normal.
 
     `timesteps` are original ones, descending. `step_noise` [steps, b, c, h, w] replaces the noise that "ddpm" and
     "ddim" with eta > 0 would draw from torch's global generator. `clip` clamps each predicted x_0 to [-1, 1].
@@ -156,6 +156,7 @@ def sample(
     """Yield 8-bit RGB images in the order of `seeds`, batch_size at a time.
 
     An image is a function of (denoiser, run_seed, its seed, solver, steps); its last bits depend on batch_size too.
+    Raises ValueError for no steps, or more than the schedule has.
     """
     timesteps = spaced_timesteps(steps, denoiser.schedule, solver)
 

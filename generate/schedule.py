@@ -57,11 +57,12 @@ class Schedule:
         variance: Variance = "fixed_small",
         time_scale: float = 1.0,
     ) -> "Schedule":
+        """A published schedule at so many steps. Raises ValueError for a linear one of 20 or fewer."""
         return cls(torch.from_numpy(BETAS[name](steps)), prediction, variance, time_scale)
 
     @classmethod
     def from_diffusers(cls, config: dict[str, Any]) -> "Schedule":
-        """Read the contents of a diffusers scheduler_config.json."""
+        """Read the contents of a diffusers scheduler_config.json. Raises ValueError for a variance not known here."""
         scheduler = DDPMScheduler.from_config(config)
         assert isinstance(scheduler, DDPMScheduler)
         variance = str(scheduler.config["variance_type"]).removesuffix("_log")

@@ -34,7 +34,8 @@ def load_annotations(
 ) -> Annotations:
     """Read a folder of images and masks at `size` (height, width); others of the same proportions are resized to it.
 
-    `scheme` stands in for a scheme.toml; mask value `ignore` becomes 255. Raises AnnotationError with every mistake.
+    `scheme` stands in for a scheme.toml; mask value `ignore` becomes 255. Raises AnnotationError with the first
+    mistakes and the number of the others, SchemeError for a scheme.toml that is missing or wrong.
     """
     folder = Path(folder)
     if not folder.is_dir():

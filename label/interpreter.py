@@ -67,7 +67,11 @@ class Interpreter:
         upsampling: Upsampling = "bilinear",
         device: str | torch.device = "cpu",
     ) -> "Interpreter":
-        """Train on annotated images; masks hold class ids, 255 where there is none."""
+        """Train on annotated images; masks hold class ids, 255 where there is none.
+
+        The settings are the published ones unless given. Raises ValueError where no annotated pixel is left, OSError
+        where the maps need a file (see Fitting.memory_budget) and there is no room for it.
+        """
         interpreter, steps = cls.fitting(
             features, images, masks, classes=classes, settings=settings, upsampling=upsampling, device=device
         )
@@ -87,7 +91,7 @@ class Interpreter:
         upsampling: Upsampling = "bilinear",
         device: str | torch.device = "cpu",
     ) -> tuple["Interpreter", Iterator[FitStep]]:
-        """As fit, for a caller that wants to watch: the interpreter is trained once the steps are exhausted."""
+        """As fit, for a caller who watches: the interpreter is trained once all steps are taken."""
         settings = settings or Fitting()
         pixels = labelled_pixels(masks, settings.min_class_pixels)
         source = PixelSource.of(
@@ -162,7 +166,8 @@ class Interpreter:
     ) -> "Interpreter":
         """Open what save_pretrained wrote; without features, those of the denoiser that it was fitted on.
 
-        Raises InterpreterError when it was fitted on other features.
+        Raises InterpreterError for a folder without an interpreter, damaged files, and other features than it was
+        fitted on; CheckpointError where its denoiser cannot be opened.
         """
         folder = Path(folder)
         record = interpreter_record(folder)

@@ -24,7 +24,10 @@ _FALLBACK = [
 
 @dataclass(frozen=True)
 class Scheme:
-    """Class i is names[i], painted in colors[i] (8-bit RGB)."""
+    """Class i is names[i], painted in colors[i] (8-bit RGB); without colors, in distinct ones.
+
+    Raises SchemeError for fewer than 2 or more than 255 classes, a name given twice, or colours for a part of them.
+    """
 
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...] = field(default=())

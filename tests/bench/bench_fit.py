@@ -193,13 +193,13 @@ def compared(options: argparse.Namespace) -> None:
     fast_quality = quality(source, first_members(fast, plain_members), held_out_maps, held_out)
     all_members = quality(source, fast, held_out_maps, held_out)
     rows = [["fit", "s", "ratio", "CPU s", "ratio", "features, MB", "ratio", "batches a member", "held-out mIoU"]]
-    for name, s, cpu, held, steps, reached in (
+    for name, s, cpu, held, steps, judged in (
         ("plain", plain_seconds, plain_cpu, features.nbytes, plain_batches // plain_members, plain_quality),
         ("fast", fast_seconds, fast_cpu, native.bytes, batches, fast_quality),
     ):
         ratios = plain_seconds / s, plain_cpu / cpu, features.nbytes / held
         shown = [f"{s:.1f}", f"{ratios[0]:.1f}", f"{cpu:.1f}", f"{ratios[1]:.1f}", f"{held / 1e6:.0f}"]
-        rows.append([name, *shown, f"{ratios[2]:.1f}", str(steps), f"{reached[0]:.4f}"])
+        rows.append([name, *shown, f"{ratios[2]:.1f}", str(steps), f"{judged[0]:.4f}"])
     measuring.show(f"{measuring.hardware(device)}; {plain_members} of {options.members} members compared", rows)
     print(f"\nall {options.members} members of the fast way: {all_members[0]:.4f}")
     figures = {
