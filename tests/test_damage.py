@@ -91,5 +91,5 @@ def test_a_folder_that_is_no_dataset_is_said_so(tmp_path):
 def test_only_temporaries_are_removed_as_such(folder):
     before = sorted(folder.iterdir())
     (folder / ".shard-000009.json.00ff.tmp").write_text("half")
-    assert remove_temporaries(folder) == [".shard-000009.json.00ff.tmp"]
+    assert remove_temporaries(take_inventory(folder)) == [".shard-000009.json.00ff.tmp"]
     assert sorted(folder.iterdir()) == before

@@ -1,3 +1,4 @@
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
@@ -38,9 +39,9 @@ def order(folder: Path, count: int, *, seed: int = 0, start: int = 0, part: Part
 
 
 def test_every_epoch_has_each_sample_once_in_an_order_of_its_own(tmp_path: Path) -> None:
-    found = [seed for _, seed in order(dataset(tmp_path), 44)]
-    assert sorted(found[:22]) == sorted(found[22:]) == list(range(22))
-    assert found[:22] != found[22:]
+    seeds = [seed for _, seed in order(dataset(tmp_path), 44)]
+    assert sorted(seeds[:22]) == sorted(seeds[22:]) == list(range(22))
+    assert seeds[:22] != seeds[22:]
 
 
 def test_the_order_is_a_function_of_the_seed(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_ignoring_uncertain_pixels_needs_their_uncertainty(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "sentence"),
     [
         ("cut", "shard-000001.tar has .* bytes, its report says"),
         ("flipped", "shard-000001.tar is not what was written: its sha256 differs"),
@@ -96,7 +97,7 @@ def test_ignoring_uncertain_pixels_needs_their_uncertainty(tmp_path: Path) -> No
     ],
 )
 def test_a_corrupt_shard_is_named_before_the_start_or_left_out_and_counted(
-    tmp_path: Path, damage: str, said: str
+    tmp_path: Path, damage: str, sentence: str
 ) -> None:
     path = dataset(tmp_path) / "shard-000001.tar"
     content = bytearray(path.read_bytes())
@@ -104,12 +105,19 @@ def test_a_corrupt_shard_is_named_before_the_start_or_left_out_and_counted(
     path.write_bytes(content[:-1024] if damage == "cut" else content)
     if damage == "gone":
         path.unlink()
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=sentence):
         shard_data(tmp_path)
     data = shard_data(tmp_path, corrupt="skip")
     assert len(data.skipped) == 1
-    found = [int(image[0, 0, 0]) for _, (image, _) in islice(data.pairs(0, 0, WHOLE), 28)]
-    assert sorted(found[:14]) == sorted(found[14:]) == [*range(4), *range(12, 22)]
+    seeds = [int(image[0, 0, 0]) for _, (image, _) in islice(data.pairs(0, 0, WHOLE), 28)]
+    assert sorted(seeds[:14]) == sorted(seeds[14:]) == [*range(4), *range(12, 22)]
+
+
+def test_opening_a_dataset_lists_its_folder_and_reads_every_file_once(tmp_path: Path, traffic: Counter[str]) -> None:
+    shard_data(dataset(tmp_path), ignore_above=0.3)
+    traffic["shard-000000.tar"] -= 1  # for a look whether it holds maps
+    units = [f"shard-00000{unit}.{suffix}" for unit in range(3) for suffix in ("json", "tar")]
+    assert {name: traffic[name] for name in ("list", *units)} == dict.fromkeys(("list", *units), 1)
 
 
 def test_an_empty_folder_is_no_dataset(tmp_path: Path) -> None:

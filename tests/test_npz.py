@@ -55,9 +55,9 @@ def test_what_was_imported_is_exported_the_same(tmp_path, save, dtype):
     save(tmp_path / "given.npz", *given)
     import_npz(tmp_path / "given.npz", tmp_path / "set", None, unit_size=3)
     export(tmp_path / "set", tmp_path / "back.npz", "npz")
-    for there, back in zip(given, load(tmp_path / "back.npz"), strict=True):
-        assert there.dtype == back.dtype
-        assert np.array_equal(there, back)
+    for array, back in zip(given, load(tmp_path / "back.npz"), strict=True):
+        assert array.dtype == back.dtype
+        assert np.array_equal(array, back)
     assert damages(take_inventory(tmp_path / "set")) == []
     import_npz(tmp_path / "back.npz", tmp_path / "again", None, unit_size=3)
     for a, b in zip(read_shards(tmp_path / "set"), read_shards(tmp_path / "again"), strict=True):
@@ -224,8 +224,8 @@ def imported(project):
     given[1][given[1] == 3] = 2
     np.savez(project / "given.npz", *given)
     scheme = project / "annotated" / "scheme.toml"
-    said = run("import-npz", project / "given.npz", "--out", project / "out" / "dataset", "--scheme", scheme)
-    assert "import-npz: made 12 labelled images in 1 shards" in said
+    output = run("import-npz", project / "given.npz", "--out", project / "out" / "dataset", "--scheme", scheme)
+    assert "import-npz: made 12 labelled images in 1 shards" in output
     return project
 
 
@@ -233,8 +233,8 @@ def test_an_imported_set_is_verified_exported_and_trained_on(imported):
     dataset, back = imported / "out" / "dataset", imported / "back.npz"
     assert "1 shards, all as written" in run("verify", dataset)
     assert "export: made 12 labelled images as npz" in run("export", dataset, "--out", back)
-    for there, again in zip(load(imported / "given.npz"), load(back), strict=True):
-        assert np.array_equal(there, again)
+    for array, again in zip(load(imported / "given.npz"), load(back), strict=True):
+        assert np.array_equal(array, again)
     recipe = imported / "recipe.toml"
     assert "train: made 2 DeepLabV3+ networks" in run("train", recipe)
     assert (imported / "out" / "deeplab" / "synthetic-seed0" / "stage.json").is_file()

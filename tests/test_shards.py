@@ -42,13 +42,13 @@ def folder(tmp_path):
 
 
 def test_what_is_read_is_what_was_written(folder):
-    for found, written in zip(read_shards(folder), map(make_sample, (0, 1, 2, 4, 5, 6)), strict=True):
-        assert np.array_equal(found.image, written.image)
-        assert np.array_equal(found.mask, written.mask)
-        assert (found.seed, found.uncertainty, found.provenance) == (written.seed, 0.25, {"solver": "ddim"})
-        assert found.pixel_uncertainty is not None
+    for read, written in zip(read_shards(folder), map(make_sample, (0, 1, 2, 4, 5, 6)), strict=True):
+        assert np.array_equal(read.image, written.image)
+        assert np.array_equal(read.mask, written.mask)
+        assert (read.seed, read.uncertainty, read.provenance) == (written.seed, 0.25, {"solver": "ddim"})
+        assert read.pixel_uncertainty is not None
         assert written.pixel_uncertainty is not None
-        assert np.abs(found.pixel_uncertainty - written.pixel_uncertainty).max() <= np.log(3) / 255
+        assert np.abs(read.pixel_uncertainty - written.pixel_uncertainty).max() <= np.log(3) / 255
 
 
 def test_a_map_that_is_not_wanted_is_not_decoded(folder):

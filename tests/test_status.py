@@ -24,21 +24,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_tells_what_is_made_kept_and_missing(folder):
-    said = status(folder)
-    assert (said["units"], said["samples"]) == ("3 of 5", "6 candidates, 3 kept (50.0%), 3 dropped")
-    assert said["missing"] == "units 2, 4"
-    assert said["rate"] == "0.60 units a minute in the last 5 min 0 s"
-    assert said["left"] == "3 min 20 s"
-    assert "driver" not in said
+    lines = status(folder)
+    assert (lines["units"], lines["samples"]) == ("3 of 5", "6 candidates, 3 kept (50.0%), 3 dropped")
+    assert lines["missing"] == "units 2, 4"
+    assert lines["rate"] == "0.60 units a minute in the last 5 min 0 s"
+    assert lines["left"] == "3 min 20 s"
+    assert "driver" not in lines
 
 
 def test_while_a_driver_works_it_is_named_with_its_actors(folder):
     tally = Tally(5, 10, alive=3, waiting=2)
     tally.write(folder)
     with leased(folder):
-        said = status(folder)
-    assert said["driver"].startswith(Owner.this_process().name)
-    assert (said["actors"], said["last run"]) == ("3 alive, 2 waiting", "goes on")
+        lines = status(folder)
+    assert lines["driver"].startswith(Owner.this_process().name)
+    assert (lines["actors"], lines["last run"]) == ("3 alive, 2 waiting", "goes on")
     assert status(folder)["last run"] == "was killed"
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines import storage
 from pipelines.dataset.inventory import Inventory, shard_path, take_inventory, unit_of
@@ -82,11 +81,8 @@ def remove_damages(folder: Location) -> list[Damage]:
     return removed
 
 
-def remove_temporaries(folder: Location) -> list[str]:
+def remove_temporaries(inventory: Inventory) -> list[str]:
     """Remove what killed processes left half-written; the folder must be leased and none of its actors at work."""
-    if not isinstance(folder, Path):
-        return []
-    names = take_inventory(folder).temporaries
-    for name in names:
-        storage.remove(folder / name)
-    return names
+    for name in inventory.temporaries:
+        storage.remove(inventory.folder / name)
+    return inventory.temporaries

@@ -1,11 +1,11 @@
 """The lease of an output folder: one driver at a time writes there, on disks and in object stores alike.
 
-The lease is `lease-000001.json`, with owner, time and expiry; its holder writes it anew every few seconds. Whoever
-comes and finds one watches it: a lease that moves is held, one that stands still for its whole length is dead, and so
-is at once the lease of a process of this machine that is gone. No clock is compared with another machine's. A dead
-lease is taken over by making the next number, which only one can; the highest number counts.
+The lease is `lease-000001.json`, with owner, time and expiry; its holder writes it anew every few seconds. Another
+driver that comes watches it. A lease that changes is held; one that stays the same for its whole length is dead. The
+lease of a process of this machine that has ended is dead at once. No clock is compared with another machine's. A dead
+lease is taken over by making the next number, which only one driver can; the highest number counts.
 
-What is made under two leases at once is not mixed either: the same unit has the same bytes.
+Should two drivers write at once, they mix nothing: the same unit has the same bytes.
 """
 
 import json
@@ -81,7 +81,7 @@ class Entry:
 
 @dataclass
 class Lease:
-    """A folder that is ours until `lost`."""
+    """A folder where this process alone writes, until `lost`."""
 
     folder: Location
     number: int
@@ -140,10 +140,10 @@ def _keep(lease: Lease, ended: threading.Event) -> None:
 
 
 def _take(folder: Location) -> Lease:
-    found = _newest(folder)
-    if found is not None:
-        _outlive(folder, found)
-    now, number = time.time(), found[0] + 1 if found else 1
+    before = _newest(folder)
+    if before is not None:
+        _outlive(folder, before)
+    now, number = time.time(), before[0] + 1 if before else 1
     lease = Lease(folder, number, Entry(Owner.this_process(), now, now, now + SECONDS))
     try:
         storage.write_new(_path(folder, number), lease.entry.content())
@@ -158,14 +158,14 @@ def _take(folder: Location) -> Lease:
     return lease
 
 
-def _outlive(folder: Location, found: "tuple[int, Entry | None]") -> None:
+def _outlive(folder: Location, lease: "tuple[int, Entry | None]") -> None:
     """Return when the lease is dead. Raises LeaseError when it is not."""
-    entry = found[1]
+    entry = lease[1]
     if entry is not None and entry.owner.is_gone:
         _log.warning("The last driver here, %s, is gone without a goodbye; its folder is taken over.", entry.owner.name)
         return
     if entry is not None and entry.owner.machine == Owner.this_process().machine:
-        raise _refusal(folder, found)
+        raise _refusal(folder, lease)
     _log.warning("%s is leased; watching for %g s at most whether its driver is alive.", folder, SECONDS)
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
@@ -173,12 +173,12 @@ def _outlive(folder: Location, found: "tuple[int, Entry | None]") -> None:
         now = _newest(folder)
         if now is None:
             return
-        if now != found:
+        if now != lease:
             raise _refusal(folder, now)
 
 
-def _refusal(folder: Location, found: "tuple[int, Entry | None] | None") -> LeaseError:
-    entry = found and found[1]
+def _refusal(folder: Location, lease: "tuple[int, Entry | None] | None") -> LeaseError:
+    entry = lease and lease[1]
     who = f"{entry.owner.name} writes, since {_when(entry.taken)}" if entry else "another driver has begun to write"
     return LeaseError(f"{folder} is one where {who}; wait for its end, stop it, or name another paths.out")
 
@@ -211,13 +211,13 @@ def _newest(folder: Location) -> "tuple[int, Entry | None] | None":
 
 
 def _boot() -> str:
-    """What is the same for all processes of a running machine or container; empty where /proc does not tell."""
+    """Names this boot of the machine or container; empty where /proc does not tell."""
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     return f"{boot.read_text().strip()} {os.readlink(space)}" if boot.exists() and space.exists() else ""
 
 
 def _start_of(pid: int) -> str:
-    """When the process started, in the machine's ticks; empty when there is none, or only its corpse."""
+    """When the process started, in the machine's ticks; empty for a process that has ended."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -8,7 +8,7 @@ from functools import partial
 
 from cluster import Crew, Done, Failed, connect, run_units, stop_on_signals
 from pipelines import storage
-from pipelines.dataset.damage import remove_damages
+from pipelines.dataset.damage import remove_damages, remove_temporaries
 from pipelines.dataset.index import Totals, totals, write_index
 from pipelines.dataset.inventory import INDEX, Inventory, take_inventory
 from pipelines.dataset.lease import leased
@@ -53,7 +53,7 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
         finally:
             inventory = take_inventory(plan.folder)
             if not lease.lost:  # or they may be another driver's
-                _remove_temporaries(inventory)
+                remove_temporaries(inventory)
         whole = write_index(inventory)
     return _outcome(plan, whole, start, fresh=bool(missing), failures=_failures(tally))
 
@@ -81,8 +81,8 @@ def _with_batch(recipe: Recipe, inventory: Inventory) -> Recipe:
 def _cleared(plan: Plan, *, repair: bool) -> Inventory:
     """What is there of a dataset that is leased, once all that is half-written or, with `repair`, damaged is not."""
     inventory = take_inventory(plan.folder)
-    if removed := _remove_temporaries(inventory):
-        console.print(f"generate: removed {removed} temporary files of a run that was killed")
+    if removed := remove_temporaries(inventory):
+        console.print(f"generate: removed {len(removed)} temporary files of a run that was killed")
     if repair:
         for damage in remove_damages(plan.folder):
             console.print(f"generate: {damage}; removed")
@@ -90,12 +90,6 @@ def _cleared(plan: Plan, *, repair: bool) -> Inventory:
     if inventory.missing(plan.recipe.generate.units):
         storage.remove(plan.folder / INDEX)  # it would not know the new shards, should this run be killed
     return inventory
-
-
-def _remove_temporaries(inventory: Inventory) -> int:
-    for name in inventory.temporaries:
-        storage.remove(inventory.folder / name)
-    return len(inventory.temporaries)
 
 
 @contextmanager

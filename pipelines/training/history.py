@@ -44,7 +44,7 @@ class Log:
         self._writer = writer
 
     def step(self, step: Step, samples: int) -> None:
-        """samples: that the step saw, of all workers."""
+        """`samples` is how many the step saw, those of all workers."""
         self._writer.add_scalar("train/loss", step.loss, step.number)
         self._writer.add_scalar("train/learning_rate", step.learning_rate, step.number)
         self._writer.add_scalar("speed/samples_per_second", samples / step.seconds, step.number)
@@ -99,7 +99,10 @@ class History:
         curve = {"points": self.curve.points, "best": self.curve.best, "best_step": self.curve.best_step}
         stored = {"digest": digest_of(inputs), "losses": self.losses, "curve": curve, "trainee": trainee.state()}
         with writing(folder / CHECKPOINT) as temporary, open(temporary, "wb") as file:
-            torch.save(stored, file)
+            try:
+                torch.save(stored, file)
+            except RuntimeError as error:  # torch hides the disk's own error behind one of its format
+                raise error.__context__ or error from None
 
     @staticmethod
     def forget(folder: Path) -> None:
