@@ -9,7 +9,7 @@ from functools import partial
 from cluster import Crew, Done, Failed, connect, run_units, stop_on_signals
 from pipelines import storage
 from pipelines.dataset.damage import remove_damages, remove_temporaries
-from pipelines.dataset.index import totals, write_index
+from pipelines.dataset.index import Totals, totals, write_index
 from pipelines.dataset.inventory import INDEX, Inventory, take_inventory
 from pipelines.dataset.lease import leased
 from pipelines.dataset.manifest import open_dataset
@@ -38,26 +38,24 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     """
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
     plan = planned(_with_batch(recipe, inventory))
-    fresh, failures, units = False, [], plan.recipe.generate.units
+    units = plan.recipe.generate.units
     if not repair and inventory.is_indexed and not (inventory.temporaries or inventory.missing(units)):
-        whole = totals(inventory)
-    else:
-        with leased(plan.folder) as lease:
-            missing = _cleared(plan, repair=repair).missing(units)
-            tally = Tally.of(plan.recipe.generate, missing)
-            fresh = bool(missing)
-            try:
-                with _running(plan, missing, tally) as outcomes:
-                    for outcome in outcomes:
-                        if lease.lost:
-                            raise LeaseError(f"{plan.folder} was taken over by another driver; this one stops")
-                        _count(outcome, tally, plan)
-            finally:
-                inventory = take_inventory(plan.folder)
+        return _outcome(plan, totals(inventory), start, fresh=False, failures=[])
+    with leased(plan.folder) as lease:
+        missing = _cleared(plan, repair=repair).missing(units)
+        tally = Tally.of(plan.recipe.generate, missing)
+        try:
+            with _running(plan, missing, tally) as outcomes:
+                for outcome in outcomes:
+                    if lease.lost:
+                        raise LeaseError(f"{plan.folder} was taken over by another driver; this one stops")
+                    _count(outcome, tally, plan)
+        finally:
+            inventory = take_inventory(plan.folder)
+            if not lease.lost:  # or they may be another driver's
                 remove_temporaries(inventory)
-            whole, failures = write_index(inventory), _failures(tally)
-    clause = f"{whole.kept} labelled images in {whole.shards} shards, {whole.dropped} dropped by the filter"
-    return Outcome(clause, plan.folder, time.perf_counter() - start, fresh, failures)
+        whole = write_index(inventory)
+    return _outcome(plan, whole, start, fresh=bool(missing), failures=_failures(tally))
 
 
 def _with_batch(recipe: Recipe, inventory: Inventory) -> Recipe:
@@ -148,3 +146,8 @@ def _failures(tally: Tally) -> list[str]:
     """A sentence for each unit that failed, and one for those that were not begun."""
     failures = [f"unit {f.unit} failed {f.attempts} times: {f.reason}" for f in tally.failures]
     return [*failures, f"{tally.ended}; run it again to go on"] if tally.unheard else failures
+
+
+def _outcome(plan: Plan, whole: Totals, start: float, *, fresh: bool, failures: list[str]) -> Outcome:
+    clause = f"{whole.kept} labelled images in {whole.shards} shards, {whole.dropped} dropped by the filter"
+    return Outcome(clause, plan.folder, time.perf_counter() - start, fresh, failures)
