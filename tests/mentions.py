@@ -44,7 +44,7 @@ def wrong_in_command(span: str) -> Iterator[str]:
     _, name, *words = shlex.split(span)
     command = typer.main.get_group(app).commands.get(name)
     if command is None:
-        yield f"command {name}"
+        yield from [] if name.isupper() else [f"command {name}"]  # STAGE stands for any
         return
     known = {option for parameter in command.params for option in parameter.opts}
     yield from (f"option {word} of {name}" for word in words if word.startswith("--") and word not in known)
