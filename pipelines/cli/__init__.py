@@ -1,6 +1,6 @@
 """The command `datasetddpm`.
 
-A command imports its stage when it runs, so that help, mistakes and looks at a folder wait for neither torch nor Ray.
+A command imports its stage when it runs: help, mistakes and looks at a folder wait for neither torch nor Ray.
 """
 
 import logging
@@ -38,7 +38,7 @@ for _commands in (stages.app, models.app, datasets.app, jobs.app):
 
 
 def main() -> None:
-    """Entry point: mistakes of the user's end in one sentence and exit code 2, those of machines in exit code 1."""
+    """Entry point. A mistake of the user's ends in one sentence and exit code 2, trouble of a run in exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("ray").setLevel(logging.WARNING)
     try:

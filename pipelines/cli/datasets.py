@@ -27,8 +27,8 @@ def status_command(folder: DatasetFolder) -> None:
 @app.command("verify")
 def verify(folder: DatasetFolder) -> None:
     """Read every byte of a dataset and compare it with the reports; exit code 1 when it is damaged or not whole."""
-    where = location(folder)
-    damaged, missing = damages(where), missing_units(where)
+    dataset = location(folder)
+    damaged, missing = damages(dataset), missing_units(dataset)
     for damage in damaged:
         console.print(f"[red]{damage}[/red]")
     if missing:
@@ -37,7 +37,7 @@ def verify(folder: DatasetFolder) -> None:
         console.print("`datasetddpm generate RECIPE --repair` makes them again")
     if damaged or missing:
         raise typer.Exit(1)
-    console.print(f"{folder}: {len(committed_units(where))} shards, all as written")
+    console.print(f"{folder}: {len(committed_units(dataset))} shards, all as written")
 
 
 @app.command("import-npz")
@@ -58,7 +58,7 @@ def import_npz_command(
 def export_command(
     dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    format_name: Annotated[str, typer.Option("--format", help="Of what kind it is; so far npz alone.")] = "npz",
+    format_name: Annotated[str, typer.Option("--format", help="The file's format: npz.")] = "npz",
 ) -> None:
     """Write a dataset's kept samples as a file of another format."""
     from pipelines.dataset.export_npz import export
