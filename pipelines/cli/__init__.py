@@ -1,6 +1,6 @@
 """The command `datasetddpm`.
 
-A command imports its stage when it runs, so that help, mistakes and looks at a folder wait for neither torch nor Ray.
+A command imports its stage when it runs: help, mistakes and looks at a folder wait for neither torch nor Ray.
 """
 
 import logging

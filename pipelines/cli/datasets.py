@@ -62,7 +62,7 @@ def import_npz_command(
 def export_command(
     dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
-    format_name: Annotated[str, typer.Option("--format", help="Of what kind it is; so far npz alone.")] = "npz",
+    format_name: Annotated[str, typer.Option("--format", help="The file's format: npz.")] = "npz",
 ) -> None:
     """Write a dataset's kept samples as a file of another format."""
     from pipelines.dataset.export_npz import export

@@ -40,7 +40,7 @@ _NOT_MEASURED = {"name", "paths", "study", "cluster", "train_ddpm"}
 
 
 def missing(recipe: Recipe) -> list[Cell]:
-    """Cells that are not measured yet: all of the first seed before any of the second, each once."""
+    """Cells that are not measured yet, each once: all of the first seed before any of the second."""
     seen: dict[str, Cell] = {}
     for cells in zip(*(row.cells for row in grid(recipe)), strict=True):  # of one seed
         for cell in cells:

@@ -55,7 +55,7 @@ def _row(recipe: Recipe, part: str, label: str, kind: Kind, **changes: dict[str,
 
 
 def _solver(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's own, said as a change: so a cell of it is the same one in every table."""
+    """The recipe's own, written as a change, so that a measurement of it has one name in all tables."""
     return {"solver": recipe.generate.solver, "steps": recipe.generate.steps}
 
 
