@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -12,6 +12,7 @@ from pipelines.cli.options import Address, Overrides, RecipePath, load, tell
 from pipelines.folders import dataset_folder, report_page
 from pipelines.progress import console
 from pipelines.recipe import Recipe
+from pipelines.record import Outcome
 from pipelines.stages import STAGES, Stage, next_stage, stages_of_run
 
 app = typer.Typer()
@@ -20,16 +21,11 @@ app = typer.Typer()
 def _command(stage: Stage) -> Callable[..., None]:
     """What the command line calls; its parameters are the stage's options."""
 
-    def make(path: Path, recipe: Recipe, **options: Any) -> None:
-        tell(stage.name, stage.make(recipe, **options))
-        if following := next_stage(stage):
-            console.print(f"next: datasetddpm {following.name} {path}")
-
     def here(recipe: RecipePath, overrides: Overrides = None) -> None:
-        make(recipe, load(recipe, overrides))
+        _tell(stage, recipe, stage.imported()(load(recipe, overrides)))
 
     def on_ray(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
-        make(recipe, load(recipe, overrides, address))
+        _tell(stage, recipe, stage.imported()(load(recipe, overrides, address)))
 
     def repairing(
         recipe: RecipePath,
@@ -37,11 +33,18 @@ def _command(stage: Stage) -> Callable[..., None]:
         address: Address = None,
         repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
     ) -> None:
-        make(recipe, load(recipe, overrides, address), repair=repair)
+        _tell(stage, recipe, stage.imported()(load(recipe, overrides, address), repair=repair))
 
     if stage.name == "generate":
         return repairing
     return on_ray if stage.on_ray else here
+
+
+def _tell(stage: Stage, recipe: Path, outcome: Outcome) -> None:
+    """Say what was made, and what comes next."""
+    tell(stage.name, outcome)
+    if following := next_stage(stage):
+        console.print(f"next: datasetddpm {following.name} {recipe}")
 
 
 for _stage in STAGES.values():

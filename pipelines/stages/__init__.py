@@ -1,8 +1,8 @@
 """The stages of a run, a file a command: each takes a recipe and returns an Outcome."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
@@ -17,9 +17,14 @@ class Stage:
     help: str
     on_ray: bool = False  # finds its own machines; the others are placed by whoever wants them on a cluster
 
-    def make(self, recipe: Recipe, **options: Any) -> Outcome:
+    def imported(self) -> Callable[..., Outcome]:
+        """The function that makes it."""
         module, _, function = self.function.partition(":")
-        return getattr(import_module(f"pipelines.stages.{module}"), function)(recipe, **options)
+        return getattr(import_module(f"pipelines.stages.{module}"), function)
+
+    def make(self, recipe: Recipe) -> Outcome:
+        """As the imported function, which is imported where this runs: here or on an actor."""
+        return self.imported()(recipe)
 
 
 _ORDERED = (
