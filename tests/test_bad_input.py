@@ -150,7 +150,7 @@ def lose_the_description(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
-        (lose_the_shards, "dataset holds no sound shards with samples; generate a dataset there first"),
+        (lose_the_shards, "dataset holds no shards with samples; generate a dataset there first"),
         (lose_a_tar, "shard-000001.tar is missing, its report is there; run `datasetddpm generate` with --repair"),
         (flip_a_bit, "shard-000001.tar is not what was written: its sha256 differs from the report's; run "),
         (cut_a_tar, "shard-000001.tar has "),
@@ -239,7 +239,7 @@ def test_train_says_that_encoder_weights_are_neither_here_nor_to_be_had(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     settings = (f'train.encoder="{encoder}"', 'train.encoder_weights="imagenet"')
     assert refused(command, untrained, "train", *settings) == (
-        f"train: the imagenet weights of {encoder} are not on this machine and could not be downloaded; connect it to "
+        f"the imagenet weights of {encoder} are not on this machine and could not be downloaded; connect it to "
         "the network once, name a local file of them, or train from scratch: encoder_weights=None"
     )
 
@@ -248,7 +248,7 @@ def test_train_names_a_file_of_encoder_weights_that_are_another_encoders(untrain
     file = untrained / "weights.pth"
     torch.save({"conv1.weight": torch.zeros(2)}, file)
     sentence = refused(command, untrained, "train", f'train.encoder_weights="{file}"')
-    assert sentence.startswith(f"train: {file} does not hold the weights of the encoder mobilenet_v2: it lacks ")
+    assert sentence.startswith(f"{file} does not hold the weights of the encoder mobilenet_v2: it lacks ")
 
 
 # -------------------------------------------------------------------------------------------------- networks that are

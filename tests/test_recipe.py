@@ -77,6 +77,18 @@ def test_a_value_out_of_range_is_refused(path, override):
     refused(path, override.partition("=")[0], override)
 
 
+def test_mistakes_in_settings_of_other_rooms_are_told_by_the_keys_of_the_file(path):
+    refused(
+        path,
+        r"interpreter\.members: it .*train\.encoder_depth: it should be 3, 4 or 5, not 2.*train\.steps: it .*"
+        r"train\.step: unknown key; known are variant, encoder, .*steps.*epochs",
+        "train.encoder_depth=2",
+        "train.steps=0",
+        "train.step=5",
+        "interpreter.members=1",
+    )
+
+
 def test_an_override_without_a_value_is_refused(path):
     refused(path, "not of the form", "generate.steps")
 
