@@ -67,7 +67,8 @@ class Forked:
         task = Task(code, [*map(str, arguments)], variables, str(folder))
         self._said, self._output = "", tempfile.TemporaryFile()  # noqa: SIM115, closed when it has ended
         self._connection = task.send(address, self._output.fileno(), self._output.fileno())
-        self.pid = read_number(self._connection)
+        self.pid = read_number(self._connection) or 0
+        assert self.pid, "the zygote has ended"
 
     @property
     def said(self) -> str:

@@ -1,9 +1,9 @@
 import io
 import json
-import time
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 from rich.console import Console
 
 from pipelines import progress
@@ -25,9 +25,15 @@ def test_without_a_terminal_a_line_comes_though_no_unit_does(quick, tmp_path: Pa
     def look() -> None:
         tally.waiting = 3
 
+    lines: list[str] = []
+
+    def are_there() -> bool:
+        lines.extend(capsys.readouterr().out.splitlines())
+        return bool(lines) and (tmp_path / "run.json").exists()
+
     with monitor.shown(tally, tmp_path, look):
-        time.sleep(2.5)
-    (line,) = capsys.readouterr().out.splitlines()
+        wait_for(are_there)
+    line = lines[0]
     assert line.startswith("generate: units 1 of 4, samples 10 of 40, kept -")
     assert "actors 0 alive, 3 waiting" in line
     assert json.loads((tmp_path / "run.json").read_text())["waiting"] == 3
@@ -39,10 +45,8 @@ def test_in_a_terminal_there_is_a_table_that_is_gone_afterwards(quick, tmp_path:
     tally = Tally(4, 40)
     with monitor.shown(tally, tmp_path, lambda: None):
         tally.add(10, 9)
-        time.sleep(0.6)
+        wait_for(lambda: "1 of 4" in screen.getvalue() and "90.0%" in screen.getvalue())
     shown = screen.getvalue()
-    assert "1 of 4" in shown
-    assert "90.0%" in shown
     assert shown.rstrip().endswith("\x1b[2K"), "the last thing is to clear the lines"
 
 
