@@ -53,7 +53,7 @@ def zygote() -> str:
 
 
 class Forked:
-    """As `subprocess.Popen` with both streams in one: the command, or other Python, in a session of its own."""
+    """As `subprocess.Popen` with both streams in one: the command, or other Python, in a process group of its own."""
 
     def __init__(
         self,
@@ -88,8 +88,7 @@ class Forked:
             self._connection.settimeout(timeout)
             code = read_number(self._connection)
             assert code is not None, "the zygote has ended"
-            assert self.said is not None
-            self.returncode = code
+            self._said, self.returncode = self.said, code
             self._connection.close()
             self._output.close()
         return self.returncode
