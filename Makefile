@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-gpu soak clean
+.PHONY: demo test tests lint style types bench bench-gpu soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,14 +24,22 @@ help:
 demo: .venv/installed
 	$(BIN)/datasetddpm demo
 
-lint: .venv/installed-dev
+style: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/installed-dev
 	$(BIN)/pyright
 
-# Many tests wait for processes of their own to begin and end, so two files are run at a time, a thread each.
-test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+lint: style types
+
+# Many tests wait for processes of their own, so there are more workers than cores, of a thread each; the types are
+# checked beside them.
+tests: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10
+
+test: style
+	$(MAKE) --no-print-directory --jobs 2 types tests
 
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak.py --minutes 20

@@ -1,6 +1,8 @@
 import io
+import os
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DModel
+from filelock import FileLock
 from forked import quick_ray
 from PIL import Image
 
@@ -18,6 +21,15 @@ from generate import Denoiser, Schedule
 
 if TYPE_CHECKING:
     from cluster import Cluster
+
+
+# The files that take longest come first, so that no worker of pytest is left alone with one of them.
+LONG = ("submit", "cli", "faults", "cluster_training", "train_deeplab", "object_store", "cluster_pool", "full_size")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture
@@ -130,20 +142,34 @@ def make_project(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished project, made once for all workers of pytest."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    project, whole = shared / "finished", shared / "finished.whole"
+    with FileLock(shared / "finished.lock"):
+        if not whole.exists():
+            shutil.rmtree(project, ignore_errors=True)
+            project.mkdir()
+            make_finished(project)
+            whole.touch()
+    return project
+
+
+def make_finished(folder: Path) -> None:
     """A project with everything up to its networks: interpreter, dataset of four shards, a network of each source."""
     from pipelines import Recipe
     from pipelines.stages.fit import fit
     from pipelines.stages.train import train
     from pipelines.units.builder import build, planned
 
-    project = make_project(tmp_path_factory.mktemp("finished"))
+    project = make_project(folder)
     recipe = Recipe.load(project / "recipe.toml")
     fit(recipe)
     make = build(planned(recipe))
     for unit in recipe.generate.units:
         make(unit)
     train(recipe)
-    return project
 
 
 @pytest.fixture
@@ -158,6 +184,13 @@ def copy_of(project: Path, to: Path) -> Path:
     recipe = to / "recipe.toml"
     recipe.write_text(recipe.read_text().replace(str(project), str(to)))
     return to
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {seconds} s in vain"
+        time.sleep(0.02)
 
 
 def content(folder: Path) -> dict[Path, bytes | None]:

@@ -53,7 +53,7 @@ def zygote() -> str:
 
 
 class Forked:
-    """As `subprocess.Popen` with both streams in one: the command, or other Python, in a session of its own."""
+    """As `subprocess.Popen` with both streams in one: the command, or other Python, in a process group of its own."""
 
     def __init__(
         self,
@@ -67,7 +67,8 @@ class Forked:
         task = Task(code, [*map(str, arguments)], variables, str(folder))
         self._said, self._output = "", tempfile.TemporaryFile()  # noqa: SIM115, closed when it has ended
         self._connection = task.send(address, self._output.fileno(), self._output.fileno())
-        self.pid = read_number(self._connection)
+        self.pid = read_number(self._connection) or 0
+        assert self.pid, "the zygote has ended"
 
     @property
     def said(self) -> str:
@@ -87,8 +88,7 @@ class Forked:
             self._connection.settimeout(timeout)
             code = read_number(self._connection)
             assert code is not None, "the zygote has ended"
-            assert self.said is not None
-            self.returncode = code
+            self._said, self.returncode = self.said, code
             self._connection.close()
             self._output.close()
         return self.returncode

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from conftest import wait_for
 
 from cluster import ClusterError, Crew, Done, Failed, Limits, Resources, Stop, run_units
 
@@ -103,13 +104,6 @@ def done(outcomes: list[Done[Any] | Failed]) -> dict[int, Any]:
 
 def failed(outcomes: list[Done[Any] | Failed]) -> list[Failed]:
     return [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "waited for 2 minutes in vain"
-        time.sleep(0.02)
 
 
 def is_running(pid: int) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from conftest import make_project, wait_for
 from forked import ENVIRONMENT, Forked, quick_ray
 from ray.cluster_utils import Cluster
 
@@ -208,13 +209,6 @@ def digests(folder: Path) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("shard-*.tar"))]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {seconds} s in vain"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def three_nodes() -> Iterator[Cluster]:
     """A head without GPUs and three nodes with one each; a node is given up after two seconds without a sign."""
@@ -234,8 +228,6 @@ def three_nodes() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The project, fitted, and the digests of the shards that one process makes of it without Ray."""
-    from conftest import make_project
-
     project = make_project(tmp_path_factory.mktemp("project"))
     recipe = Recipe.load(project / "recipe.toml", SETTINGS)
     fit(recipe)
@@ -265,11 +257,11 @@ def test_an_actor_killed_in_any_phase_of_its_unit_changes_nothing(scene: Scene) 
 
 def test_units_that_raise_kill_their_process_or_hang_are_named_and_the_others_finished(scene: Scene) -> None:
     scene.faults(always={1: "raise", 3: "kill", 5: "hang"})
-    outcome = generate(scene.recipe("cluster.unit_seconds=20", "cluster.retries=0"))
+    outcome = generate(scene.recipe("cluster.unit_seconds=10", "cluster.retries=0"))
     first, second, third = sorted(outcome.failures)
     assert first == "unit 1 failed 1 times: ArithmeticError: unit 1 cannot be made"
     assert second.startswith("unit 3 failed 1 times: its process was lost")
-    assert third == "unit 5 failed 1 times: it took longer than the 20 s it may take"
+    assert third == "unit 5 failed 1 times: it took longer than the 10 s it may take"
     assert missing_units(scene.folder) == [1, 3, 5]
     assert digests(scene.folder) == [sha256 for unit, sha256 in enumerate(scene.expected) if unit not in (1, 3, 5)]
     told = Tally.read(scene.folder)

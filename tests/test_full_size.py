@@ -1,10 +1,9 @@
 """The published network at its full size, 552.8 M parameters of random weights."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from forked import Forked
 from published import LSUN, write_state_dict
 
 OPEN = r"""
@@ -36,10 +35,9 @@ def lsun(tmp_path_factory):
 
 
 def open_in_a_process_of_its_own(path, *arguments):
-    run = subprocess.run(
-        [sys.executable, "-c", OPEN, str(path), *arguments], capture_output=True, text=True, check=True, timeout=300
-    )
-    return json.loads(run.stdout)
+    process = Forked(path, *arguments, code=OPEN)
+    assert process.wait() == 0, process.said
+    return json.loads(process.said)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

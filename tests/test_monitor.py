@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from conftest import wait_for
 from rich.console import Console
 
 from cluster import Crew
@@ -60,9 +61,8 @@ def test_in_a_terminal_there_is_a_table_that_is_gone_afterwards(tmp_path: Path, 
     tally = Tally(4, 40)
     with monitor.shown(tally, tmp_path, Crew()):
         tally.add(10, 9)
+        wait_for(lambda: "1 of 4" in screen.getvalue() and "90.0%" in screen.getvalue())
     shown = screen.getvalue()
-    assert "1 of 4" in shown
-    assert "90.0%" in shown
     assert shown.rstrip().endswith("\x1b[2K"), "the last thing is to clear the lines"
 
 

@@ -29,7 +29,7 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Task:
-    """What a new process does: it runs the Python as `python -c` does, in a session of its own."""
+    """What a new process does: it runs the Python as `python -c` does, in a process group of its own."""
 
     code: str
     arguments: list[str]
@@ -56,7 +56,7 @@ class Task:
         for stream, own in zip((os.open(os.devnull, os.O_RDONLY), *streams), (0, 1, 2), strict=True):
             os.dup2(stream, own)
             os.close(stream)
-        os.setsid()
+        os.setpgid(0, 0)
         os.environ.clear()
         os.environ.update(self.environment)
         os.chdir(self.folder)
@@ -115,6 +115,8 @@ def serve(address: str, owner: int) -> tuple[Task, list[int]]:
                     for inherited in (server, woken, wake, connection, *callers):
                         inherited.close()
                     return task, streams
+                with contextlib.suppress(OSError):
+                    os.setpgid(pid, pid)  # here as well, or the caller might be first to signal the group
                 for stream in streams:
                     os.close(stream)
                 callers[connection] = pid
