@@ -43,19 +43,19 @@ def write_page(recipe: Recipe) -> Outcome:
     folder = dataset_folder(recipe)
     if not open_dataset(folder).interpreter:
         raise DatasetError(f"{folder} was imported; the page shows what a recipe's own models made: generate a dataset")
-    template = files("pipelines.stages").joinpath("report.html").read_text("utf-8")
+    template, shard_reports = files("pipelines.stages").joinpath("report.html").read_text("utf-8"), reports(folder)
     inputs = {
         "name": recipe.name,
         "template": template,
-        "shards": [report.sha256 for report in reports(folder)],
+        "shards": [report.sha256 for report in shard_reports],
         "scores": Record.read(scores_folder(recipe)).digest if recipe.paths.held_out else None,
     }
-    return once(report_page(recipe).parent, inputs, lambda: _write(recipe, template), clause="a page")
+    return once(report_page(recipe).parent, inputs, lambda: _write(recipe, template, shard_reports), clause="a page")
 
 
-def _write(recipe: Recipe, template: str) -> Results:
+def _write(recipe: Recipe, template: str, shard_reports: list[Report]) -> Results:
     folder, page = dataset_folder(recipe), report_page(recipe)
-    dataset, shard_reports, models = open_dataset(folder), reports(folder), Models.of(recipe, device())
+    dataset, models = open_dataset(folder), Models.of(recipe, device())
     candidates = [candidate for report in shard_reports for candidate in report.candidates]
     kept = sum(candidate.kept for candidate in candidates)
     first = list(islice(read_shards(folder), SHOWN))
