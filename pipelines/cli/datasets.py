@@ -10,6 +10,7 @@ from pipelines.cli.options import DatasetFolder, tell
 from pipelines.dataset.damage import damages
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
+from pipelines.driver.status import status
 from pipelines.driver.tally import ranges
 from pipelines.progress import console
 from pipelines.storage import location
@@ -20,8 +21,6 @@ app = typer.Typer()
 @app.command("status")
 def status_command(folder: DatasetFolder) -> None:
     """How far a dataset is, who makes it, and what failed: from its folder alone."""
-    from pipelines.driver.status import status
-
     for name, value in status(location(folder)).items():
         console.print(f"{name + ':':10} {value}")
 

@@ -3,14 +3,14 @@
 import io
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.dataset.inventory import INDEX, Inventory, shard_path
-from pipelines.dataset.reports import Report, each_report
+from pipelines.dataset.reports import Report, Totals, counted, each_report
 
 _SCHEMA = pa.schema(
     {
@@ -24,20 +24,6 @@ _SCHEMA = pa.schema(
 _AT_ONCE = 256  # reports that are in memory together
 
 
-@dataclass(frozen=True)
-class Totals:
-    """What a dataset holds."""
-
-    shards: int
-    kept: int  # candidates that are in the shards
-    candidates: int
-
-    @property
-    def dropped(self) -> int:
-        """Candidates that the filter left out."""
-        return self.candidates - self.kept
-
-
 def write_index(inventory: Inventory) -> Totals:
     """Write index.parquet from the reports: one row a candidate, dropped ones included, by number of unit."""
     buffer, total = io.BytesIO(), Totals(0, 0, 0)
@@ -49,7 +35,7 @@ def write_index(inventory: Inventory) -> Totals:
                 for candidate in report.candidates
             ]
             writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
-            total = _added(total, several)
+            total += counted(several)
     storage.write_whole(inventory.folder / INDEX, buffer.getvalue())
     return total
 
@@ -57,7 +43,7 @@ def write_index(inventory: Inventory) -> Totals:
 def totals(inventory: Inventory) -> Totals:
     """What the dataset holds: by its index, or by its reports where no index of these very shards is there."""
     indexed = _indexed(inventory) if inventory.is_indexed else None
-    return indexed or _added(Totals(0, 0, 0), each_report(inventory))
+    return indexed or counted(each_report(inventory))
 
 
 def _indexed(inventory: Inventory) -> Totals | None:
@@ -70,13 +56,6 @@ def _indexed(inventory: Inventory) -> Totals | None:
     if {name.removesuffix(".tar") for name in shards} != {name.removesuffix(".json") for name in inventory.reports}:
         return None
     return Totals(len(shards), int(kept.sum()), len(kept))
-
-
-def _added(before: Totals, reports: Iterable[Report]) -> Totals:
-    shards, kept, candidates = before.shards, before.kept, before.candidates
-    for report in reports:
-        shards, kept, candidates = shards + 1, kept + report.counts["kept"], candidates + len(report.candidates)
-    return Totals(shards, kept, candidates)
 
 
 def _chunks(reports: Iterable[Report]) -> Iterator[list[Report]]:

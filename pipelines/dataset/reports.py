@@ -1,7 +1,7 @@
 """The reports of a dataset's shards. A report is written last: it is the commit marker of its unit."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from pipelines import storage
@@ -38,6 +38,23 @@ class Report:
         return json.dumps(asdict(self)) + "\n"
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What the shards of a dataset hold together."""
+
+    shards: int
+    kept: int  # candidates that are in the shards
+    candidates: int
+
+    @property
+    def dropped(self) -> int:
+        """Candidates that the filter left out."""
+        return self.candidates - self.kept
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(self.shards + other.shards, self.kept + other.kept, self.candidates + other.candidates)
+
+
 def parse_report(content: bytes, path: Location) -> Report:
     """Raises DatasetError, which names the path, for anything but a report."""
     try:
@@ -58,3 +75,8 @@ def each_report(inventory: Inventory) -> Iterator[Report]:
     paths = [inventory.folder / name for name in inventory.reports]
     for path, content in zip(paths, storage.read_all(paths), strict=True):
         yield parse_report(content, path)
+
+
+def counted(reports: Iterable[Report]) -> Totals:
+    """What these reports add up to."""
+    return sum((Totals(1, r.counts["kept"], len(r.candidates)) for r in reports), start=Totals(0, 0, 0))

@@ -4,22 +4,22 @@ import math
 import time
 
 from pipelines import storage
-from pipelines.dataset.index import totals
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.lease import holder
 from pipelines.dataset.manifest import open_dataset
+from pipelines.dataset.reports import counted, each_report
 from pipelines.driver.tally import RECENT, Tally, ranges
 from pipelines.progress import duration
 from pipelines.storage import Location
 
 
 def status(folder: Location) -> dict[str, str]:
-    """All there is to say, by name; reads the index or every report, but no shard.
+    """All there is to say, by name; reads every report, but no shard.
 
     Raises DatasetError for a folder that is no dataset's.
     """
     planned, inventory = open_dataset(folder).units, take_inventory(folder)
-    total, committed = totals(inventory), len(inventory.committed)
+    total, committed = counted(each_report(inventory)), len(inventory.committed)
     lines = {"units": f"{committed} of {len(planned)}" if planned else f"{committed}"}
     lines["samples"] = f"{total.candidates} candidates"
     if total.candidates:
