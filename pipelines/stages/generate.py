@@ -9,11 +9,11 @@ from functools import partial
 from cluster import Crew, Done, Failed, connect, run_units, stop_on_signals
 from pipelines import storage
 from pipelines.dataset.damage import remove_damages, remove_temporaries
-from pipelines.dataset.index import Totals, totals, write_index
+from pipelines.dataset.index import totals, write_index
 from pipelines.dataset.inventory import INDEX, Inventory, take_inventory
 from pipelines.dataset.lease import leased
 from pipelines.dataset.manifest import open_dataset
-from pipelines.dataset.reports import Report
+from pipelines.dataset.reports import Report, Totals
 from pipelines.driver.carrying import with_models
 from pipelines.driver.monitor import keep, shown
 from pipelines.driver.placing import one_answer
