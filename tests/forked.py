@@ -102,11 +102,23 @@ class Forked:
 
 @contextlib.contextmanager
 def quick_ray() -> Iterator[None]:
-    """Let every Ray that this process starts have its workers from the zygote, and do without two processes more."""
+    """Let every Ray that this process starts have its workers from the zygote, and do without three processes more."""
+    from ray._private.node import Node
     from ray._private.parameter import RayParams
 
     less = {"no_monitor": True, "include_log_monitor": False}  # for autoscaling, and for `log_to_driver`
     init = partialmethod(RayParams.__init__, setup_worker_path=str(TESTS / "ray_worker.py"), **less)
-    address = os.environ.get("TESTS_ZYGOTE") or zygote()
-    with patch.dict(os.environ, RAY, TESTS_ZYGOTE=address), patch.object(RayParams, "__init__", init):
+    start = Node.start_api_server
+
+    def start_a_dashboard(node: Node, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
+        if include_dashboard is False:  # Ray would start the server of a dashboard without a dashboard
+            node._webui_url = ""
+        else:
+            start(node, include_dashboard=include_dashboard, raise_on_failure=raise_on_failure)
+
+    with (
+        patch.dict(os.environ, RAY, TESTS_ZYGOTE=os.environ.get("TESTS_ZYGOTE") or zygote()),
+        patch.object(RayParams, "__init__", init),
+        patch.object(Node, "start_api_server", start_a_dashboard),
+    ):
         yield
