@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,13 +44,19 @@ def zygote() -> str:
     owner = os.getppid() if is_worker else os.getpid()
     address = Path(tempfile.gettempdir()) / f"tests-{owner}.zygote"
     with FileLock(f"{address}.lock"):
-        if not address.exists():
+        if not _answers(address):
+            address.unlink(missing_ok=True)  # of a zygote that was killed
             command, nothing = [sys.executable, TESTS / "zygote.py", address, str(owner)], subprocess.DEVNULL
             _started.append(subprocess.Popen(command, env=ENVIRONMENT, stdin=nothing, stdout=nothing, process_group=0))
-            while not address.exists():
+            while not _answers(address):
                 assert _started[-1].poll() is None, "the zygote has ended"
                 time.sleep(0.02)
     return str(address)
+
+
+def _answers(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(address)) == 0
 
 
 class Forked:
