@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,13 +44,19 @@ def zygote() -> str:
     owner = os.getppid() if is_worker else os.getpid()
     address = Path(tempfile.gettempdir()) / f"tests-{owner}.zygote"
     with FileLock(f"{address}.lock"):
-        if not address.exists():
+        if not _answers(address):
+            address.unlink(missing_ok=True)  # of a zygote that was killed
             command, nothing = [sys.executable, TESTS / "zygote.py", address, str(owner)], subprocess.DEVNULL
             _started.append(subprocess.Popen(command, env=ENVIRONMENT, stdin=nothing, stdout=nothing, process_group=0))
-            while not address.exists():
+            while not _answers(address):
                 assert _started[-1].poll() is None, "the zygote has ended"
                 time.sleep(0.02)
     return str(address)
+
+
+def _answers(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(address)) == 0
 
 
 class Forked:
@@ -102,11 +109,23 @@ class Forked:
 
 @contextlib.contextmanager
 def quick_ray() -> Iterator[None]:
-    """Let every Ray that this process starts have its workers from the zygote, and do without two processes more."""
+    """Let every Ray that this process starts have its workers from the zygote, and do without three processes more."""
+    from ray._private.node import Node
     from ray._private.parameter import RayParams
 
     less = {"no_monitor": True, "include_log_monitor": False}  # for autoscaling, and for `log_to_driver`
     init = partialmethod(RayParams.__init__, setup_worker_path=str(TESTS / "ray_worker.py"), **less)
-    address = os.environ.get("TESTS_ZYGOTE") or zygote()
-    with patch.dict(os.environ, RAY, TESTS_ZYGOTE=address), patch.object(RayParams, "__init__", init):
+    start = Node.start_api_server
+
+    def start_a_dashboard(node: Node, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
+        if include_dashboard is False:  # Ray would start the server of a dashboard without a dashboard
+            node._webui_url = ""
+        else:
+            start(node, include_dashboard=include_dashboard, raise_on_failure=raise_on_failure)
+
+    with (
+        patch.dict(os.environ, RAY, TESTS_ZYGOTE=os.environ.get("TESTS_ZYGOTE") or zygote()),
+        patch.object(RayParams, "__init__", init),
+        patch.object(Node, "start_api_server", start_a_dashboard),
+    ):
         yield

@@ -289,7 +289,7 @@ def test_ten_thousand_units_are_supervised_in_seconds_and_flat_memory() -> None:
     assert sum(1 for _ in islice(outcomes, 2_000)) == 2_000
     early = driver.memory_info().rss
     assert sum(1 for _ in outcomes) == 8_000
-    assert driver.memory_info().rss - early < 4 * 2**20
+    assert driver.memory_info().rss - early < 8 * 2**20  # measured: 2 to 6; 13 to 20 when a call is kept of each unit
     assert time.monotonic() - begin < 120
 
 
