@@ -243,7 +243,7 @@ def test_an_imported_set_is_verified_exported_and_trained_on(imported):
 
 def test_a_report_on_an_imported_set_is_refused_before_any_work(imported):
     before = sorted(imported.rglob("*"))
-    with pytest.raises(DatasetError, match="dataset was imported; the report shows what a recipe's own models made"):
+    with pytest.raises(DatasetError, match="dataset was imported; the page shows what a recipe's own models made"):
         run("report", imported / "recipe.toml")
     assert sorted(imported.rglob("*")) == before
 

@@ -73,9 +73,9 @@ def test_names_are_shown_as_they_are(recipe: Recipe, page: Page) -> None:
 
 def test_every_source_stands_with_its_score(recipe: Recipe, page: Page) -> None:
     names = {
-        "interpreter": "interpreter (DDPM-Seg), on the images themselves",
-        "synthetic": "DeepLabV3+ trained on 19 synthetic images",
-        "annotated": "DeepLabV3+ trained as long on the annotated images alone",
+        "interpreter": "interpreter on the images themselves",
+        "synthetic": "DeepLabV3+ on 19 synthetic images",
+        "annotated": "DeepLabV3+ on the annotated images alone",
     }
     scores = stored_scores(recipe)
     assert {name: after(page, name) for name in names.values()} == {

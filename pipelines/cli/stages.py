@@ -19,13 +19,18 @@ app = typer.Typer()
 
 
 def _command(stage: Stage) -> Callable[..., None]:
-    """What the command line calls; its parameters are the stage's options."""
+    """What the command line calls; its parameters are the stage's options.
+
+    A recipe is read before the stage is imported, so that its mistakes wait for neither torch nor Ray.
+    """
 
     def here(recipe: RecipePath, overrides: Overrides = None) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides)))
+        loaded = load(recipe, overrides)
+        _tell(stage, recipe, stage.imported()(loaded))
 
     def on_ray(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides, address)))
+        loaded = load(recipe, overrides, address)
+        _tell(stage, recipe, stage.imported()(loaded))
 
     def repairing(
         recipe: RecipePath,
@@ -33,7 +38,8 @@ def _command(stage: Stage) -> Callable[..., None]:
         address: Address = None,
         repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
     ) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides, address), repair=repair))
+        loaded = load(recipe, overrides, address)
+        _tell(stage, recipe, stage.imported()(loaded, repair=repair))
 
     if stage.name == "generate":
         return repairing

@@ -20,9 +20,9 @@ def source_names(recipe: Recipe, kept: int) -> dict[str, str]:
     """What is scored, in words; `kept` is the number of samples in the dataset."""
     network = f"DeepLab{recipe.train.network.variant.upper()}"
     return {
-        "interpreter": "interpreter (DDPM-Seg), on the images themselves",
-        "synthetic": f"{network} trained on {kept} synthetic images",
-        "annotated": f"{network} trained as long on the annotated images alone",
+        "interpreter": "interpreter on the images themselves",
+        "synthetic": f"{network} on {kept} synthetic images",
+        "annotated": f"{network} on the annotated images alone",
     }
 
 
