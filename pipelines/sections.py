@@ -90,11 +90,15 @@ class InterpreterSection(Section):
         return {"fitting": asdict(FITTINGS[given["setting"]]), **given}
 
 
+TO_ANNOTATE = 900_000_000_000
+"""The first seed of the images that `sample` makes: a range of their own, which no dataset grows into."""
+
+
 class GenerateSection(Section):
     """`datasetddpm generate`: what is sampled, and what of it is kept."""
 
     samples: Count = 10_000
-    """Candidates, before the filter."""
+    """Candidates, before the filter; a larger number lets the dataset grow."""
     unit_size: Count = 100
     """Candidates of a unit, and so of a shard."""
     batch_size: Count | Literal["auto"] = 25
@@ -111,6 +115,8 @@ class GenerateSection(Section):
     """The most uncertain share of each unit, which is dropped."""
     filter: Filter = "most_certain"
     """Which are dropped; published: as the public code does it, which loses the 30 most certain of a unit besides."""
+    keep_all: bool = False
+    """Whether shards hold what is dropped, too: then `generate` applies another portion or filter without sampling."""
     uncertainty_maps: bool = False
     """Whether the uncertainty of each pixel is stored, too."""
 

@@ -10,7 +10,7 @@ from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import write_shard
 from pipelines.errors import DatasetError
 
-DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 9, "unit_size": 2}, "denoiser", "interpreter", {})
+DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 5, "unit_size": 1}, "denoiser", "interpreter", {})
 
 
 @pytest.fixture
@@ -47,6 +47,11 @@ DAMAGE = {
     "a report of another unit": (
         lambda f: (f / "shard-000001.json").write_bytes((f / "shard-000002.json").read_bytes()),
         "shard-000001.json is the report of another unit",
+        1,
+    ),
+    "a unit of a shorter plan": (
+        lambda f: write_shard(f, 1, "digest", b"", [], {}),
+        "shard-000001.json is of a plan with another number of samples",
         1,
     ),
 }

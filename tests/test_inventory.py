@@ -9,7 +9,7 @@ from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate, reports
 from pipelines.dataset.shards import write_shard
 
-DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 9, "unit_size": 2}, "denoiser", "interpreter", {})
+DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 5, "unit_size": 1}, "denoiser", "interpreter", {})
 STRANGERS = (
     "shard-x.json",
     "shard-.tar",

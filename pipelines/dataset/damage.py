@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines import storage
-from pipelines.dataset.inventory import Inventory, shard_path, take_inventory, unit_of
-from pipelines.dataset.manifest import open_dataset
+from pipelines.dataset.inventory import Inventory, report_path, shard_path, take_inventory, unit_of
+from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.reports import Report, parse_report
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
@@ -43,7 +43,7 @@ def checked_reports(inventory: Inventory) -> Iterator[Report | Damage]:
 
     Reads every byte of the shards. Raises DatasetError where no dataset is.
     """
-    digest = open_dataset(inventory.folder).digest
+    dataset = open_dataset(inventory.folder)
     paths = [inventory.folder / name for name in inventory.reports]
     for path, content in zip(paths, storage.read_all(paths), strict=True):
         try:
@@ -51,12 +51,14 @@ def checked_reports(inventory: Inventory) -> Iterator[Report | Damage]:
         except DatasetError:
             yield Damage(path.name, "is no report of a shard", unit_of(path.name))
         else:
-            yield _damage(inventory, path.name, report, digest) or report
+            yield _damage(inventory, path.name, report, dataset) or report
 
 
-def _damage(inventory: Inventory, name: str, report: Report, digest: str) -> Damage | None:
-    if (report.unit, report.digest) != (unit_of(name), digest):
+def _damage(inventory: Inventory, name: str, report: Report, dataset: Dataset) -> Damage | None:
+    if (report.unit, report.digest) != (unit_of(name), dataset.digest):
         return Damage(name, "is the report of another unit or dataset", unit_of(name))
+    if dataset.units and len(report.candidates) != len(dataset.seeds(report.unit)):
+        return Damage(name, "is of a plan with another number of samples", report.unit)
     path = shard_path(inventory.folder, report.unit)
     size = inventory.sizes.get(path.name)
     if size is None:
@@ -75,10 +77,14 @@ def remove_damages(folder: Location) -> list[Damage]:
         if damage.unit is None:
             storage.remove(folder / damage.file)
         else:
-            path = shard_path(folder, damage.unit)
-            storage.remove(path.with_suffix(".json"))
-            storage.remove(path)
+            remove_unit(folder, damage.unit)
     return removed
+
+
+def remove_unit(folder: Location, unit: int) -> None:
+    """Take a unit away: its report first, so that no report speaks of a shard that is gone."""
+    storage.remove(report_path(folder, unit))
+    storage.remove(shard_path(folder, unit))
 
 
 def remove_temporaries(inventory: Inventory) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.dataset.index import totals
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
-from pipelines.dataset.shards import Sample, checked_shards, decode, records
+from pipelines.dataset.shards import Sample, checked_shards, decode, kept_records
 from pipelines.errors import DatasetError
 from pipelines.progress import follow
 from pipelines.record import Outcome
@@ -53,7 +53,7 @@ def _write_npz(dataset: Dataset, shards: list[Location], path: Path, kept: int) 
 
 
 def _followed(shards: list[Location], kept: int, member: str) -> Iterator[Sample]:
-    samples = (decode(record, pixel_uncertainty=False) for record in records(shards))
+    samples = (decode(record, pixel_uncertainty=False) for record in kept_records(shards))
     return follow(samples, kept, f"export {member}", "images")
 
 

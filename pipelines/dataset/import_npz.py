@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -62,14 +63,12 @@ def _claim(npz: Npz, out: Path, scheme: Scheme | None, portion: float, unit_size
     """Check the file and claim `out` for it; a folder that is claimed for it already had its file checked."""
     settings = {"portion": portion, "unit_size": unit_size, "uncertainty": npz.uncertainty.dtype.str}
     identity = {"npz": npz.identity, **settings, "scheme": scheme and [scheme.names, scheme.colors]}
-    digest = digest_of(identity)
-    if stored := claimed(out, digest):
+    nameless = Dataset(digest_of(identity), [], [], identity, "", "", {"datasetddpm": version("datasetddpm")})
+    if stored := claimed(out, nameless):
         return stored
     scheme = _checked(npz, scheme)
-    colors = [list(color) for color in scheme.colors]
-    dataset = Dataset(digest, list(scheme.names), colors, identity, "", "", {"datasetddpm": version("datasetddpm")})
-    claim(out, dataset)
-    return dataset
+    dataset = replace(nameless, names=list(scheme.names), colors=[list(color) for color in scheme.colors])
+    return claim(out, dataset)
 
 
 def _checked(npz: Npz, scheme: Scheme | None) -> Scheme:

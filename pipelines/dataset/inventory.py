@@ -15,6 +15,10 @@ def shard_path(folder: Location, unit: int) -> Location:
     return folder / f"shard-{unit:06d}.tar"
 
 
+def report_path(folder: Location, unit: int) -> Location:
+    return shard_path(folder, unit).with_suffix(".json")
+
+
 def unit_of(name: str) -> int | None:
     """The unit of a shard or a report, by its file's name; None for the name of any other file."""
     match = _UNIT_FILE.fullmatch(name)

@@ -1,7 +1,8 @@
 """What a dataset's folder says of itself, without a look into its shards.
 
 A unit's samples are `shard-000017.tar`; beside it `shard-000017.json` is its report, written last: it is the commit
-marker. `dataset.json` says what the whole folder is; a folder of another digest is refused.
+marker. `dataset.json` says what the whole folder is; a folder of another digest is refused. The number of samples is no
+part of the digest, since a sample does not depend on it.
 A folder is a local path, or an fsspec URL as a UPath.
 """
 
@@ -12,7 +13,9 @@ from typing import Any
 
 from label import Scheme
 from pipelines import storage
+from pipelines.differences import first_difference
 from pipelines.errors import DatasetError
+from pipelines.recipe import digest_of
 from pipelines.storage import Location
 
 
@@ -31,46 +34,101 @@ class Dataset:
     @property
     def units(self) -> range:
         """All that belong to it, made or not; none of a dataset that was not made unit by unit."""
-        samples, size = self.recipe.get("samples"), self.recipe.get("unit_size")
-        return range(-(-samples // size) if samples and size else 0)
+        size = self.recipe.get("unit_size")
+        return range(-(-self.samples // size) if size else 0)
+
+    def seeds(self, unit: int) -> range:
+        """The unit's candidates; the last unit may be shorter."""
+        size = self.recipe["unit_size"]
+        return range(unit * size, min((unit + 1) * size, self.samples))
+
+    @property
+    def samples(self) -> int:
+        """Candidates of the plan; 0 where the samples were imported."""
+        return self.recipe.get("samples", 0)
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the shards hold what the filter drops, too."""
+        return self.recipe.get("keep_all", False)
+
+    def content(self) -> bytes:
+        """What dataset.json holds of it."""
+        return (json.dumps(asdict(self), indent=2) + "\n").encode()
 
     @property
     def scheme(self) -> Scheme:
         return Scheme(tuple(self.names), tuple((r, g, b) for r, g, b in self.colors))
 
 
-def claim(folder: Location, dataset: Dataset) -> None:
-    """Make `folder` the place of `dataset`; of two that try at once one comes first.
+def lasting(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What of a dataset's recipe its digest covers: nothing that may change without a sample being made again."""
+    changing = {"samples", "portion", "filter"} if recipe.get("keep_all") else {"samples"}
+    return {key: value for key, value in recipe.items() if key not in changing}
 
-    Raises DatasetError when it is another's, StorageError when nothing can be written there.
+
+def claim(folder: Location, dataset: Dataset) -> Dataset:
+    """Make `folder` the place of `dataset`, of two that try at once one comes first; what it was before, if anything.
+
+    Raises DatasetError when it is another's or has more samples, StorageError when nothing can be written there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if claimed(folder, dataset.digest) is None:
+    stored = claimed(folder, dataset)
+    if stored is None:
         with contextlib.suppress(FileExistsError):
-            storage.write_new(folder / "dataset.json", (json.dumps(asdict(dataset), indent=2) + "\n").encode())
-        claimed(folder, dataset.digest)
-
-
-def claimed(folder: Location, digest: str) -> Dataset | None:
-    """The dataset of this digest, None in a folder that is nobody's. Raises DatasetError when it is another's."""
-    stored = _stored_dataset(folder)
-    if stored is not None and stored.digest != digest:
+            storage.write_new(folder / "dataset.json", dataset.content())
+        stored = claimed(folder, dataset) or dataset
+    if stored.samples > dataset.samples:
         raise DatasetError(
-            f"{folder} holds a dataset of another recipe, model or file ({stored.digest[:12]}, this one is "
-            f"{digest[:12]}); name another output folder, or remove that one"
+            f"the dataset in {folder} has {stored.samples:,} samples, generate.samples is {dataset.samples:,}; "
+            f"datasets only grow: give at least {stored.samples}, or name another folder in paths.dataset"
         )
     return stored
 
 
+def claimed(folder: Location, dataset: Dataset) -> Dataset | None:
+    """What the folder holds of this dataset, None in a folder that is nobody's. Raises DatasetError for another's."""
+    stored = stored_dataset(folder)
+    if stored is not None and stored.digest != dataset.digest:
+        raise DatasetError(
+            f"{folder} holds a dataset of another recipe, model or file ({_difference(stored, dataset)}); name another "
+            "output folder, or remove that one"
+        )
+    return stored
+
+
+def _difference(was: Dataset, now: Dataset) -> str:
+    """The first thing that differs, as a clause."""
+    if bool(was.denoiser) != bool(now.denoiser):
+        return "one is generated, the other imported"
+    if difference := first_difference(_settings(was), _settings(now)):
+        return difference
+    if was.denoiser != now.denoiser:
+        return "paths.denoiser is another model"
+    if was.interpreter != now.interpreter:
+        return "the interpreter was fitted anew, on other masks or settings"
+    return "made by another version of datasetddpm"
+
+
+def _settings(dataset: Dataset) -> dict[str, Any]:
+    """As the recipe names them; of an npz that was imported, its digest."""
+    recipe = lasting(dataset.recipe)
+    if not dataset.denoiser:
+        return recipe | {"npz": digest_of({"npz": recipe.get("npz")})}
+    dtype, mode = str(recipe.pop("dtype", None)), recipe.pop("compile", None)
+    return {"generate": recipe, "denoiser": {"dtype": dtype.removeprefix("torch."), "compile": mode}}
+
+
 def open_dataset(folder: Location) -> Dataset:
     """Read dataset.json. Raises DatasetError when the folder holds none."""
-    stored = _stored_dataset(folder)
+    stored = stored_dataset(folder)
     if stored is None:
         raise DatasetError(f"{folder} holds no dataset.json; generate a dataset there first")
     return stored
 
 
-def _stored_dataset(folder: Location) -> Dataset | None:
+def stored_dataset(folder: Location) -> Dataset | None:
+    """Read dataset.json; None where there is none."""
     path = folder / "dataset.json"
     try:
         return Dataset(**json.loads(storage.read(path)))

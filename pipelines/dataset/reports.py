@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from pipelines import storage
-from pipelines.dataset.inventory import Inventory, take_inventory
+from pipelines.dataset.inventory import Inventory, report_path, take_inventory
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
@@ -43,7 +43,7 @@ class Totals:
     """What the shards of a dataset hold together."""
 
     shards: int
-    kept: int  # candidates that are in the shards
+    kept: int  # candidates that the filter left
     candidates: int
 
     @property
@@ -53,6 +53,17 @@ class Totals:
 
     def __add__(self, other: "Totals") -> "Totals":
         return Totals(self.shards + other.shards, self.kept + other.kept, self.candidates + other.candidates)
+
+
+def counts_of(candidates: Iterable[Candidate]) -> dict[str, int]:
+    """How many of them the filter kept, and how many it dropped."""
+    kept = [candidate.kept for candidate in candidates]
+    return {"kept": sum(kept), "dropped": len(kept) - sum(kept)}
+
+
+def write_report(folder: Location, report: Report) -> None:
+    """Commit a unit whose shard is there, or change what its report says."""
+    storage.write_whole(report_path(folder, report.unit), report.content().encode())
 
 
 def parse_report(content: bytes, path: Location) -> Report:

@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from label import Scheme
 from pipelines import storage
+from pipelines.dataset.filtering import refuse_half_filtered
 from pipelines.dataset.inventory import Inventory, shard_path, take_inventory
-from pipelines.dataset.reports import Candidate, Report, each_report
+from pipelines.dataset.manifest import stored_dataset
+from pipelines.dataset.reports import Candidate, Report, counts_of, each_report, parse_report, write_report
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
@@ -55,11 +58,9 @@ def write_shard(
     """
     path = shard_path(folder, unit)
     storage.write_whole(path, tar)
-    kept = sum(c.kept for c in candidates)
-    counts = {"kept": kept, "dropped": len(candidates) - kept}
     sha256 = hashlib.sha256(tar).hexdigest()
-    report = Report(unit, digest, counts, seconds, len(tar), sha256, candidates, batch_size)
-    storage.write_whole(path.with_suffix(".json"), report.content().encode())
+    report = Report(unit, digest, counts_of(candidates), seconds, len(tar), sha256, candidates, batch_size)
+    write_report(folder, report)
     return report
 
 
@@ -108,15 +109,15 @@ def class_pixels(mask: UInt8[np.ndarray, "h w"], scheme: Scheme) -> list[int]:
     return np.bincount(mask.ravel(), minlength=256)[: len(scheme)].tolist()
 
 
-def png_bytes(image: Image.Image) -> bytes:
+def png_bytes(image: Image.Image, text: PngInfo | None = None) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()
 
 
 def read_shards(folder: Location) -> Iterator[Sample]:
-    """Yield the samples of all committed shards in the order of units and seeds."""
-    yield from map(decode, records(checked_shards(take_inventory(folder))))
+    """Yield the samples of all committed shards in the order of units and seeds, those alone that the filter kept."""
+    yield from map(decode, kept_records(checked_shards(take_inventory(folder))))
 
 
 def checked_shards(inventory: Inventory) -> list[Location]:
@@ -124,8 +125,10 @@ def checked_shards(inventory: Inventory) -> list[Location]:
 
     A tar that is cut at a member's border reads without any error, so the length is looked at first.
     """
-    paths = []
+    paths, dataset = [], stored_dataset(inventory.folder)
     for report in each_report(inventory):
+        if dataset is not None:
+            refuse_half_filtered(inventory.folder, report, dataset)
         path = shard_path(inventory.folder, report.unit)
         if inventory.sizes.get(path.name) != report.bytes:
             raise DatasetError(
@@ -141,6 +144,14 @@ def records(shards: Iterable[Location]) -> Iterator[dict[str, Any]]:
     """Yield the samples of these tars in their order, still compressed: members by suffix, and `__key__`, the seed."""
     opened = ({"url": str(path), "stream": io.BytesIO(storage.read(path))} for path in shards)
     yield from group_by_keys(tar_file_expander(opened))
+
+
+def kept_records(shards: Iterable[Location]) -> Iterator[dict[str, Any]]:
+    """Yield as `records` does, without the samples that a shard holds though the filter dropped them."""
+    for path in shards:
+        place = path.with_suffix(".json")
+        kept = {c.seed for c in parse_report(storage.read(place), place).candidates if c.kept}
+        yield from (record for record in records([path]) if int(record["__key__"]) in kept)
 
 
 def decode(record: Mapping[str, Any], *, pixel_uncertainty: bool = True) -> Sample:

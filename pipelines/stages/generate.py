@@ -9,6 +9,7 @@ from functools import partial
 from cluster import Crew, Done, Failed, connect, run_units, stop_on_signals
 from pipelines import storage
 from pipelines.dataset.damage import remove_damages, remove_temporaries
+from pipelines.dataset.growing import is_settled, settle
 from pipelines.dataset.index import totals, write_index
 from pipelines.dataset.inventory import INDEX, Inventory, take_inventory
 from pipelines.dataset.lease import leased
@@ -39,7 +40,8 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
     plan = planned(_with_batch(recipe, inventory))
     units = plan.recipe.generate.units
-    if not repair and inventory.is_indexed and not (inventory.temporaries or inventory.missing(units)):
+    is_whole = inventory.is_indexed and not (inventory.temporaries or inventory.missing(units))
+    if is_whole and is_settled(plan.folder, plan.dataset) and not repair:
         return _outcome(plan, totals(inventory), start, fresh=False, failures=[])
     with leased(plan.folder) as lease:
         missing = _cleared(plan, repair=repair).missing(units)
@@ -86,6 +88,8 @@ def _cleared(plan: Plan, *, repair: bool) -> Inventory:
     if repair:
         for damage in remove_damages(plan.folder):
             console.print(f"generate: {damage}; removed")
+        inventory = take_inventory(plan.folder)
+    if settle(inventory, plan.dataset):
         inventory = take_inventory(plan.folder)
     if inventory.missing(plan.recipe.generate.units):
         storage.remove(plan.folder / INDEX)  # it would not know the new shards, should this run be killed

@@ -41,13 +41,15 @@ class Shown:
 def write_page(recipe: Recipe) -> Outcome:
     """Write report.html: scores, samples, rejected samples, class shares, uncertainties, times; and strip.png."""
     folder = dataset_folder(recipe)
-    if not open_dataset(folder).interpreter:
+    dataset = open_dataset(folder)
+    if not dataset.interpreter:
         raise DatasetError(f"{folder} was imported; the page shows what a recipe's own models made: generate a dataset")
     template, shard_reports = files("pipelines.stages").joinpath("report.html").read_text("utf-8"), reports(folder)
     inputs = {
         "name": recipe.name,
         "template": template,
         "shards": [report.sha256 for report in shard_reports],
+        "filter": [dataset.recipe.get("filter"), dataset.recipe.get("portion")],
         "scores": Record.read(scores_folder(recipe)).digest if recipe.paths.held_out else None,
     }
     return once(report_page(recipe).parent, inputs, lambda: _write(recipe, template, shard_reports), clause="a page")

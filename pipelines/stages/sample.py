@@ -1,41 +1,90 @@
 """Stage sample: images of the diffusion model's, for a person to annotate."""
 
-from PIL import Image
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from generate import Denoiser, sample
+from label.annotations import MASK_SUFFIX
 from pipelines.dataset.shards import png_bytes
+from pipelines.errors import RecipeError
 from pipelines.folders import samples_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
+from pipelines.sections import TO_ANNOTATE
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
 
 COUNT = 64
+PROVENANCE = "datasetddpm"  # the text chunk of a PNG that says what its image was made from, as JSON
 
 
 def sample_images(recipe: Recipe) -> Outcome:
-    """Write 64 samples as PNG files named by seed, none of which the dataset will contain."""
-    denoiser = open_denoiser(recipe, device())
-    settings = recipe.generate.model_dump(mode="json")
-    inputs = {"denoiser": denoiser.digest, "settings": settings, "count": COUNT}
-    return once(samples_folder(recipe), inputs, lambda: _sample(recipe, denoiser), clause=f"{COUNT} images")
+    """Write 64 samples as PNG files named by seed, none of which the dataset will contain.
+
+    Raises RecipeError where masks lie beside images that would be others afterwards.
+    """
+    denoiser, folder = open_denoiser(recipe, device()), samples_folder(recipe)
+    origin = _origin(recipe, denoiser)
+    _keep_annotated(folder, origin)
+    inputs = {**origin, "batch_size": recipe.generate.batch, "count": COUNT}
+    return once(folder, inputs, lambda: _sample(recipe, denoiser, folder), clause=f"{COUNT} images")
 
 
-def _sample(recipe: Recipe, denoiser: Denoiser) -> Results:
-    settings, folder = recipe.generate, samples_folder(recipe)
-    # seeds behind the dataset's, so that what is annotated is never among what is labelled
-    seeds = range(settings.samples, settings.samples + COUNT)
+def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
+    """With the seed, all that decides what an image shows."""
+    settings = recipe.generate.model_dump(mode="json", include={"run_seed", "solver", "steps"})
+    return {"denoiser": denoiser.digest, **settings}
+
+
+def _images(folder: Path) -> dict[int, Path]:
+    """By their seeds."""
+    return {seed: folder / f"{seed:012d}.png" for seed in range(TO_ANNOTATE, TO_ANNOTATE + COUNT)}
+
+
+def _sample(recipe: Recipe, denoiser: Denoiser, folder: Path) -> Results:
+    settings, origin, images = recipe.generate, _origin(recipe, denoiser), _images(folder)
     batches = sample(
         denoiser,
-        seeds,
+        list(images),
         run_seed=settings.run_seed,
         solver=settings.solver,
         steps=settings.steps,
         batch_size=settings.batch,
     )
-    images = (image for batch in follow(batches, COUNT, "sample", "images", count=len) for image in batch)
-    for seed, image in zip(seeds, images, strict=True):
-        write_whole(folder / f"{seed:012d}.png", png_bytes(Image.fromarray(image)))
+    pixels = (image for batch in follow(batches, len(images), "sample", "images", count=len) for image in batch)
+    for (seed, path), image in zip(images.items(), pixels, strict=True):
+        chunk = PngInfo()
+        chunk.add_text(PROVENANCE, json.dumps({**origin, "seed": seed}, sort_keys=True))
+        write_whole(path, png_bytes(Image.fromarray(image), chunk))
     return {}
+
+
+def provenance(path: Path) -> dict[str, Any] | None:
+    """What a sampled image was made from; None for any other image."""
+    try:
+        with Image.open(path) as image:
+            return json.loads(image.info[PROVENANCE])
+    except (UnidentifiedImageError, OSError, KeyError, ValueError):
+        return None
+
+
+def _keep_annotated(folder: Path, origin: dict[str, Any]) -> None:
+    """Raises RecipeError where an image has a mask and would show something else."""
+    lost = [
+        path.name
+        for seed, path in _images(folder).items()
+        if (path.with_name(path.stem + MASK_SUFFIX).exists() or path.with_suffix(".npy").exists())
+        and provenance(path) != {**origin, "seed": seed}
+    ]
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise RecipeError(
+            f"{', '.join(lost[:3])}{more} in {folder} have masks beside them, and would become others by this model "
+            "and these settings: move images and masks to paths.annotated, or name another paths.out"
+        )

@@ -19,6 +19,7 @@ import torch
 
 from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.annotated import annotated_few, open_annotations
+from pipelines.dataset.growing import settle
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
@@ -157,6 +158,7 @@ def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Generate, train, evaluate; the seed is that of the DeepLab training, all seeds share one dataset."""
     _share_interpreter(recipe)
     plan = planned(recipe)
+    settle(take_inventory(plan.folder), plan.dataset)
     todo = take_inventory(plan.folder).missing(recipe.generate.units)
     if todo:
         make = build(plan)

@@ -19,10 +19,13 @@ from webdataset.filters import shuffle
 from label import IGNORE, Annotations
 from pipelines.annotated import annotations_digest
 from pipelines.dataset.damage import Damage, checked_reports
+from pipelines.dataset.filtering import refuse_half_filtered
 from pipelines.dataset.inventory import shard_path, take_inventory
+from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import Report
 from pipelines.dataset.shards import Sample, class_pixels, decode, records
 from pipelines.errors import DatasetError
+from pipelines.recipe import digest_of
 from pipelines.storage import Location
 from pipelines.training.decoding import Decoded, Pair, decoded_ahead
 
@@ -62,8 +65,8 @@ class ShardData:
     @property
     def record(self) -> dict[str, Any]:
         """All that the samples depend on."""
-        drops = None if len(self.seeds) == sum(r.counts["kept"] for r in self.reports) else sorted(self.seeds)
-        return {"shards": [r.sha256 for r in self.reports], "seeds": drops, "ignore_above": self.ignore_above}
+        seeds = digest_of({"seeds": sorted(self.seeds)})
+        return {"shards": [r.sha256 for r in self.reports], "seeds": seeds, "ignore_above": self.ignore_above}
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -181,6 +184,9 @@ def shard_data(
             f"{folder}: {'; '.join(damaged)}; run `datasetddpm generate` with --repair, or train without by "
             'train.corrupt_shards = "skip"'
         )
+    dataset = open_dataset(folder)
+    for report in sound:
+        refuse_half_filtered(folder, report, dataset)
     certain = sorted((c.uncertainty, c.seed) for r in sound for c in r.candidates if c.kept)
     if not certain:
         raise DatasetError(f"{folder} holds no shards with samples; generate a dataset there first")

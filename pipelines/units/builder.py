@@ -33,7 +33,7 @@ class Plan:
 def planned(recipe: Recipe) -> Plan:
     """Look at the models' files, and claim the dataset's folder for what they make.
 
-    Raises DatasetError when the folder is another dataset's, and what `identify` raises.
+    Raises DatasetError when the folder is another dataset's or a larger one's, and what `identify` raises.
     """
     recipe = recipe.resolved()
     plan = Plan(dataset_folder(recipe), recipe, describe(identify(recipe), recipe.generate))
@@ -52,7 +52,7 @@ def build(plan: Plan, device: str | None = None) -> Callable[[int], Report]:
     from pipelines.units.unit import make_unit
 
     models, settings = Models.of(plan.recipe, needed_device(device)), plan.recipe.generate
-    if claimed(plan.folder, describe(models.identity, settings).digest) is None:
+    if claimed(plan.folder, describe(models.identity, settings)) is None:
         raise RuntimeError(
             f"{socket.gethostname()} does not see the dataset.json that lies in {plan.folder}; "
             "name a folder that all machines share, or a URL"

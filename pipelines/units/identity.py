@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from generate import CompileMode
 from generate.identity import locate
 from label import Scheme
 from label.identity import stored_interpreter
-from pipelines.dataset.manifest import Dataset
+from pipelines.dataset.manifest import Dataset, lasting
 from pipelines.errors import RecipeError
 from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe, digest_of
@@ -45,7 +46,7 @@ def identify(recipe: Recipe) -> Identity:
 def describe(models: Identity, settings: GenerateSection) -> Dataset:
     """The dataset that these models and settings make; its digest covers all that a sample's bytes depend on."""
     computed = {"dtype": models.dtype} | ({"compile": models.compiled} if models.compiled else {})
-    content = {
+    content: dict[str, Any] = {
         "recipe": settings.model_dump(mode="json") | computed,
         "denoiser": models.denoiser,
         "interpreter": models.interpreter,
@@ -53,7 +54,8 @@ def describe(models: Identity, settings: GenerateSection) -> Dataset:
         "colors": [list(color) for color in models.scheme.colors],
     }
     versions = {package: _version(package) for package in ("torch", "diffusers", "datasetddpm")}
-    return Dataset(**content, versions=versions, digest=digest_of(content))
+    digest = digest_of(content | {"recipe": lasting(content["recipe"])})
+    return Dataset(**content, versions=versions, digest=digest)
 
 
 def _version(package: str) -> str:

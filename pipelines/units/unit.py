@@ -48,7 +48,8 @@ def make_unit(
                 clock.lap("label")
         scores = torch.tensor([each.uncertainty for each in samples])
         kept = set(FILTERS[settings.filter](scores, settings.portion).tolist())
-    tar = tar_of({samples[i].seed: encoded[i].result() for i in sorted(kept)})
+    stored = range(len(samples)) if settings.keep_all else sorted(kept)
+    tar = tar_of({samples[i].seed: encoded[i].result() for i in stored})
     candidates = [_candidate(each, dataset, kept=i in kept) for i, each in enumerate(samples)]
     clock.lap("encode")
     other = None if batch_size == settings.batch else batch_size

@@ -1,0 +1,33 @@
+"""What differs between two records of settings, in words: for whoever stands on what other settings made."""
+
+import json
+import re
+from typing import Any
+
+_DIGEST = re.compile(r"[0-9a-f]{32,128}")  # says that something differs, but to nobody what
+
+
+def first_difference(stored: Any, wanted: Any, key: str = "") -> str:
+    """As "train.steps was 200, is 300", by the first key that differs; "" where nothing does. Both as JSON holds them.
+
+    Where dicts are nested, the key is `outer.inner`; digests are not shown.
+    """
+    if stored == wanted:
+        return ""
+    if not (isinstance(stored, dict) and isinstance(wanted, dict)):
+        is_digest = any(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (stored, wanted))
+        return f"{key} has changed" if is_digest else f"{key} was {_shown(stored)}, is {_shown(wanted)}"
+    for name in {**wanted, **stored}:
+        place = f"{key}.{name}" if key else str(name)
+        if name not in stored:
+            return f"{place} is new"
+        if name not in wanted:
+            return f"{place} is gone"
+        if difference := first_difference(stored[name], wanted[name], place):
+            return difference
+    raise AssertionError("two dicts that differ have a key that does")
+
+
+def _shown(value: Any) -> str:
+    """As a recipe would have it."""
+    return "unset" if value is None else json.dumps(value, ensure_ascii=False)
