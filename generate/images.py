@@ -2,6 +2,8 @@
 
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,20 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises ImageError for a file that is missing, damaged, no image, or larger than twice Image.MAX_IMAGE_PIXELS.
     """
+    with open_image(path) as image:
+        return to_rgb(image)
+
+
+@contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """A file as Pillow opens it; whatever damage shows while it is open is an ImageError that names the file."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images and refuses those twice as large; only the latter is a mistake
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # by its path, Pillow would map a TIFF into memory, and scramble it if it has an orientation (seen in 13.0)
             with open(path, "rb") as file, Image.open(file) as image:
-                return to_rgb(image)
+                yield image
     except _DAMAGE as error:
         raise ImageError(f"{path} is no image that can be read ({_reason(error)})") from error
 

@@ -93,7 +93,9 @@ def trainee(unet: UNet2DModel, settings: Training) -> Trainee:
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by path. Raises ImageError when there are none."""
+    """All images below a folder, sorted by path. Raises ImageError when there are none, or no folder."""
+    if not folder.is_dir():
+        raise ImageError(f"{folder} {'is no folder' if folder.exists() else 'does not exist'}; images are needed there")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise ImageError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")

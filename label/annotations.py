@@ -1,32 +1,40 @@
 """Annotated folders: images, beside each its mask of the same stem, and scheme.toml with the classes.
 
-`0007.png` (or another of IMAGE_SUFFIXES) is the image of `0007.mask.png` (a PNG of class ids) or `0007.npy` (integers
-[H,W]).
+`0007.png` (or another of IMAGE_SUFFIXES) is the image of `0007.mask.png` or `0007_mask.png` (a picture of class ids or
+in the classes' colours), or of `0007.npy` (integers [H,W]).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Int64, UInt8
+from PIL import Image
 
-from generate import IMAGE_SUFFIXES, ImageError, read_image
+from generate import ImageError, read_image
 from label.errors import AnnotationError
+from label.masks import Ids, StoredMask, class_ids, greys_are_colors, read_mask
+from label.pairs import Pairs, drawings, find_pairs
 from label.schemes import IGNORE, Scheme
 
-MASK_SUFFIX = ".mask.png"
 _SHOWN = 5  # mistakes that a message lists
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """All images and masks of a folder, at one size."""
+    """All images of a folder that have masks, at one size."""
 
     names: list[str]
     images: UInt8[np.ndarray, "n h w 3"]
     masks: UInt8[np.ndarray, "n h w"]  # class ids; 255 = ignore
     scheme: Scheme
+    unmasked: list[str] = field(default_factory=list)  # file names of the folder's other images
+    note: str = ""  # what is to be told of those, as a sentence
+
+    @property
+    def class_pixels(self) -> Int64[np.ndarray, "n classes"]:
+        """Pixels of each class in each image; ignored pixels are in none."""
+        return np.stack([np.bincount(mask.ravel(), minlength=IGNORE + 1)[: len(self.scheme)] for mask in self.masks])
 
 
 def load_annotations(
@@ -34,53 +42,87 @@ def load_annotations(
 ) -> Annotations:
     """Read a folder of images and masks at `size` (height, width); others of the same proportions are resized to it.
 
-    `scheme` stands in for a scheme.toml; mask value `ignore` becomes 255. Raises AnnotationError with the first
-    mistakes and the number of the others, SchemeError for a scheme.toml that is missing or wrong.
+    Images without a mask are left out and named. `scheme` stands in for a scheme.toml; mask value `ignore` becomes 255.
+    Raises AnnotationError with the first mistakes and the number of the others, SchemeError for a scheme.toml that is
+    missing or wrong.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise AnnotationError(f"{folder} is no folder; annotated images are needed there")
+    pairs = find_pairs(folder)
     scheme = scheme or Scheme.load(folder / "scheme.toml")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not _is_mask(p))
-    if not paths:
-        raise AnnotationError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    pairs, mistakes = [], []
-    for path in paths:
-        try:
-            pairs.append(_resized(*_read_pair(path, size, scheme), size))
-        except AnnotationError as error:
-            mistakes.append(str(error))
+    note = _note(folder, pairs)
+    arrays, mistakes = _read(pairs, size, scheme, {*range(len(scheme)), ignore, IGNORE})
+    mistakes = pairs.mistakes + mistakes
     if mistakes:
         more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise AnnotationError(f"{folder}: {'; '.join(mistakes[:_SHOWN])}{more}")
-    images, masks = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+    if not arrays:
+        raise AnnotationError(note)
+    images, masks = (np.stack(same) for same in zip(*arrays, strict=True))
+    if np.unique(masks).tolist() == [0, IGNORE]:
+        raise AnnotationError(
+            f"{folder}: the masks hold 0 and {IGNORE} alone, and {IGNORE} is ignored, so that nothing but "
+            f"{scheme.names[0]} is labelled; write two classes as 0 and 1, or give them these colours in scheme.toml, "
+            "[0, 0, 0] and [255, 255, 255]"
+        )
     masks[masks == ignore] = IGNORE
-    return Annotations([p.stem for p in paths], images, masks, scheme)
+    names, unmasked = [image.stem for image, _ in pairs.annotated], [image.name for image in pairs.unmasked]
+    return Annotations(names, images, masks, scheme, unmasked, note)
 
 
-def _is_mask(path: Path) -> bool:
-    return path.name.lower().endswith(MASK_SUFFIX)
+def _note(folder: Path, pairs: Pairs) -> str:
+    """What there is to say of images without masks; empty where there are none."""
+    if not pairs.unmasked:
+        return ""
+    other_tools, count = drawings(folder.glob("*.json")), len(pairs.annotated) + len(pairs.unmasked)
+    first = pairs.unmasked[0]
+    if not pairs.annotated:
+        name = f"{first.stem}.mask.png"
+        return f"{folder}: none of its {count} images has a mask; the mask of {first.name} would be {name}{other_tools}"
+    rest = f"the other {len(pairs.unmasked)} are" if len(pairs.unmasked) > 1 else f"the other, {first.name}, is"
+    return f"{folder}: {len(pairs.annotated)} of {count} images have masks; {rest} not used{other_tools}"
 
 
-def _read_pair(path: Path, size: tuple[int, int], scheme: Scheme) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        image = read_image(path)
-    except ImageError as error:
-        raise AnnotationError(str(error)) from error
-    mask = _read_mask(path)
+def _read(
+    pairs: Pairs, size: tuple[int, int], scheme: Scheme, allowed: set[int]
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[str]]:
+    """Images with their masks, and the mistakes of the others."""
+    stored: list[tuple[Path, np.ndarray, StoredMask]] = []
+    arrays, mistakes = [], []
+    for path, mask_path in pairs.annotated:
+        try:
+            image = read_image(path)
+            _check_proportions(path, image, size)
+            stored.append((path, image, read_mask(mask_path)))
+        except (AnnotationError, ImageError) as error:
+            mistakes.append(str(error))
+    by_color = greys_are_colors([mask for _, _, mask in stored], scheme)
+    for path, image, mask in stored:
+        try:
+            ids = class_ids(mask, scheme, greys_are_colors=by_color)
+            _check_mask(path, image, ids, scheme, allowed)
+            arrays.append(_resized(image, ids.astype(np.uint8), size))
+        except AnnotationError as error:
+            mistakes.append(str(error))
+    return arrays, mistakes
+
+
+def _check_proportions(path: Path, image: np.ndarray, size: tuple[int, int]) -> None:
     if image.shape[0] * size[1] != image.shape[1] * size[0]:
         raise AnnotationError(
             f"{path.name} is {_size(image)}, the model's images are {size[1]}x{size[0]}; cut it to their proportions"
         )
+
+
+def _check_mask(path: Path, image: np.ndarray, mask: Ids, scheme: Scheme, allowed: set[int]) -> None:
     if mask.shape != image.shape[:2]:
         raise AnnotationError(f"the mask of {path.name} is {_size(mask)}, its image {_size(image)}")
-    outside = sorted(set(np.unique(mask).tolist()) - set(range(len(scheme))) - {IGNORE})
+    outside = sorted(set(np.unique(mask).tolist()) - allowed)
     if outside:
+        more = f" and {len(outside) - _SHOWN} more" if len(outside) > _SHOWN else ""
         raise AnnotationError(
-            f"the mask of {path.name} has class {', '.join(map(str, outside))}; "
+            f"the mask of {path.name} has class {', '.join(map(str, outside[:_SHOWN]))}{more}; "
             f"scheme.toml has 0 to {len(scheme) - 1}, and {IGNORE} is ignored"
         )
-    return image, mask.astype(np.uint8)
 
 
 def _resized(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -90,24 +132,6 @@ def _resized(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tupl
     rows, columns = (np.arange(new) * old // new for new, old in zip(size, mask.shape, strict=True))
     small = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(small), mask[np.ix_(rows, columns)]
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    png, npy = path.with_name(path.stem + MASK_SUFFIX), path.with_suffix(".npy")
-    try:
-        if png.is_file():
-            with Image.open(png) as file:
-                if file.mode not in ("P", "L"):
-                    raise AnnotationError(f"{png.name} is a {file.mode} image; a mask holds class ids (mode P or L)")
-                return np.asarray(file)
-        if npy.is_file():
-            mask = np.load(npy, allow_pickle=False)
-            if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
-                raise AnnotationError(f"{npy.name} is {mask.dtype} {mask.shape}; a mask is integers [height, width]")
-            return mask
-    except (UnidentifiedImageError, OSError, EOFError) as error:
-        raise AnnotationError(f"the mask of {path.name} cannot be read ({error})") from error
-    raise AnnotationError(f"{path.name} has no mask; expected {png.name} or {npy.name}")
 
 
 def _size(array: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,6 +13,8 @@ from label.errors import SchemeError
 
 IGNORE = 255
 """The mask value of a pixel without a class."""
+
+_EXAMPLE = 'classes = ["sky", "tree"], or [{ name = "sky", color = [90, 160, 250] }, ...]'
 
 # Distinct colours for classes that come without one, from Green-Armytage's colour alphabet, most contrasting first.
 _FALLBACK = [
@@ -38,8 +41,7 @@ class Scheme:
         if len(set(self.names)) < len(self.names):
             raise SchemeError(f"class names are given twice: {', '.join(self.names)}")
         if not self.colors:
-            colors = tuple(_FALLBACK[i % len(_FALLBACK)] for i in range(len(self.names)))
-            object.__setattr__(self, "colors", colors)
+            object.__setattr__(self, "colors", _distinct_colors(len(self.names)))
         if len(self.colors) != len(self.names):
             raise SchemeError(f"{len(self.names)} classes have {len(self.colors)} colours")
 
@@ -58,19 +60,44 @@ class Scheme:
         image.putpalette(self.palette)
         return image
 
+    @property
+    def has_own_colors(self) -> bool:
+        """Whether somebody chose the colours, so that they say what a pixel of a mask is."""
+        return self.colors != _distinct_colors(len(self.names))
+
     @classmethod
     def load(cls, path: str | Path) -> "Scheme":
-        """Read `classes = [{ name = "skin", color = [241, 195, 165] }, ...]`; colours may be left out.
+        """Read `classes = ["skin", "hair"]`, or `classes = [{ name = "skin", color = [241, 195, 165] }, ...]`.
 
-        Raises SchemeError for a file that is missing or says something else.
+        Colours may be left out. Raises SchemeError for a file that is missing or says something else.
         """
         path = Path(path)
         if not path.is_file():
-            raise SchemeError(f"{path} is missing; it names the classes: classes = [{{ name = ... }}, ...]")
+            raise SchemeError(f"{path} is missing; it names the classes: {_EXAMPLE}")
         try:
-            rows = tomllib.loads(path.read_text())["classes"]
-            names = tuple(str(row["name"]) for row in rows)
-            colors = tuple((int(r), int(g), int(b)) for r, g, b in (row["color"] for row in rows if "color" in row))
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-            raise SchemeError(f"{path} does not list classes as {{ name, color }}: {error!r}") from error
-        return cls(names, colors)
+            rows = tomllib.loads(path.read_text("utf-8")).get("classes")
+        except ValueError as error:  # TOML's, or of a file that is no text
+            raise SchemeError(f"{path} does not list classes ({error}); it needs {_EXAMPLE}") from error
+        if not isinstance(rows, list) or not all(isinstance(row, str | dict) for row in rows):
+            raise SchemeError(f"{path} does not list classes; it needs {_EXAMPLE}")
+        classes = [row if isinstance(row, dict) else {"name": row} for row in rows]
+        for number, row in enumerate(classes):
+            if mistake := _mistake(row):
+                raise SchemeError(f"{path}: class {number} {mistake}")
+        return cls(tuple(row["name"] for row in classes), tuple(tuple(r["color"]) for r in classes if "color" in r))
+
+
+def _distinct_colors(classes: int) -> tuple[tuple[int, int, int], ...]:
+    return tuple(_FALLBACK[i % len(_FALLBACK)] for i in range(classes))
+
+
+def _mistake(row: dict[str, Any]) -> str | None:
+    """What is wrong with an entry of scheme.toml, as the end of a sentence."""
+    if not isinstance(row.get("name"), str):
+        return 'has no name; write { name = "sky" }, or "sky" alone'
+    if unknown := sorted(set(row) - {"name", "color"}):
+        return f"({row['name']}) has {', '.join(unknown)}; name and color are what a class may have"
+    color = row.get("color", [0, 0, 0])
+    if not (isinstance(color, list) and len(color) == 3 and all(type(c) is int and 0 <= c <= 255 for c in color)):
+        return f"({row['name']}) has the color {color}; three whole numbers are needed, 0 to 255, as [90, 160, 250]"
+    return None

@@ -1,23 +1,45 @@
-"""The annotated images of a recipe, with its classes."""
+"""The annotated images of a recipe, with its classes, and what is wrong with their labels."""
 
 import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from label import Annotations, load_annotations
+from label import AnnotationError, Annotations, load_annotations
+from pipelines.progress import console
 from pipelines.recipe import Recipe
 
 
 def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Annotations:
-    """A folder of annotated images at `size` (height, width), with the recipe's [classes] where it has some."""
+    """A folder of annotated images at `size` (height, width), with the recipe's [classes] where it has some.
+
+    Images without masks are told.
+    """
     if recipe.classes is None:
-        return load_annotations(folder, size)
-    return load_annotations(folder, size, scheme=recipe.classes.scheme, ignore=recipe.classes.ignore)
+        annotations = load_annotations(folder, size)
+    else:
+        annotations = load_annotations(folder, size, scheme=recipe.classes.scheme, ignore=recipe.classes.ignore)
+    if annotations.unmasked:
+        console.print(annotations.note, markup=False)
+    return annotations
 
 
 def annotated_few(recipe: Recipe, size: tuple[int, int]) -> Annotations:
-    """paths.annotated, or as many of it as interpreter.images says."""
+    """paths.annotated, or as many of it as interpreter.images says.
+
+    Raises AnnotationError where nothing can be learnt of a class: all labelled pixels are of one, or scheme.toml has
+    one that no pixel has. The [classes] of a recipe may be those of several folders, and are not expected in each.
+    """
     whole, most = open_annotations(recipe, recipe.paths.annotated, size), recipe.interpreter.images
+    folder, pixels, names = recipe.paths.annotated, whole.class_pixels.sum(axis=0), whole.scheme.names
+    seen = [name for name, count in zip(names, pixels, strict=True) if count]
+    unseen = ", ".join(name for name in names if name not in seen)
+    if len(seen) == 1:
+        raise AnnotationError(f"{folder}: all labelled pixels are {seen[0]}; label pixels of the others, too: {unseen}")
+    if seen and unseen and recipe.classes is None:
+        raise AnnotationError(
+            f"{folder}: no pixel is labelled {unseen}; label some, or take it out of scheme.toml, after which the ids "
+            "behind it are one lower"
+        )
     return replace(whole, names=whole.names[:most], images=whole.images[:most], masks=whole.masks[:most])
 
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -48,9 +50,29 @@ def refused(folder, match):
         load_annotations(folder, (12, 16))
 
 
-def test_a_missing_mask_is_named(folder):
+def test_images_without_a_mask_are_left_out_and_named(folder):
     (folder / "a.mask.png").unlink()
-    refused(folder, r"a\.png has no mask; expected a\.mask\.png or a\.npy")
+    few = load_annotations(folder, (12, 16))
+    assert (few.names, few.images.shape[0], few.unmasked) == (["b"], 1, ["a.png"])
+    assert few.note == f"{folder}: 1 of 2 images have masks; the other, a.png, is not used"
+
+
+def test_a_folder_in_which_no_image_has_a_mask_is_refused(folder):
+    (folder / "a.mask.png").unlink()
+    (folder / "b.npy").unlink()
+    refused(folder, r"none of its 2 images has a mask; the mask of a\.png would be a\.mask\.png$")
+
+
+@pytest.mark.parametrize(("key", "tool"), [("shapes", "LabelMe"), ("annotations", "COCO")])
+def test_drawings_of_other_tools_are_named_where_masks_are_missing(folder, key, tool):
+    (folder / "a.mask.png").unlink()
+    (folder / "a.json").write_text(json.dumps({key: []}))
+    (folder / "b.json").write_text("{")
+    assert f"not used; a.json holds drawings of {tool}, which are not read" in load_annotations(folder, (12, 16)).note
+    (folder / "b.npy").unlink()
+    refused(
+        folder, rf"none of its 2 images has a mask; .*; a\.json holds drawings of {tool}, which are not read: export"
+    )
 
 
 def test_a_mask_of_another_size_is_named(folder):
@@ -69,9 +91,9 @@ def test_a_negative_class_is_outside_the_scheme(folder):
 
 
 def test_all_mistakes_are_told_at_once(folder):
-    (folder / "a.mask.png").unlink()
-    (folder / "b.npy").unlink()
-    refused(folder, r"a\.png has no mask.*b\.png has no mask")
+    for name in ("a.mask.png", "b.npy"):
+        (folder / name).write_bytes(b"no mask")
+    refused(folder, r"a\.mask\.png is no image.*b\.npy is no \.npy file")
 
 
 def test_an_image_of_other_proportions_than_the_models_is_named(folder):
@@ -101,17 +123,42 @@ def test_a_scheme_and_an_ignored_class_may_be_given_instead_of_a_file(folder):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
+    refused(tmp_path / "nowhere", "nowhere does not exist; annotated images are needed there")
+    (tmp_path / "nowhere").touch()
     refused(tmp_path / "nowhere", "nowhere is no folder")
 
 
-def test_a_colour_mask_is_refused(folder):
-    Image.new("RGB", (16, 12)).save(folder / "a.mask.png")
-    refused(folder, "a mask holds class ids")
+def test_a_mask_without_an_image_is_named(folder):
+    (folder / "a.png").rename(folder / "c.png")
+    refused(folder, r"a\.mask\.png has no image; expected a\.png")
 
 
-def test_a_mask_of_fractions_is_refused(folder):
-    np.save(folder / "b.npy", np.zeros((12, 16)))
-    refused(folder, "a mask is integers")
+def test_two_masks_of_one_image_are_named(folder):
+    np.save(folder / "a.npy", np.zeros((12, 16), dtype=np.uint8))
+    refused(folder, r"a\.mask\.png and a\.npy are both masks of a\.png; remove one")
+
+
+def test_two_images_of_one_mask_are_named(folder):
+    Image.new("RGB", (16, 12)).save(folder / "a.jpg")
+    refused(folder, r"a\.jpg and a\.png would share a\.mask\.png; remove one")
+
+
+def test_an_image_whose_name_ends_like_a_masks_may_have_a_mask_of_its_own(folder):
+    (folder / "b.png").rename(folder / "face_mask.png")
+    (folder / "b.npy").rename(folder / "face_mask.npy")
+    assert load_annotations(folder, (12, 16)).names == ["a", "face_mask"]
+
+
+def test_masks_of_0_and_255_label_nothing_and_are_refused(folder):
+    (folder / "scheme.toml").write_text('classes = ["ground", "thing"]')
+    (folder / "b.npy").unlink()
+    Image.fromarray(np.eye(12, 16, dtype=np.uint8) * 255).save(folder / "a.mask.png")
+    refused(folder, "the masks hold 0 and 255 alone, and 255 is ignored.* write two classes as 0 and 1, or give them")
+
+
+def test_pixels_of_classes_are_counted_in_each_image(folder):
+    np.save(folder / "b.npy", np.eye(12, 16, dtype=np.uint8))
+    assert load_annotations(folder, (12, 16)).class_pixels.tolist() == [[0, 192], [180, 12]]
 
 
 def test_a_broken_image_is_named(folder):
@@ -124,16 +171,22 @@ def test_a_folder_without_images_is_refused(tmp_path):
     refused(tmp_path, "holds no images")
 
 
-def test_a_folder_without_a_scheme_is_refused(tmp_path):
-    with pytest.raises(SchemeError, match=r"scheme\.toml is missing"):
-        load_annotations(tmp_path, (12, 16))
+def test_a_folder_without_a_scheme_is_refused(folder):
+    (folder / "scheme.toml").unlink()
+    with pytest.raises(SchemeError, match=r"scheme\.toml is missing; it names the classes: classes = \["):
+        load_annotations(folder, (12, 16))
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("classes = [", "does not list classes"),
-        ("names = 3", "does not list classes"),
+        ("classes = [", r"does not list classes \(Invalid.*\); it needs classes = \["),
+        ("names = 3", 'does not list classes; it needs classes = \\["sky", "tree"\\], or'),
+        ("classes = [3, 4]", "does not list classes"),
+        ('classes = ["a", { color = [1, 2, 3] }]', "class 1 has no name"),
+        ('classes = ["a", { name = "b", colour = [1, 2, 3] }]', r"class 1 \(b\) has colour; name and color are what"),
+        ('classes = ["a", { name = "b", color = "red" }]', r"class 1 \(b\) has the color red; three whole numbers"),
+        ('classes = ["a", { name = "b", color = [1, 2, 256] }]', r"has the color \[1, 2, 256\]; three whole numbers"),
         ('classes = [{ name = "a" }]', "1 classes are given"),
         ('classes = [{ name = "a" }, { name = "a" }]', "given twice"),
         ('classes = [{ name = "a", color = [1, 2, 3] }, { name = "b" }]', "2 classes have 1 colours"),
@@ -143,6 +196,11 @@ def test_a_scheme_that_is_wrong_is_refused(tmp_path, text, match):
     (tmp_path / "scheme.toml").write_text(text)
     with pytest.raises(SchemeError, match=match):
         Scheme.load(tmp_path / "scheme.toml")
+
+
+def test_a_scheme_may_be_plain_names(tmp_path):
+    (tmp_path / "scheme.toml").write_text('classes = ["sky", "tree"]')
+    assert Scheme.load(tmp_path / "scheme.toml") == Scheme(("sky", "tree"))
 
 
 def test_classes_without_colours_are_given_distinct_ones():

@@ -98,7 +98,7 @@ def test_evaluate_says_that_held_out_images_have_no_labels(finished: Path, comma
 @pytest.mark.parametrize(("stage", "key"), [("train", "validation"), ("evaluate", "held_out")])
 def test_a_folder_of_images_that_is_not_there_is_named(untrained: Path, command: Command, stage: str, key: str) -> None:
     sentence = refused(command, untrained, stage, f'paths.{key}="{untrained / "nowhere"}"')
-    assert sentence == f"{untrained / 'nowhere'} is no folder; annotated images are needed there"
+    assert sentence == f"{untrained / 'nowhere'} does not exist; annotated images are needed there"
 
 
 # ------------------------------------------------------------------------------------------------------------- shards

@@ -109,7 +109,7 @@ def test_a_diffusion_model_is_trained_sampled_and_opened(project):
     [
         ("step", "fit", "interpreter.stepz: unknown key"),
         ("block", "fit", "blocks 0 to 3: [9] are not among them"),
-        ("mask", "fit", "has no mask"),
+        ("mask", "fit", "2.mask.png is no image that can be read"),
         ("weights", "fit", "cut short"),
         ("steps", "generate", "generate.steps"),
         ("unfitted", "generate", "interpreter"),
@@ -128,7 +128,7 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(project, damage, stage, 
         "nothing": ["--set", f'paths.unlabelled="{project / "model"}"'],
     }
     if damage == "mask":
-        (project / "annotated" / "2.mask.png").unlink()
+        (project / "annotated" / "2.mask.png").write_bytes(b"no mask")
     if damage == "image":
         image = project / "annotated" / "3.png"
         image.write_bytes(image.read_bytes()[:60])

@@ -79,7 +79,7 @@ BROKEN = {
     "a line that another command prints": ("console", "$ make test\nfit: made an interpreter (4 s)", "has the form"),
     "an import": ("python", "from label import Interpretor", "cannot import name"),
     "a call": ("python", "import label\nlabel.load_annotations('annotated', (16, 16), width=64)", "width"),
-    "a folder": ("python", "import label\nlabel.load_annotations('annotated-faces', (64, 64))", "is no folder"),
+    "a folder": ("python", "import label\nlabel.load_annotations('annotated-faces', (64, 64))", "does not exist"),
     "a recipe's key": ("toml", 'name = "x"\n[paths]\nout = "x"\nmodel = "y"\nannotated = "z"', "unknown key"),
     "a recipe's value": ("toml", 'name = "x"\n[paths]\nout = "x"\nannotated = "z"', "denoiser"),
     "a scheme": ("toml", "classes = ['sky', 'tree']", "does not list classes"),

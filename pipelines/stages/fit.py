@@ -1,10 +1,14 @@
 """Stage fit: a few annotated images to an interpreter."""
 
-from label import Annotations, DenoiserFeatures, Interpreter
+from collections.abc import Iterator
+
+import numpy as np
+
+from label import IGNORE, Annotations, DenoiserFeatures, Interpreter
 from label.fitting import labelled_pixels
 from pipelines.annotated import annotated_few, annotations_digest
 from pipelines.folders import interpreter_folder
-from pipelines.progress import follow
+from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
 from pipelines.units.devices import device
@@ -32,8 +36,31 @@ def fit(recipe: Recipe) -> Outcome:
     return once(interpreter_folder(recipe), inputs, lambda: _fit(recipe, features, annotations), clause=clause)
 
 
+def label_lines(recipe: Recipe, annotations: Annotations) -> Iterator[str]:
+    """What is labelled: images, pixels of each class, the ignored share, and the classes that are hardly seen."""
+    least, names = recipe.interpreter.fitting.min_class_pixels, annotations.scheme.names
+    pixels, whole = annotations.class_pixels, annotations.masks.size
+    height, width = annotations.masks.shape[1:]
+    ignored = (annotations.masks == IGNORE).sum() / whole
+    images = f"{len(pixels)} images of {width}x{height} in {recipe.paths.annotated}"
+    yield f"fit: {images}, {ignored:.1%} of the pixels ignored"
+    longest = max(map(len, names))
+    seen = (pixels >= max(1, least)).sum(axis=0)
+    for name, count, images in zip(names, pixels.sum(axis=0), seen, strict=True):
+        yield f"  {name:{longest}} {count:>10,} pixels {count / whole:>6.1%}, in {images} images"
+    skipped = recipe.classes.ignore if recipe.classes else IGNORE
+    rare = [f"{names[i]} in {seen[i]}" for i in np.flatnonzero(seen < 2) if i != skipped]
+    if rare:
+        yield (
+            f"fit: warning: these classes are in fewer than two images, and hardly learnt: {', '.join(rare)} "
+            f"(an image counts from interpreter.min_class_pixels = {least} pixels on)"
+        )
+
+
 def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations) -> Results:
     settings, batches = recipe.interpreter.fitting, 0
+    for line in label_lines(recipe, annotations):
+        console.print(line, markup=False)
     interpreter, steps = Interpreter.fitting(
         features,
         annotations.images,
