@@ -35,7 +35,8 @@ def _sample(recipe: Recipe, denoiser: Denoiser) -> Results:
         steps=settings.steps,
         batch_size=settings.batch,
     )
-    images = (image for batch in follow(batches, COUNT, "sample", "images", count=len) for image in batch)
+    followed = follow(batches, COUNT, "sample", "images", count=len, folder=folder)
+    images = (image for batch in followed for image in batch)
     for seed, image in zip(seeds, images, strict=True):
         write_whole(folder / f"{seed:012d}.png", png_bytes(Image.fromarray(image)))
     return {}
