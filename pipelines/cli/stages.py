@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from pipelines.cli.options import Address, Overrides, RecipePath, load, tell
-from pipelines.folders import dataset_folder, report_page
+from pipelines.folders import dataset_folder, report_page, scores_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
@@ -22,10 +22,13 @@ def _command(stage: Stage) -> Callable[..., None]:
     """What the command line calls; its parameters are the stage's options."""
 
     def here(recipe: RecipePath, overrides: Overrides = None) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides)))
+        loaded = load(recipe, overrides)
+        _tell(stage, recipe, stage.imported()(loaded))
+        _show(stage, loaded)
 
     def on_ray(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides, address)))
+        loaded = load(recipe, overrides, address)  # a mistake of the recipe does not wait for the stage's imports
+        _tell(stage, recipe, stage.imported()(loaded))
 
     def repairing(
         recipe: RecipePath,
@@ -33,7 +36,8 @@ def _command(stage: Stage) -> Callable[..., None]:
         address: Address = None,
         repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
     ) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides, address), repair=repair))
+        loaded = load(recipe, overrides, address)
+        _tell(stage, recipe, stage.imported()(loaded, repair=repair))
 
     if stage.name == "generate":
         return repairing
@@ -45,6 +49,15 @@ def _tell(stage: Stage, recipe: Path, outcome: Outcome) -> None:
     tell(stage.name, outcome)
     if following := next_stage(stage):
         console.print(f"next: datasetddpm {following.name} {recipe}")
+
+
+def _show(stage: Stage, recipe: Recipe) -> None:
+    """What of its result is read at once: the table of scores, and where the page is."""
+    if stage.name == "evaluate":
+        console.print(_score_table(recipe))
+        console.print(f"Scores: {(scores_folder(recipe) / 'scores.md').resolve()}")
+    if stage.name == "report":
+        console.print(f"Report: {report_page(recipe).resolve()}")
 
 
 for _stage in STAGES.values():
@@ -75,10 +88,8 @@ def _run(recipe: Recipe) -> None:
     with joined(recipe.cluster):
         for stage in stages:
             tell(stage.name, stage.make(recipe) if stage.on_ray else placed(stage.name, stage.make, recipe))
-    if recipe.paths.held_out:
-        console.print(_score_table(recipe))
-    if STAGES["report"] in stages:
-        console.print(f"Report: {report_page(recipe).resolve()}")
+    for stage in stages:
+        _show(stage, recipe)
 
 
 def _score_table(recipe: Recipe) -> Table:
