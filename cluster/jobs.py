@@ -80,6 +80,8 @@ def stop(address: str, job: str) -> bool:
     """Ask a job to end in good order; false when it has ended already."""
     try:
         return end_of(address, job) is None and _client(address).stop_job(job)
+    except ClusterError:
+        raise
     except RuntimeError as error:
         raise ClusterError(f"The job {job!r} cannot be stopped: {error}") from error
 

@@ -190,6 +190,8 @@ finally:
         ("--help", 0),
         ("generate --help", 0),
         ("status {dataset}", 0),
+        ("status {recipe}", 0),
+        ("status {run}", 0),
         ("verify {dataset}", 0),
         ("status {dataset}/none", 2),
         ("fit {recipe}/none.toml", 2),
@@ -204,7 +206,7 @@ def test_help_mistakes_and_looks_at_a_folder_wait_for_neither_torch_nor_ray(tmp_
     claim(dataset, Dataset("digest", ["ground", "square"], [[0, 0, 0], [9, 9, 9]], {}, "denoiser", "interpreter", {}))
     write_shard(dataset, 0, "digest", b"tar", [Candidate(0, True, 0.1, [64, 0])], {})
     recipe.write_text('name = "short"\n[paths]\nout = "out"\ndenoiser = "model"\nannotated = "annotated"\n')
-    words = arguments.format(dataset=dataset, recipe=recipe).split()
+    words = arguments.format(dataset=dataset, recipe=recipe, run=tmp_path).split()
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *words], capture_output=True, text=True, check=False, cwd=ROOT, env=ENVIRONMENT
     )

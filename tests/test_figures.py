@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from label import IGNORE, Annotations, Scheme
 from pipelines.stages.figures import confusion_figure, extremes_figure, image_scores, save_figure
@@ -117,3 +118,14 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
     for name in ("one.png", "two.png"):
         save_figure(confusion_figure(CONFUSION, SCHEME.names, "interpreter"), tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_nothing_of_a_figure_is_cut_off_however_long_its_names_and_title_are(tmp_path: Path) -> None:
+    names = ["a class with a name as long as a sentence, which some do have", "square", "dot"]
+    save_figure(
+        confusion_figure(CONFUSION, names, "synthetic: mIoU 0.544, counted as published 0.544"), tmp_path / "a.png"
+    )
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    assert all((edge == 255).all() for edge in edges), "ink touches the edge"

@@ -1,6 +1,7 @@
 """The page of a dataset, read as a browser reads it."""
 
 import io
+import json
 from base64 import b64decode
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -13,11 +14,12 @@ from PIL import Image
 
 from pipelines import DatasetError, Recipe, read_shards
 from pipelines.dataset.reports import reports
-from pipelines.folders import dataset_folder, report_page
+from pipelines.folders import dataset_folder, report_page, scores_folder
 from pipelines.stages.evaluate import evaluate
 from pipelines.stages.report import write_page
 from pipelines.stages.scores import over_runs, stored_scores
 
+SOURCES = ("interpreter", "synthetic", "annotated")
 NAME = 'Squares <b> & "dots"'
 
 
@@ -27,6 +29,7 @@ class Page(HTMLParser):
 
     texts: list[str] = field(default_factory=list)
     pictures: list[Image.Image] = field(default_factory=list)
+    figures: list[Image.Image] = field(default_factory=list)
     bars: list[tuple[float, str]] = field(default_factory=list)  # height, colour
 
     def __post_init__(self) -> None:
@@ -36,7 +39,8 @@ class Page(HTMLParser):
         values = {key: value or "" for key, value in attrs}
         if tag == "img":
             content = values["src"].removeprefix("data:image/png;base64,")
-            self.pictures.append(Image.open(io.BytesIO(b64decode(content, validate=True))))
+            place = self.figures if values.get("class") == "figure" else self.pictures
+            place.append(Image.open(io.BytesIO(b64decode(content, validate=True))))
         if tag == "rect":
             self.bars.append((float(values["height"]), values["fill"]))
 
@@ -83,6 +87,22 @@ def test_every_source_stands_with_its_score(recipe: Recipe, page: Page) -> None:
     }
 
 
+def test_every_class_stands_with_its_iou_by_each_source(recipe: Recipe, page: Page) -> None:
+    scores = stored_scores(recipe)
+    start = page.texts.index("IoU")
+    assert page.texts[start + 1 : start + 4] == list(scores)
+    for i, name in enumerate(("ground", "square", "dot")):
+        row = page.texts[start + 4 * (i + 1) : start + 4 * (i + 2)]
+        assert row == [name, *(over_runs([run["iou"][i] for run in runs]) for runs in scores.values())]
+
+
+def test_the_figures_of_the_evaluation_stand_on_the_page(recipe: Recipe, page: Page) -> None:
+    drawn = [scores_folder(recipe) / f"{what}-{source}.png" for what in ("images", "confusion") for source in SOURCES]
+    for path, figure in zip(drawn, page.figures, strict=True):
+        with Image.open(path) as image:
+            assert np.array_equal(np.asarray(image), np.asarray(figure)), path.name
+
+
 def test_samples_come_before_rejected_ones_each_with_mask_and_uncertainty(recipe: Recipe, page: Page) -> None:
     samples = list(read_shards(dataset_folder(recipe)))
     dropped = [c for report in reports(dataset_folder(recipe)) for c in report.candidates if not c.kept]
@@ -117,6 +137,21 @@ def test_without_held_out_images_there_are_no_scores(recipe: Recipe, tmp_path: P
     unscored = unscored.model_copy(update={"paths": unscored.paths.model_copy(update={"held_out": None})})
     assert write_page(unscored).fresh
     assert "Scores on the held-out images" not in report_page(unscored).read_text("utf-8")
+
+
+def test_a_rare_class_that_the_filter_took_is_named(finished: Path) -> None:
+    """The dots of all kept samples are gone from the reports, those of the dropped ones are many."""
+    for path in (finished / "out" / "dataset").glob("shard-*.json"):
+        report = json.loads(path.read_text())
+        for candidate in report["candidates"]:
+            candidate["class_pixels"] = [256, 0, 0] if candidate["kept"] else [200, 0, 56]
+        path.write_text(json.dumps(report))
+    recipe = Recipe.load(finished / "recipe.toml")
+    recipe = recipe.model_copy(update={"paths": recipe.paths.model_copy(update={"held_out": None})})
+    write_page(recipe)
+    assert "dot: 0 % of the synthetic pixels, 2.3 % of the annotated: the filter drops it" in report_page(
+        recipe
+    ).read_text("utf-8")
 
 
 def test_a_dataset_that_was_imported_has_no_page(finished: Path) -> None:

@@ -1,3 +1,5 @@
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +29,18 @@ def test_a_folder_tells_what_is_made_kept_and_missing(folder):
     lines = status(folder)
     assert (lines["units"], lines["samples"]) == ("3 of 5", "6 candidates, 3 kept (50.0%), 3 dropped")
     assert lines["missing"] == "units 2, 4"
-    assert lines["rate"] == "0.60 units a minute in the last 5 min 0 s"
-    assert lines["left"] == "3 min 20 s"
     assert "driver" not in lines
+
+
+def test_the_time_that_is_left_comes_from_what_the_run_measured_however_long_ago_it_was_stopped(folder):
+    tally = Tally(5, 10, units_done=3, samples_done=6, started=time.time() - 60)
+    assert not {"rate", "left"} & status(folder).keys(), "nobody measured it"
+    tally.add(6, 3)
+    tally.write(folder)
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))  # long ago
+    assert status(folder)["rate"] == "0.1 samples a second, as the last run measured it"
+    assert status(folder)["left"] == "40 s"
 
 
 def test_while_a_driver_works_it_is_named_with_its_actors(folder):

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from pipelines.cli.options import Address, Overrides, RecipePath, load, tell
-from pipelines.folders import dataset_folder, report_page
+from pipelines.folders import dataset_folder, report_page, scores_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
@@ -27,6 +27,7 @@ def _command(stage: Stage) -> Callable[..., None]:
     def here(recipe: RecipePath, overrides: Overrides = None) -> None:
         loaded = load(recipe, overrides)
         _tell(stage, recipe, stage.imported()(loaded))
+        _show(stage, loaded)
 
     def on_ray(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
         loaded = load(recipe, overrides, address)
@@ -51,6 +52,15 @@ def _tell(stage: Stage, recipe: Path, outcome: Outcome) -> None:
     tell(stage.name, outcome)
     if following := next_stage(stage):
         console.print(f"next: datasetddpm {following.name} {recipe}")
+
+
+def _show(stage: Stage, recipe: Recipe) -> None:
+    """What of its result is read at once: the table of scores, and where the page is."""
+    if stage.name == "evaluate":
+        console.print(_score_table(recipe))
+        console.print(f"Scores: {(scores_folder(recipe) / 'scores.md').resolve()}")
+    if stage.name == "report":
+        console.print(f"Report: {report_page(recipe).resolve()}")
 
 
 for _stage in STAGES.values():
@@ -81,10 +91,8 @@ def _run(recipe: Recipe) -> None:
     with joined(recipe.cluster):
         for stage in stages:
             tell(stage.name, stage.make(recipe) if stage.on_ray else placed(stage.name, stage.make, recipe))
-    if recipe.paths.held_out:
-        console.print(_score_table(recipe))
-    if STAGES["report"] in stages:
-        console.print(f"Report: {report_page(recipe).resolve()}")
+    for stage in stages:
+        _show(stage, recipe)
 
 
 def _score_table(recipe: Recipe) -> Table:

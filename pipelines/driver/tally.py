@@ -40,6 +40,7 @@ class Tally:
     waiting: int = 0
     started: float = field(default_factory=time.time)
     updated: float = field(default_factory=time.time)
+    pace: float = 0.0  # samples a second when it was last written, measured by the run itself; 0 before the first
     batch_size: int = 0  # images at once, on the actor that has the least memory
     ended: str = ""  # how, in a word or a sentence; empty while it runs
     unheard: set[int] = field(default_factory=set)  # units of this run
@@ -107,7 +108,7 @@ class Tally:
 
     def write(self, folder: Location) -> None:
         """Keep it in the folder, where `status` reads it during the run and afterwards."""
-        self.updated = time.time()
+        self.updated, self.pace = time.time(), self.rate_now() or self.rate()
         record = {name: value for name, value in asdict(self).items() if name not in ("recent", "unheard")}
         storage.write_whole(folder / JOURNAL, (json.dumps(record, indent=2) + "\n").encode())
 

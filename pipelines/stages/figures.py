@@ -18,10 +18,10 @@ RIGHT, WRONG, UNLABELLED = (230, 230, 230), (214, 39, 40), (255, 255, 255)
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 100) -> None:
-    """Write a PNG, whole or not at all; the same figure gives the same bytes."""
+    """Write a PNG, whole or not at all, with all that the figure says; the same figure gives the same bytes."""
     FigureCanvasAgg(figure)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None}, bbox_inches="tight")
     write_whole(path, content.getvalue())
 
 
@@ -29,7 +29,7 @@ def confusion_figure(confusion: Int[np.ndarray, "truth predicted"], names: Seque
     """Rows are the truth; each cell is the share of that class's pixels, so that small classes show."""
     totals = confusion.sum(1, keepdims=True)
     shares = np.divide(confusion, totals, out=np.zeros(confusion.shape), where=totals > 0)
-    side = 2.5 + 0.32 * len(names)
+    side = 2.5 + 0.32 * len(names) + 0.065 * max(map(len, names))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="predicted", ylabel="truth")
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")

@@ -78,6 +78,7 @@ def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations) -
         note=lambda step: (
             f"if no member stops early; loss {step.loss:.3f}, {step.training} of {settings.members} members training"
         ),
+        folder=interpreter_folder(recipe),
     ):
         batches = step.number
     interpreter.save_pretrained(interpreter_folder(recipe))

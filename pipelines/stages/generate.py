@@ -122,7 +122,7 @@ def _running(plan: Plan, missing: list[int], tally: Tally) -> Iterator[Outcomes]
                 yield outcomes
         tally.ended = f"stopped before units {ranges(tally.unheard)}" if tally.unheard else "finished"
     except BaseException as error:
-        tally.ended = f"stopped: {error or type(error).__name__}"
+        tally.ended = str(error) or "stopped by Ctrl-C"
         raise
     finally:
         keep(tally, plan.folder)

@@ -21,6 +21,7 @@ from pipelines.errors import DatasetError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, report_page, scores_folder, sources
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record, Results, once
+from pipelines.stages.rare_classes import ClassPixels, shares, taken_by_filter
 from pipelines.stages.scores import over_runs, source_names, stored_scores
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
@@ -64,6 +65,7 @@ def _write(recipe: Recipe, template: str, shard_reports: list[Report]) -> Result
     images = np.stack([sample.image for sample in first])
     certain = _shown(models, [sample.seed for sample in first], images)  # again, for the uncertainty of the pixels
     rejected = _rejected(recipe, models, candidates)
+    pixels = _class_pixels(recipe, candidates, dataset.scheme, (images.shape[1], images.shape[2]))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_url"] = _data_url
     html = environment.from_string(template).render(
@@ -73,9 +75,12 @@ def _write(recipe: Recipe, template: str, shard_reports: list[Report]) -> Result
         dataset=dataset,
         colors=list(zip(dataset.scheme.names, dataset.scheme.colors, strict=True)),
         scores=_scores(recipe, kept),
+        ious=_ious(recipe, dataset.scheme),
+        figures=_figures(recipe),
         certain=certain,
         rejected=rejected,
-        shares=_class_shares(recipe, candidates, dataset.scheme, (images.shape[1], images.shape[2])),
+        shares=list(zip(dataset.scheme.names, shares(pixels.kept), shares(pixels.annotated), strict=True)),
+        taken=taken_by_filter(dataset.scheme.names, pixels),
         histogram=_histogram(candidates),
         most_uncertain=max(candidate.uncertainty for candidate in candidates),
         times=_times(recipe, shard_reports),
@@ -118,7 +123,11 @@ def _heat(nats: Float[np.ndarray, "h w"], classes: int) -> Image.Image:
 
 
 def _data_url(image: Image.Image) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
+    return _embedded(png_bytes(image))
+
+
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _strip(certain: list[Shown], rejected: list[Shown], scale: int = 2, gap: int = 4) -> Image.Image:
@@ -142,14 +151,31 @@ def _scores(recipe: Recipe, kept: int) -> list[tuple[str, str]]:
     return [(names[source], over_runs([run["mean_iou"] for run in runs])) for source, runs in scores.items()]
 
 
-def _class_shares(
-    recipe: Recipe, candidates: list[Candidate], scheme: Scheme, size: tuple[int, int]
-) -> list[tuple[str, float, float]]:
-    """Each class with its share of all pixels in the kept images, and in the annotated ones."""
-    synthetic = np.sum([c.class_pixels for c in candidates if c.kept], axis=0)
-    annotated = np.sum([class_pixels(mask, scheme) for mask in annotated_few(recipe, size).masks], axis=0)
-    shares = (synthetic / synthetic.sum()).tolist(), (annotated / annotated.sum()).tolist()
-    return list(zip(scheme.names, *shares, strict=True))
+def _ious(recipe: Recipe, scheme: Scheme) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """What is scored; and each class with its IoU by each of them."""
+    if recipe.paths.held_out is None:
+        return [], []
+    scores = stored_scores(recipe)
+    rows = [[over_runs([run["iou"][i] for run in runs]) for runs in scores.values()] for i in range(len(scheme))]
+    return list(scores), list(zip(scheme.names, rows, strict=True))
+
+
+def _figures(recipe: Recipe) -> list[tuple[str, list[str]]]:
+    """What evaluate drew of each source, as URLs: best and worst images, and the confusion of classes."""
+    if recipe.paths.held_out is None:
+        return []
+    titles = {"images": "Best and worst of the held-out images", "confusion": "What is taken for what"}
+    found = []
+    for name, title in titles.items():
+        paths = [scores_folder(recipe) / f"{name}-{source}.png" for source in stored_scores(recipe)]
+        found.append((title, [_embedded(path.read_bytes()) for path in paths if path.is_file()]))
+    return found
+
+
+def _class_pixels(recipe: Recipe, candidates: list[Candidate], scheme: Scheme, size: tuple[int, int]) -> ClassPixels:
+    painted, kept = [c.class_pixels for c in candidates], [c.class_pixels for c in candidates if c.kept]
+    annotated = [class_pixels(mask, scheme) for mask in annotated_few(recipe, size).masks]
+    return ClassPixels(*(np.sum(counts, axis=0).tolist() for counts in (kept, painted, annotated)))
 
 
 def _histogram(candidates: list[Candidate]) -> list[tuple[float, float]]:

@@ -57,7 +57,8 @@ def _sample(recipe: Recipe, denoiser: Denoiser, folder: Path) -> Results:
         steps=settings.steps,
         batch_size=settings.batch,
     )
-    pixels = (image for batch in follow(batches, len(images), "sample", "images", count=len) for image in batch)
+    followed = follow(batches, len(images), "sample", "images", count=len, folder=folder)
+    pixels = (image for batch in followed for image in batch)
     for (seed, path), image in zip(images.items(), pixels, strict=True):
         chunk = PngInfo()
         chunk.add_text(PROVENANCE, json.dumps({**origin, "seed": seed}, sort_keys=True))

@@ -10,7 +10,6 @@ from diffusers import UNet2DModel
 from PIL import Image
 
 from generate import Denoiser, ImageError, Schedule, read_image, sample
-from generate.settings import Training
 from generate.train import Trainee, Update, build_unet, image_paths, train, trainee
 from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
@@ -49,7 +48,7 @@ def _train(recipe: Recipe, paths: list[Path], target: Path) -> Results:
     if checkpoint.is_file():
         state.load(checkpoint)
     sheet_every = max(1, training.updates // _SHEETS)
-    for update in _shown(train(state, schedule, paths, training, checkpoint), training, state.done):
+    for update in _shown(train(state, schedule, paths, training, checkpoint), recipe, state.done, len(paths)):
         if update.number % sheet_every == 0 or update.number == training.updates:
             write_sheet(averaged(state, schedule), folder / f"sheet-{update.number:07d}.png")
     model = averaged(state, schedule)
@@ -68,15 +67,13 @@ def _places(recipe: Recipe) -> tuple[Path, Path]:
     return target, source
 
 
-def _shown(updates: Iterator[Update], training: Training, done: int) -> Iterator[Update]:
-    return follow(
-        updates,
-        (training.updates - done) * training.batch_size,
-        "train-ddpm",
-        "images",
-        count=lambda _: training.batch_size,
-        note=lambda update: f"update {update.number}, loss {update.loss:.4f}",
-    )
+def _shown(updates: Iterator[Update], recipe: Recipe, done: int, images: int) -> Iterator[Update]:
+    training, folder = recipe.train_ddpm.training, ddpm_folder(recipe)
+
+    def note(update: Update) -> str:
+        return f"epoch {update.number * training.batch_size / images:.1f}, loss {update.loss:.4f}"
+
+    return follow(updates, training.updates, "train-ddpm", "updates", before=done, note=note, folder=folder)
 
 
 def _refuse_broken(paths: list[Path]) -> None:

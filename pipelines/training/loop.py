@@ -75,12 +75,13 @@ def training_batches(run: Run, done: int, part: Part) -> Iterator[Batch]:
 
 
 def _shown(run: Run, steps: Iterator[Step], done: int) -> Iterator[Step]:
-    samples, left = run.settings.batch_size * run.optimisation.accumulate, run.optimisation.steps - done
+    samples, total = run.settings.batch_size * run.optimisation.accumulate, run.optimisation.steps
 
     def note(step: Step) -> str:
-        return f"loss {step.loss:.3f}, {samples / step.seconds:.0f} samples/s, {step.waited / step.seconds:.0%} waiting"
+        epoch, waiting = step.number * samples / len(run.data), step.waited / step.seconds
+        return f"epoch {epoch:.1f}, loss {step.loss:.3f}, {samples / step.seconds:.0f} samples/s, {waiting:.0%} waiting"
 
-    return follow(steps, left, f"train {run.folder.name}", "steps", note=note)
+    return follow(steps, total, f"train {run.folder.name}", "steps", before=done, note=note, folder=run.folder)
 
 
 def _validate(run: Run, trainee: Trainee, curve: Curve) -> None:

@@ -1,0 +1,180 @@
+"""How far every stage of a run is, from its folders alone: no model is opened, and no shard read."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipelines import storage
+from pipelines.dataset.inventory import Inventory, take_inventory
+from pipelines.dataset.lease import Entry, holder
+from pipelines.dataset.manifest import open_dataset
+from pipelines.driver.status import heard_of
+from pipelines.driver.tally import Tally
+from pipelines.folders import (
+    dataset_folder,
+    ddpm_folder,
+    interpreter_folder,
+    network_folder,
+    networks_folder,
+    report_page,
+    samples_folder,
+    scores_folder,
+    sources,
+)
+from pipelines.progress import Pace, duration
+from pipelines.recipe import Recipe
+from pipelines.record import RECORD, Record
+from pipelines.stages import STAGES, stages_of_run
+from pipelines.storage import Location
+
+_UNFINISHED, _ASIDE = ".part-", "@"  # in names of folders: what is being made, and what was made by other settings
+State = Literal["done", "under way", "stopped", "missing", "not needed"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a stage is."""
+
+    stage: str
+    state: State
+    made: float | None = None  # seconds since 1970, of what is done
+    seconds: float | None = None  # that it took
+    note: str = ""  # how far, how long still, and who works on it
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a stage has made of one of its folders."""
+
+    name: str
+    made: float | None  # when its stage finished; None where it did not
+    seconds: float
+    pace: Pace | None  # of what is not finished
+    holder: Entry | None  # of the folder
+    is_begun: bool
+
+    @classmethod
+    def of(cls, folder: Path) -> "Part":
+        """Of the folder, and of what is made beside it, to take its place: `NAME.part-*`."""
+        ages, beside = storage.ages(folder), sorted(folder.parent.glob(f"{folder.name}{_UNFINISHED}*"))
+        paces = [pace for place in (folder, *beside) if (pace := Pace.read(place))]
+        made, seconds = None, 0.0
+        if RECORD in ages:
+            made, seconds = time.time() - ages[RECORD], Record.read(folder).seconds
+        is_begun = bool(ages or beside)
+        return cls(folder.name, made, seconds, paces[-1] if paces else None, holder(folder), is_begun)
+
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether a process holds it, as far as this machine knows."""
+        return self.holder is not None and not self.holder.owner.is_gone
+
+
+def standings(recipe: Recipe) -> list[Standing]:
+    """Of every stage of a recipe, in the order of work."""
+    networks = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
+    return _standings(recipe, networks, recipe.generate.units)
+
+
+def standings_of(out: Location) -> list[Standing]:
+    """The same of a run's folder alone, without what may not be needed; [] where nothing was begun."""
+    if not isinstance(out, Path):
+        return []
+    paths = {"out": out, "denoiser": out, "annotated": out, "held_out": out}  # only the first is looked at
+    recipe = Recipe.model_validate({"name": out.name, "paths": paths, "generate": {}})
+    networks, dataset = networks_folder(recipe), dataset_folder(recipe)
+    folders = [path for path in networks.iterdir() if path.is_dir()] if networks.is_dir() else []
+    begun = sorted({path.name.partition(_UNFINISHED)[0].partition(_ASIDE)[0] for path in folders})
+    units = open_dataset(dataset).units if "dataset.json" in storage.names(dataset) else range(0)
+    found = [s for s in _standings(recipe, [networks / name for name in begun], units) if s.state != "not needed"]
+    return found if any(stage.state != "missing" for stage in found) else []
+
+
+def _standings(recipe: Recipe, networks: Sequence[Path], units: range) -> list[Standing]:
+    folders = {
+        "train-ddpm": [ddpm_folder(recipe)],
+        "sample": [samples_folder(recipe)],
+        "fit": [interpreter_folder(recipe)],
+        "train": networks,
+        "evaluate": [scores_folder(recipe)],
+        "report": [report_page(recipe).parent],
+    }
+    needless = _needless(recipe)
+    found = {name: _of_parts(name, [Part.of(folder) for folder in several]) for name, several in folders.items()}
+    found["generate"] = _of_dataset(dataset_folder(recipe), units)
+    return [
+        Standing(name, "not needed", note=needless[name])
+        if found[name].state == "missing" and name in needless
+        else found[name]
+        for name in STAGES
+    ]
+
+
+def _needless(recipe: Recipe) -> dict[str, str]:
+    """Stages that a run of the recipe can do without, each with the reason."""
+    paths, needed = recipe.paths, {stage.name for stage in stages_of_run(recipe)}
+    reasons = {} if recipe.makes_dataset else dict.fromkeys(("generate", "train", "report"), "there is no [generate]")
+    if paths.held_out is None:
+        reasons |= dict.fromkeys(("evaluate", "report"), "paths.held_out is not set")
+    reasons = {name: reason for name, reason in reasons.items() if name not in needed}
+    if isinstance(paths.denoiser, str) or paths.denoiser.exists():
+        reasons["train-ddpm"] = "paths.denoiser is there"
+    if paths.annotated and paths.annotated.is_dir():
+        reasons["sample"] = "paths.annotated is there"
+    return reasons
+
+
+def _of_parts(stage: str, parts: Sequence[Part]) -> Standing:
+    finished, working = [part for part in parts if part.made is not None], [part for part in parts if part.is_worked_on]
+    if parts and len(finished) == len(parts) and not working:
+        note = f"{len(parts)} networks" if len(parts) > 1 else ""
+        return Standing(stage, "done", max(p.made or 0.0 for p in parts), sum(p.seconds for p in parts), note)
+    if not any(part.is_begun or part.is_worked_on for part in parts):
+        return Standing(stage, "missing")
+    notes = [f"{len(finished)} of {len(parts)} networks"] if len(parts) > 1 else []
+    for part in parts:
+        if part.pace:
+            name = f"{part.name}: " if len(parts) > 1 else ""
+            notes.append(f"{name}{part.pace.done} of {part.pace.total} {part.pace.noun}")
+    return _unfinished(stage, notes, _left(parts), [part.holder for part in working if part.holder])
+
+
+def _left(parts: Sequence[Part]) -> float | None:
+    """Seconds for the parts that are not finished, by what the others and they themselves took; None: not measured."""
+    paces = [part.pace for part in parts if part.pace and part.pace.rate]
+    whole = [part.seconds for part in parts if part.made is not None] + [pace.total / pace.rate for pace in paces]
+    if not whole:
+        return None
+    each = sum(whole) / len(whole)
+    lefts = [part.pace.left if part.pace else each for part in parts if part.made is None]
+    return sum(each if left is None else left for left in lefts)
+
+
+def _of_dataset(folder: Location, units: range) -> Standing:
+    inventory = take_inventory(folder)
+    if not inventory.sizes:
+        return Standing("generate", "missing")
+    missing, tally = inventory.missing(units), Tally.read(folder)
+    if inventory.committed and not missing:
+        return _whole(inventory, tally)
+    notes = [f"{len(units) - len(missing)} of {len(units)} units"]
+    if tally and tally.failures:
+        notes.append(f"{len(tally.failures)} failed, `datasetddpm status {folder}` says why")
+    samples = len(missing) * tally.samples / tally.units if tally and tally.units else 0.0
+    left, entry = samples / tally.pace if tally and tally.pace else None, holder(folder)
+    return _unfinished("generate", notes, left, [entry] if entry and not entry.owner.is_gone else [])
+
+
+def _whole(inventory: Inventory, tally: Tally | None) -> Standing:
+    """Its seconds are known where one run made all of it."""
+    made = time.time() - min(storage.ages(inventory.folder)[name] for name in inventory.reports)
+    seconds = tally.updated - tally.started if tally and tally.heard == tally.samples else None
+    return Standing("generate", "done", made, seconds, note=f"{len(inventory.committed)} shards")
+
+
+def _unfinished(stage: str, notes: list[str], left: float | None, working: Sequence[Entry]) -> Standing:
+    """Work that somebody does, or nobody does any more."""
+    notes += [f"about {duration(left)} left"] if left is not None else []
+    return Standing(stage, "under way" if working else "stopped", note=", ".join([*notes, *map(heard_of, working)]))

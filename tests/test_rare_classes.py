@@ -1,0 +1,45 @@
+"""When the page says of a class that the filter took it."""
+
+import pytest
+
+from pipelines.stages.rare_classes import ClassPixels, taken_by_filter
+
+NAMES = ["cheese", "hole"]
+
+
+def said(kept: float, candidates: float, annotated: float) -> list[str]:
+    """Of holes that have these shares of a million pixels."""
+    pixels = ([round(1e6 * (1 - share)), round(1e6 * share)] for share in (kept, candidates, annotated))
+    return taken_by_filter(NAMES, ClassPixels(*pixels))
+
+
+def test_a_rare_class_whose_images_were_dropped_is_named_with_its_shares_and_what_to_try() -> None:
+    assert said(kept=0.004, candidates=0.012, annotated=0.015) == [
+        "hole: 0.4 % of the synthetic pixels, 1.5 % of the annotated: the filter drops it; try generate.portion = 0"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("why", "kept", "candidates", "annotated"),
+    [
+        ("there is half of it", 0.0075, 0.012, 0.015),
+        ("the model itself paints little of it", 0.004, 0.004, 0.015),
+        ("the filter took next to none", 0.00399, 0.004, 0.015),
+        ("nobody annotated it", 0.004, 0.012, 0.0),
+        ("it is nowhere", 0.0, 0.0, 0.0),
+    ],
+)
+def test_nothing_is_said_where_the_numbers_do_not_say_so(
+    why: str, kept: float, candidates: float, annotated: float
+) -> None:
+    assert said(kept, candidates, annotated) == [], why
+
+
+def test_a_class_that_is_all_gone_is_named_and_a_share_below_a_percent_is_not_rounded_away() -> None:
+    assert said(kept=0.0, candidates=0.0004, annotated=0.00042)[0].startswith(
+        "hole: 0 % of the synthetic pixels, 0.042 %"
+    )
+
+
+def test_without_any_pixel_nothing_is_said() -> None:
+    assert taken_by_filter(NAMES, ClassPixels([0, 0], [0, 0], [0, 0])) == []
