@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from label import Annotations, load_annotations
+from pipelines.errors import RecipeError
 from pipelines.recipe import Recipe
 
 
@@ -16,7 +17,9 @@ def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Ann
 
 
 def annotated_few(recipe: Recipe, size: tuple[int, int]) -> Annotations:
-    """paths.annotated, or as many of it as interpreter.images says."""
+    """paths.annotated, or as many of it as interpreter.images says. Raises RecipeError where the recipe has none."""
+    if recipe.paths.annotated is None:
+        raise RecipeError("paths.annotated is missing; it names the folder of annotated images")
     whole, most = open_annotations(recipe, recipe.paths.annotated, size), recipe.interpreter.images
     return replace(whole, names=whole.names[:most], images=whole.images[:most], masks=whole.masks[:most])
 

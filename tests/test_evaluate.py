@@ -36,7 +36,7 @@ def test_an_evaluation_scores_and_draws_the_interpreter_and_every_network(finish
         partly = np.array(image)
     partly[:, 10:] = 255
     Image.fromarray(partly).save(mask)
-    recipe = Recipe.load(finished / "recipe.toml", ('paths.held_out="{recipe}/annotated"',))
+    recipe = Recipe.load(finished / "recipe.toml", ('paths.held_out="annotated"',))
     assert "made scores on 4 held-out images" in command("evaluate", finished / "recipe.toml")
     scores, folder = finished / "out" / "scores", finished / "out" / "deeplab"
     held_out = load_annotations(finished / "annotated", (16, 16))

@@ -7,7 +7,7 @@ import typer
 
 import generate
 from label import Fit
-from pipelines.cli.options import Overrides, RecipePath, load, tell
+from pipelines.cli.options import Call, Overrides, RecipePath, load, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
 
@@ -56,7 +56,9 @@ def segment(
     path, *images = inputs
     if not images:
         raise RecipeError(f"{path} came alone; a recipe and images are needed, or --model and images")
-    recipe = load(path, overrides)
+    call = Call.of(path, overrides)
+    recipe = call.load()
+    call.require("segment", recipe)
     from pipelines.stages.segment import segment_files
 
     tell("segment", segment_files(recipe, images, out, fit or "stretch"))
@@ -69,7 +71,9 @@ def export_model(
     overrides: Overrides = None,
 ) -> None:
     """Write the trained network as an ONNX file, checked against torch."""
-    loaded = load(recipe, overrides)
+    call = Call.of(recipe, overrides)
+    loaded = call.load()
+    call.require("export-model", loaded)
     from pipelines.stages.export_onnx import export_model
 
     tell("export-model", export_model(loaded, onnx))

@@ -1,18 +1,17 @@
 """The stages of a recipe, one after the other or all of them."""
 
+import json
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from pipelines.cli.options import Address, Overrides, RecipePath, load, tell
-from pipelines.folders import dataset_folder, report_page
+from pipelines.cli.options import Address, Call, Overrides, RecipePath, from_here, say, tell
+from pipelines.folders import dataset_folder, report_page, samples_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome
 from pipelines.stages import STAGES, Stage, next_stage, stages_of_run
 
 app = typer.Typer()
@@ -22,10 +21,10 @@ def _command(stage: Stage) -> Callable[..., None]:
     """What the command line calls; its parameters are the stage's options."""
 
     def here(recipe: RecipePath, overrides: Overrides = None) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides)))
+        _make(stage, Call.of(recipe, overrides))
 
     def on_ray(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides, address)))
+        _make(stage, Call.of(recipe, overrides, address))
 
     def repairing(
         recipe: RecipePath,
@@ -33,18 +32,39 @@ def _command(stage: Stage) -> Callable[..., None]:
         address: Address = None,
         repair: Annotated[bool, typer.Option("--repair", help="Read every byte; make again what is damaged.")] = False,
     ) -> None:
-        _tell(stage, recipe, stage.imported()(load(recipe, overrides, address), repair=repair))
+        _make(stage, Call.of(recipe, overrides, address), repair=repair)
 
-    if stage.name == "generate":
-        return repairing
-    return on_ray if stage.on_ray else here
+    def counted(
+        recipe: RecipePath,
+        overrides: Overrides = None,
+        count: Annotated[int, typer.Option("-n", min=1, metavar="NUMBER", help="How many images.")] = 64,
+    ) -> None:
+        _make(stage, Call.of(recipe, overrides), count=count)
+
+    ways = {"generate": repairing, "sample": counted}
+    return ways.get(stage.name, on_ray if stage.on_ray else here)
 
 
-def _tell(stage: Stage, recipe: Path, outcome: Outcome) -> None:
-    """Say what was made, and what comes next."""
-    tell(stage.name, outcome)
-    if following := next_stage(stage):
-        console.print(f"next: datasetddpm {following.name} {recipe}")
+def _make(stage: Stage, call: Call, **options: Any) -> None:
+    """Make it, and say what was made and what comes next."""
+    recipe = call.load()
+    call.require(stage.name, recipe)
+    tell(stage.name, stage.imported()(recipe, **options))
+    if following := next_stage(stage, recipe):
+        say(f"next: {_next(following, call, recipe)}")
+
+
+def _next(following: Stage, call: Call, recipe: Recipe) -> str:
+    """The command that goes on; before `fit` a person annotates, unless that is done."""
+    few, samples = recipe.paths.annotated, samples_folder(recipe)
+    if following.name != "fit" or (few and few != samples and few.is_dir()):
+        return call.line(following.name)
+    here = from_here(samples)
+    if few is None:
+        line = call.line("fit", f"paths.annotated={json.dumps(str(samples), ensure_ascii=False)}")
+        return f"annotate the images in {here} (each needs NAME.mask.png beside it), then: {line}"
+    there = "" if few == samples else f", put both into {from_here(few)}"
+    return f"annotate the images in {here} (each needs NAME.mask.png beside it){there}, then: {call.line('fit')}"
 
 
 for _stage in STAGES.values():
@@ -54,7 +74,7 @@ for _stage in STAGES.values():
 @app.command("run")
 def run(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
     """Run all stages of a recipe, from fit on, that are not done."""
-    _run(load(recipe, overrides, address))
+    _run(Call.of(recipe, overrides, address))
 
 
 @app.command("demo")
@@ -63,12 +83,13 @@ def demo(
     overrides: Overrides = None,
 ) -> None:
     """The whole pipeline on the shipped domain: cartoon faces, 20 of them annotated."""
-    recipe = Path(str(files("pipelines").joinpath("recipes/demo.toml")))
-    _run(load(recipe, [f'paths.out="{out}"', *(overrides or ())]))
+    _run(Call.of(Path("demo"), [f"paths.out={json.dumps(str(out), ensure_ascii=False)}", *(overrides or ())]))
 
 
-def _run(recipe: Recipe) -> None:
+def _run(call: Call) -> None:
     """Every stage of the recipe, and the table of scores."""
+    recipe = call.load()
+    call.require("fit", recipe)
     from pipelines.driver.placing import joined, placed
 
     stages = stages_of_run(recipe)
@@ -78,7 +99,7 @@ def _run(recipe: Recipe) -> None:
     if recipe.paths.held_out:
         console.print(_score_table(recipe))
     if STAGES["report"] in stages:
-        console.print(f"Report: {report_page(recipe).resolve()}")
+        say(f"Report: {from_here(report_page(recipe))}")
 
 
 def _score_table(recipe: Recipe) -> Table:

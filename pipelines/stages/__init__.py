@@ -62,10 +62,10 @@ STAGES = {stage.name: stage for stage in _ORDERED}
 """By name, in the order in which they follow one another."""
 
 
-def next_stage(stage: Stage) -> Stage | None:
-    """The one that goes on with what this one made."""
-    following = _ORDERED[_ORDERED.index(stage) + 1 :]
-    return following[0] if following else None
+def next_stage(stage: Stage, recipe: Recipe) -> Stage | None:
+    """The one that goes on with what this one made, of those that the recipe has something for."""
+    wanted = [STAGES["sample"], *stages_of_run(recipe)]
+    return next((other for other in _ORDERED[_ORDERED.index(stage) + 1 :] if other in wanted), None)
 
 
 def stages_of_run(recipe: Recipe) -> list[Stage]:

@@ -15,18 +15,18 @@ from pipelines.units.models import open_denoiser
 COUNT = 64
 
 
-def sample_images(recipe: Recipe) -> Outcome:
-    """Write 64 samples as PNG files named by seed, none of which the dataset will contain."""
+def sample_images(recipe: Recipe, *, count: int = COUNT) -> Outcome:
+    """Write so many samples as PNG files named by seed, none of which the dataset will contain."""
     denoiser = open_denoiser(recipe, device())
     settings = recipe.generate.model_dump(mode="json")
-    inputs = {"denoiser": denoiser.digest, "settings": settings, "count": COUNT}
-    return once(samples_folder(recipe), inputs, lambda: _sample(recipe, denoiser), clause=f"{COUNT} images")
+    inputs = {"denoiser": denoiser.digest, "settings": settings, "count": count}
+    return once(samples_folder(recipe), inputs, lambda: _sample(recipe, denoiser, count), clause=f"{count} images")
 
 
-def _sample(recipe: Recipe, denoiser: Denoiser) -> Results:
+def _sample(recipe: Recipe, denoiser: Denoiser, count: int) -> Results:
     settings, folder = recipe.generate, samples_folder(recipe)
     # seeds behind the dataset's, so that what is annotated is never among what is labelled
-    seeds = range(settings.samples, settings.samples + COUNT)
+    seeds = range(settings.samples, settings.samples + count)
     batches = sample(
         denoiser,
         seeds,
@@ -35,7 +35,7 @@ def _sample(recipe: Recipe, denoiser: Denoiser) -> Results:
         steps=settings.steps,
         batch_size=settings.batch,
     )
-    images = (image for batch in follow(batches, COUNT, "sample", "images", count=len) for image in batch)
+    images = (image for batch in follow(batches, count, "sample", "images", count=len) for image in batch)
     for seed, image in zip(seeds, images, strict=True):
         write_whole(folder / f"{seed:012d}.png", png_bytes(Image.fromarray(image)))
     return {}
