@@ -12,7 +12,7 @@ from cluster import ClusterError
 from deeplab import DeepLabError
 from generate import GenerateError
 from label import LabelError
-from pipelines.cli import datasets, jobs, models, stages
+from pipelines.cli import datasets, jobs, models, setup, stages
 from pipelines.errors import InputError, RunError
 
 USER_ERRORS = (InputError, GenerateError, LabelError, DeepLabError)
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _commands in (stages.app, models.app, datasets.app, jobs.app):
+for _commands in (setup.app, stages.app, models.app, datasets.app, jobs.app):
     app.add_typer(_commands)
 
 

@@ -13,6 +13,7 @@ from pipelines.folders import dataset_folder, report_page, samples_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.stages import STAGES, Stage, next_stage, stages_of_run
+from pipelines.stages.order import has_images
 
 app = typer.Typer()
 
@@ -57,7 +58,7 @@ def _make(stage: Stage, call: Call, **options: Any) -> None:
 def _next(following: Stage, call: Call, recipe: Recipe) -> str:
     """The command that goes on; before `fit` a person annotates, unless that is done."""
     few, samples = recipe.paths.annotated, samples_folder(recipe)
-    if following.name != "fit" or (few and few != samples and few.is_dir()):
+    if following.name != "fit" or (few and few != samples and has_images(few)):
         return call.line(following.name)
     here = from_here(samples)
     if few is None:

@@ -4,8 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from generate import IMAGE_SUFFIXES
+from pipelines.dataset.inventory import INDEX
 from pipelines.dataset.manifest import open_dataset
-from pipelines.folders import dataset_folder, interpreter_folder, networks_folder, scores_folder
+from pipelines.folders import (
+    dataset_folder,
+    ddpm_folder,
+    interpreter_folder,
+    network_folder,
+    networks_folder,
+    report_page,
+    samples_folder,
+    scores_folder,
+    sources,
+)
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD
 
@@ -42,7 +54,13 @@ def _annotated(recipe: Recipe) -> Lack | None:
     folder = recipe.paths.annotated
     if folder is None:
         return Lack("paths.annotated is missing; it names the folder of annotated images")
-    return None if folder.is_dir() else Lack(f"{folder} is no folder; annotated images are needed there")
+    if not folder.is_dir():
+        return Lack(f"{folder} is no folder; annotated images are needed there")
+    return None if has_images(folder) else Lack(f"{folder} holds no images; a few with their masks are needed there")
+
+
+def has_images(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
 
 
 def _interpreter(recipe: Recipe) -> Lack | None:
@@ -93,4 +111,30 @@ _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "report": (_dataset, _page),
     "segment": (_denoiser, _interpreter),
     "export-model": (_networks,),
+}
+
+
+def is_there(stage: str, recipe: Recipe) -> bool:
+    """Whether the stage has made something for this recipe's folders; which settings made it is not asked."""
+    return _IS_THERE[stage](recipe)
+
+
+def _dataset_is_whole(recipe: Recipe) -> bool:
+    folder = dataset_folder(recipe)
+    return isinstance(folder, Path) and (folder / INDEX).is_file()
+
+
+def _networks_are_there(recipe: Recipe) -> bool:
+    folders = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
+    return bool(folders) and all((folder / RECORD).is_file() for folder in folders)
+
+
+_IS_THERE: dict[str, Callable[[Recipe], bool]] = {
+    "train-ddpm": lambda recipe: (ddpm_folder(recipe) / RECORD).is_file() and _denoiser(recipe) is None,
+    "sample": lambda recipe: (samples_folder(recipe) / RECORD).is_file(),
+    "fit": lambda recipe: (interpreter_folder(recipe) / RECORD).is_file(),
+    "generate": _dataset_is_whole,
+    "train": _networks_are_there,
+    "evaluate": lambda recipe: (scores_folder(recipe) / RECORD).is_file(),
+    "report": lambda recipe: (report_page(recipe).parent / RECORD).is_file(),
 }
