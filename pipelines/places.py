@@ -18,8 +18,8 @@ _OF_PACKAGE = "package:"
 
 def shipped() -> dict[str, Path]:
     """The recipes of the package by their names: horse_21 is the one of DatasetDDPM, ddpm_seg/horse_21 the other."""
-    names = {str(path.relative_to(_RECIPES).with_suffix("").as_posix()): path for path in _RECIPES.rglob("*.toml")}
-    return {name.removeprefix("datasetddpm/"): path for name, path in sorted(names.items())}
+    names = {path.relative_to(_RECIPES).with_suffix("").as_posix(): path for path in _RECIPES.rglob("*.toml")}
+    return dict(sorted((name.removeprefix("datasetddpm/"), path) for name, path in names.items()))
 
 
 def recipe_file(recipe: str | Path) -> Path:

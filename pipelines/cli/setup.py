@@ -27,10 +27,10 @@ def init_command(
         str | None, typer.Option(metavar="PLACE", help="A diffusion model that exists: .pt, diffusers folder, Hub id.")
     ] = None,
 ) -> None:
-    """Write recipe.toml and annotated/scheme.toml, with comments, for your photographs or your diffusion model.
+    """Write a recipe for your photographs or your model.
 
-    Reads the sizes of the images, or the model's configuration, and measures for a few seconds how fast this machine
-    trains. Overwrites nothing.
+    Reads the sizes of the images, and measures for a few seconds how fast this machine trains; or reads the model's
+    configuration. Writes recipe.toml and annotated/scheme.toml, with comments; overwrites nothing.
 
     Example: datasetddpm init cats --images cats/photos
     """
@@ -43,10 +43,10 @@ def init_command(
 
 @app.command("check")
 def check_command(recipe: RecipePath, overrides: Overrides = None) -> None:
-    """Look at all that a recipe names, in a second or two; say what is ready and what comes next.
+    """Say what is ready, what is wrong and what comes next.
 
-    Reads files, sizes, classes, masks, blocks, permissions, free disk space, packages and GPUs; writes nothing. Exit
-    code 2 where something is wrong.
+    Takes a second or two. Reads files, sizes, classes, masks, blocks, permissions, free disk space, packages and GPUs;
+    writes nothing. Exit code 2 where something is wrong.
 
     Example: datasetddpm check recipe.toml
     """

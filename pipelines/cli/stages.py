@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,21 +70,33 @@ def _next(following: Stage, call: Call, recipe: Recipe) -> str:
 
 
 for _stage in STAGES.values():
-    app.command(_stage.name, help=_stage.help)(_command(_stage))
+    app.command(_stage.name, help=cleandoc(_stage.help))(_command(_stage))
 
 
 @app.command("run")
 def run(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
-    """Run all stages of a recipe, from fit on, that are not done."""
+    """Run all stages of a recipe, from fit on, that are not done.
+
+    Reads what the recipe's [paths] name. Writes paths.out, with a page at the end where there is paths.held_out. What
+    was stopped goes on when it is run again. Keys: those of fit, generate, train, evaluate, report.
+
+    Example: datasetddpm run recipe.toml --set train.baseline=true
+    """
     _run(Call.of(recipe, overrides, address))
 
 
 @app.command("demo")
 def demo(
-    out: Annotated[Path, typer.Option(help="Where everything is put.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where everything is put.")] = Path("runs/demo"),
     overrides: Overrides = None,
 ) -> None:
-    """The whole pipeline on the shipped domain: cartoon faces, 20 of them annotated."""
+    """Run the whole pipeline on shipped cartoon faces.
+
+    20 of them are annotated. Reads nothing but the package. Writes dataset, networks, scores and a page, in about 6
+    minutes on 2 cores. Keys: those of run.
+
+    Example: datasetddpm demo --out faces
+    """
     _run(Call.of(Path("demo"), [f"paths.out={json.dumps(str(out), ensure_ascii=False)}", *(overrides or ())]))
 
 
