@@ -9,7 +9,6 @@ from pipelines.dataset.inventory import INDEX
 from pipelines.dataset.manifest import open_dataset
 from pipelines.folders import (
     dataset_folder,
-    ddpm_folder,
     interpreter_folder,
     network_folder,
     networks_folder,
@@ -130,7 +129,7 @@ def _networks_are_there(recipe: Recipe) -> bool:
 
 
 _IS_THERE: dict[str, Callable[[Recipe], bool]] = {
-    "train-ddpm": lambda recipe: (ddpm_folder(recipe) / RECORD).is_file() and _denoiser(recipe) is None,
+    "train-ddpm": lambda recipe: _denoiser(recipe) is None,
     "sample": lambda recipe: (samples_folder(recipe) / RECORD).is_file(),
     "fit": lambda recipe: (interpreter_folder(recipe) / RECORD).is_file(),
     "generate": _dataset_is_whole,
