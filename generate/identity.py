@@ -16,7 +16,7 @@ from generate.guided_flags import PRESETS, FlagError, Flags, GuidedFlags, parse_
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 OLD_WEIGHTS = "diffusion_pytorch_model.bin"
 STATE_DICTS = (".pt", ".pth")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def locate(source: str | Path, flags: Flags | None) -> StateDict | DiffusersFile
         raise CheckpointError(
             f"flags belong to a guided-diffusion state_dict (.pt); {source} is opened by its own config"
         )
-    if not path.exists() and _HUB_ID.fullmatch(str(source)):
+    if not path.exists() and HUB_ID.fullmatch(str(source)):
         path = _from_hub(str(source))
     return DiffusersFiles.of(path)
 

@@ -50,8 +50,8 @@ class Training:
     """Updates over which the learning rate rises."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the moving average of the weights, which is kept in their place."""
-    mirror: bool = True
-    """Whether half of the images are flipped left to right."""
+    mirror: bool = False
+    """Whether half of the images are flipped left to right, where a mirrored one is as likely."""
     seed: int = 0
     """The seed of the weights, the order of the images and the noise."""
     checkpoint_every: Count = 250

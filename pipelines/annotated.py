@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from label import AnnotationError, Annotations, load_annotations
+from pipelines.errors import RecipeError
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 
@@ -26,9 +27,12 @@ def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Ann
 def annotated_few(recipe: Recipe, size: tuple[int, int]) -> Annotations:
     """paths.annotated, or as many of it as interpreter.images says.
 
-    Raises AnnotationError where nothing can be learnt of a class: all labelled pixels are of one, or scheme.toml has
-    one that no pixel has. The [classes] of a recipe may be those of several folders, and are not expected in each.
+    Raises RecipeError where the recipe has none, AnnotationError where nothing can be learnt of a class: all labelled
+    pixels are of one, or scheme.toml has one that no pixel has. The [classes] of a recipe may be those of several
+    folders, and are not expected in each.
     """
+    if recipe.paths.annotated is None:
+        raise RecipeError("paths.annotated is missing; it names the folder of annotated images")
     whole, most = open_annotations(recipe, recipe.paths.annotated, size), recipe.interpreter.images
     folder, pixels, names = recipe.paths.annotated, whole.class_pixels.sum(axis=0), whole.scheme.names
     seen = [name for name, count in zip(names, pixels, strict=True) if count]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tomllib
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import RecipeError
 from pipelines.keys import Section
+from pipelines.places import place_paths, recipe_file
 from pipelines.sections import (
     ClassesSection,
     ClusterSection,
@@ -21,11 +23,14 @@ from pipelines.sections import (
     TrainSection,
 )
 
+_ALIKE = 0.7  # of two keys, by the letters that they share: the second is meant by the first
+
 
 class PathsSection(Section):
     """Where things come from and go to.
 
-    Relative paths start at the working directory; `{recipe}` in a path stands for the folder that the recipe lies in.
+    Relative paths start at the folder of the recipe, those of `--set` as well; in a shipped recipe, at the working
+    directory. A path that begins with `package:` is inside the installed package.
     """
 
     out: Path
@@ -34,8 +39,8 @@ class PathsSection(Section):
     """Where the shards go, also as a URL, such as s3://bucket/folder; unset: the folder dataset in paths.out."""
     denoiser: Path | str
     """The diffusion model: a .pt, a diffusers folder, a URL of either, or a Hub id; `train-ddpm` writes it there."""
-    annotated: Path
-    """The folder of the few annotated images."""
+    annotated: Path | None = None
+    """The folder of the few annotated images; `fit`, `report` and a baseline read it."""
     held_out: Path | None = None
     """A folder of annotated images that nothing is trained on, to evaluate by."""
     validation: Path | None = None
@@ -59,15 +64,6 @@ class Recipe(Section):
     train: TrainSection = TrainSection()
     study: StudySection = StudySection()
 
-    def resolved(self) -> "Recipe":
-        """The same with absolute paths; Hub ids, URLs and names of weights stay what they are."""
-        local = {name: path for name, path in self.paths if isinstance(path, Path)}
-        paths = {name: path.resolve() for name, path in local.items() if name != "denoiser" or path.exists()}
-        weights, train = Path(self.train.network.encoder_weights or ""), self.train
-        if weights.is_file():
-            train = train.changed(encoder_weights=str(weights.resolve()))
-        return self.model_copy(update={"paths": self.paths.model_copy(update=paths), "train": train})
-
     def with_batch(self, batch_size: int) -> "Recipe":
         return self.model_copy(update={"generate": self.generate.changed(batch_size=batch_size)})
 
@@ -77,26 +73,23 @@ class Recipe(Section):
         return "generate" in self.model_fields_set
 
     @classmethod
-    def load(cls, path: Path, overrides: tuple[str, ...] = ()) -> "Recipe":
-        """Read a TOML file and apply `section.key=value` overrides. Raises RecipeError with every mistake."""
-        if not path.is_file():
-            raise RecipeError(f"{path} is no file; a recipe in TOML is needed")
+    def load(cls, recipe: str | Path, overrides: tuple[str, ...] = ()) -> "Recipe":
+        """Read a TOML file, or a shipped recipe by its name, and apply `section.key=value` overrides.
+
+        Raises RecipeError with every mistake.
+        """
+        path = recipe_file(recipe)
         try:
             tree = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path} is not TOML: {error}") from error
+            raise RecipeError(f"{recipe} is not TOML: {error}") from error
         for override in overrides:
             _apply(tree, override)
-        if isinstance(tree.get("paths"), dict):
-            folder = str(path.resolve().parent)
-            tree["paths"] = {
-                key: Path(value.replace("{recipe}", folder)) if isinstance(value, str) and "://" not in value else value
-                for key, value in tree["paths"].items()
-            }
+        place_paths(tree, path)
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
-            raise RecipeError(f"{path}: {'; '.join(_mistake(e) for e in error.errors())}") from error
+            raise RecipeError(f"{recipe}: {'; '.join(_mistake(e) for e in error.errors())}") from error
 
 
 def sections() -> dict[str, type[Section]]:
@@ -131,9 +124,25 @@ def _mistake(error: Any) -> str:
     place = [part for part in map(str, error["loc"]) if part not in section.owned()]
     key = ".".join(place)
     if error["type"] == "extra_forbidden":
+        if meant := _meant(key):
+            return f"{key}: unknown key; is {meant} meant?"
         return f"{key}: unknown key; known are {', '.join((section if len(place) > 1 else Recipe).keys())}"
     message = error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
     return f"{key}: {message}" + ("" if error["type"] in ("missing", "value_error") else f", not {error['input']!r}")
+
+
+def _meant(key: str) -> str | None:
+    """The key or section that a mistyped one is most like, those of its own section first."""
+    keys = [f"{name}.{own}" for name, section in sections().items() for own in section.keys()]  # noqa: SIM118
+    likeness = {known: _likeness(key, known) for known in [*Recipe.keys(), *keys]}
+    best = max(likeness, key=lambda known: likeness[known])
+    return best if likeness[best] >= _ALIKE else None
+
+
+def _likeness(key: str, known: str) -> float:
+    (section, _, own), (other, _, another) = key.rpartition("."), known.rpartition(".")
+    alike = SequenceMatcher(None, own, another).ratio()
+    return alike + 0.1 * (section == other) if alike >= _ALIKE else 0.0
 
 
 def digest_of(record: dict[str, Any]) -> str:

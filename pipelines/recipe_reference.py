@@ -23,8 +23,9 @@ _LIMITS = {
 _HEAD = """# The recipe, key by key
 
 A recipe is a TOML file of these sections. `datasetddpm STAGE recipe.toml --set section.key=value` stands over it.
-A section or key may be left out, unless its default is *needed*. `pipelines/recipes/demo.toml` is a recipe to start
-from. This page is written from the code: `python -m pipelines.recipe_reference > docs/RECIPE.md`.
+A section or key may be left out, unless its default is *needed*. `datasetddpm init` writes a recipe to start from;
+`pipelines/recipes/demo.toml` is another. This page is written from the code:
+`python -m pipelines.recipe_reference > docs/RECIPE.md`.
 """
 
 

@@ -73,8 +73,7 @@ def published_files(tmp_path, monkeypatch):
 def test_with_the_published_files_in_place_a_recipe_runs_as_it_is(published_files):
     few = ("interpreter.blocks=[1, 2]", "interpreter.max_epochs=2", "interpreter.members=2", f"denoiser.flags={SMALL}")
     overrides = [word for setting in few for word in ("--set", setting)]
-    recipe = str(RECIPES / "ddpm_seg" / "bedroom_28.toml")
-    found = CliRunner().invoke(app, ["run", recipe, *overrides], catch_exceptions=False)
+    found = CliRunner().invoke(app, ["run", "ddpm_seg/bedroom_28", *overrides], catch_exceptions=False)
     assert found.exit_code == 0, found.output
     (scores,) = json.loads(Path("runs/ddpm_seg/bedroom_28/scores/stage.json").read_text())["results"]["interpreter"]
     assert len(scores["iou"]) == 29

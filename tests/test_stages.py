@@ -24,8 +24,9 @@ def test_a_stage_makes_an_outcome_of_a_recipe(stage: Stage) -> None:
 def test_a_stage_is_followed_by_the_one_that_reads_what_it_made() -> None:
     names = ["train-ddpm", "sample", "fit", "generate", "train", "evaluate", "report"]
     assert list(STAGES) == names
-    following = [next_stage(STAGES[name]) for name in names]
-    assert following == [*(STAGES[name] for name in names[1:]), None]
+    recipe = Recipe.load("demo")
+    assert [next_stage(STAGES[name], recipe) for name in names] == [*(STAGES[name] for name in names[1:]), None]
+    assert next_stage(STAGES["fit"], Recipe.load("ddpm_seg/horse_21")) == STAGES["evaluate"]
 
 
 def test_a_stage_travels_to_an_actor() -> None:

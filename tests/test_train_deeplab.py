@@ -150,7 +150,7 @@ def test_tensorboard_gets_loss_speed_and_validation(made: Path) -> None:
 def interrupted(made: Path) -> Path:
     """The checkpoint of a training that was stopped in the middle."""
     recipe, folder = recipe_of(made), made / "out" / "deeplab" / "synthetic-seed0"
-    (run,) = runs(recipe.resolved(), ["synthetic"])
+    (run,) = runs(recipe, ["synthetic"])
     folder.mkdir(parents=True)
     trainee = Trainee(build(3, encoder="resnet18"), run.optimisation)
     History.start().write(folder, run.inputs, trainee)

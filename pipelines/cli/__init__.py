@@ -5,6 +5,8 @@ A command imports its stage when it runs: help, mistakes and looks at a folder w
 
 import logging
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -12,19 +14,39 @@ from cluster import ClusterError
 from deeplab import DeepLabError
 from generate import GenerateError
 from label import LabelError
-from pipelines.cli import datasets, jobs, models, stages
+from pipelines.cli import datasets, jobs, models, setup, stages
 from pipelines.errors import InputError, RunError
 
 USER_ERRORS = (InputError, GenerateError, LabelError, DeepLabError)
 RUN_ERRORS = (RunError, ClusterError)
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"datasetddpm {version('datasetddpm')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     help="Annotate a few dozen images; get tens of thousands of labelled ones and a network trained on them.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"max_content_width": 120},
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # paragraphs keep their width, and a type is the word that the option has for it
 )
-for _commands in (stages.app, models.app, datasets.app, jobs.app):
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+for _commands in (setup.app, stages.app, models.app, datasets.app, jobs.app):
     app.add_typer(_commands)
 
 

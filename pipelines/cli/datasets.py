@@ -51,7 +51,12 @@ def _print_standings(found: list[Standing], words: str) -> None:
 
 @app.command("verify")
 def verify(folder: DatasetFolder) -> None:
-    """Read every byte of a dataset and compare it with the reports; exit code 1 when it is damaged or not whole."""
+    """Compare every byte of a dataset with its reports.
+
+    Reads a dataset's folder; writes nothing. Exit code 1 when it is damaged or not whole.
+
+    Example: datasetddpm verify runs/demo/dataset
+    """
     where = location(folder)
     inventory = take_inventory(where)
     damaged, units = damages(inventory), open_dataset(where).units
@@ -70,12 +75,20 @@ def verify(folder: DatasetFolder) -> None:
 @app.command("import-npz")
 def import_npz_command(
     npz: Annotated[Path, typer.Argument(metavar="NPZ", help="A published synthetic set.")],
-    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
-    scheme: Annotated[Path | None, typer.Option(help="The classes, a TOML file; else they are counted.")] = None,
-    portion: Annotated[float, typer.Option(help="The most uncertain share of each unit, to be dropped.")] = 0.0,
-    unit_size: Annotated[int, typer.Option(help="Rows of a shard.")] = 250,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The dataset's folder.")],
+    scheme: Annotated[Path | None, typer.Option(metavar="FILE", help="The classes, a TOML file; else counted.")] = None,
+    portion: Annotated[
+        float, typer.Option(metavar="SHARE", help="The most uncertain share of each unit, to be dropped.")
+    ] = 0.0,
+    unit_size: Annotated[int, typer.Option(metavar="NUMBER", help="Rows of a shard.")] = 250,
 ) -> None:
-    """Turn a published synthetic set, images, labels and uncertainty in an npz, into shards."""
+    """Turn a published synthetic set into shards.
+
+    Reads images, labels and uncertainty of one npz. Writes a dataset's folder, which train reads as one that generate
+    made.
+
+    Example: datasetddpm import-npz samples.npz --out dataset --scheme scheme.toml
+    """
     from pipelines.dataset.import_npz import import_npz
 
     tell("import-npz", import_npz(npz, out, scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size))
@@ -83,11 +96,16 @@ def import_npz_command(
 
 @app.command("export")
 def export_command(
-    dataset: Annotated[Path, typer.Argument(help="A dataset's folder.")],
-    out: Annotated[Path, typer.Option(help="The file to write.")],
-    format_name: Annotated[str, typer.Option("--format", help="The file's format: npz.")] = "npz",
+    dataset: Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    format_name: Annotated[str, typer.Option("--format", metavar="FORMAT", help="The file's format: npz.")] = "npz",
 ) -> None:
-    """Write a dataset's kept samples as a file of another format."""
+    """Write a dataset as a file of another format.
+
+    Reads a dataset's folder. Writes one file of the samples that were kept.
+
+    Example: datasetddpm export runs/demo/dataset --out samples.npz
+    """
     from pipelines.dataset.export_npz import export
 
     tell("export", export(dataset, out, format_name))

@@ -19,7 +19,14 @@ def submit_command(
     follow: Annotated[bool, typer.Option("--follow", help="Show what it prints, and end as it ends.")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Run a stage as a job on a Ray cluster; with --follow the exit code says whether everything is there."""
+    """Run a stage as a job on a Ray cluster.
+
+    With --follow the exit code says whether everything is there. Reads the recipe, and for generate the interpreter,
+    which travel along. Writes what the stage writes, to places that the cluster sees: URLs, or folders of
+    cluster.shared.
+
+    Example: datasetddpm submit generate recipe.toml --address http://head:8265 --follow
+    """
     loaded = load(recipe, overrides)
     from pipelines.driver.submission import packed, result
 
@@ -33,6 +40,15 @@ def submit_command(
 
 
 @app.command("stop")
-def stop_command(job: Annotated[str, typer.Argument()], address: JobAddress = "http://127.0.0.1:8265") -> None:
-    """Ask a job to end in good order: its current units have their grace, and the next run goes on."""
+def stop_command(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="What `submit` printed.")],
+    address: JobAddress = "http://127.0.0.1:8265",
+) -> None:
+    """Ask a job to end in good order.
+
+    Its current units have their grace, and the next run goes on. Reads and writes nothing here. Keys, when it was
+    submitted: cluster.grace_seconds.
+
+    Example: datasetddpm stop raysubmit_abc --address http://head:8265
+    """
     console.print(f"{job}: {'stopping' if cluster.stop(address, job) else 'has ended already'}")

@@ -1,5 +1,6 @@
 """Commands about models: a checkpoint converted, images segmented, a network exported, methods compared."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 import generate
 from label import Fit
-from pipelines.cli.options import Overrides, RecipePath, load, tell
+from pipelines.cli.options import Call, Overrides, RecipePath, load, say, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
 
@@ -16,13 +17,21 @@ app = typer.Typer()
 
 @app.command("convert")
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="A guided-diffusion or improved-diffusion state_dict (.pt).")],
-    to: Annotated[Path, typer.Option(help="The diffusers folder to write.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A guided-diffusion or improved-diffusion state_dict (.pt).")
+    ],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="The diffusers folder to write.")],
     flags: Annotated[
-        str | None, typer.Option(help="Its command line, or a preset; by the file's name if left out.")
+        str | None, typer.Option(metavar="FLAGS", help="Its command line, or a preset; by the file's name if left out.")
     ] = None,
 ) -> None:
-    """Write a checkpoint as a folder that datasetddpm and diffusers open."""
+    """Write a checkpoint as a diffusers folder.
+
+    Reads a guided-diffusion or improved-diffusion checkpoint. Writes configuration, scheduler and weights into a folder
+    that is new or empty.
+
+    Example: datasetddpm convert lsun_horse.pt --to horses
+    """
     if to.exists() and any(to.iterdir()):
         raise generate.CheckpointError(f"{to} is there already and not empty; name another folder")
     generate.Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
@@ -34,16 +43,23 @@ def segment(
     inputs: Annotated[
         list[Path], typer.Argument(metavar="[RECIPE] IMAGES...", help="The recipe, unless --model; images, or folders.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write to.")],
     model: Annotated[
-        Path | None, typer.Option(help="An exported network (.onnx), in place of a recipe and its interpreter.")
+        Path | None,
+        typer.Option(metavar="FILE", help="An exported network (.onnx), in place of a recipe and its interpreter."),
     ] = None,
     fit: Annotated[
         Fit | None, typer.Option(help="How an image of another size than the model's is seen.", show_default="stretch")
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Segment any image: its mask, an overlay, class shares as JSON, and an interpreter's uncertainty."""
+    """Segment images of any size and kind.
+
+    Reads paths.denoiser and the interpreter, or an exported network, and the images. Writes masks, overlays and class
+    shares: NAME.mask.png, NAME.overlay.png and NAME.json for each, and NAME.uncertainty.png with an interpreter.
+
+    Example: datasetddpm segment recipe.toml photos --out masks --fit tile
+    """
     if model:
         if fit or overrides:
             raise RecipeError(
@@ -56,7 +72,9 @@ def segment(
     path, *images = inputs
     if not images:
         raise RecipeError(f"{path} came alone; a recipe and images are needed, or --model and images")
-    recipe = load(path, overrides)
+    call = Call.of(path, overrides)
+    recipe = call.load()
+    call.require("segment", recipe)
     from pipelines.stages.segment import segment_files
 
     tell("segment", segment_files(recipe, images, out, fit or "stretch"))
@@ -65,27 +83,42 @@ def segment(
 @app.command("export-model")
 def export_model(
     recipe: RecipePath,
-    onnx: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    onnx: Annotated[Path, typer.Option(metavar="FILE", help="The ONNX file to write.")],
     overrides: Overrides = None,
 ) -> None:
-    """Write the trained network as an ONNX file, checked against torch."""
-    loaded = load(recipe, overrides)
+    """Write the trained network as an ONNX file.
+
+    Reads the network of the first of train.seeds in paths.out/deeplab. Writes one file, checked against torch.
+
+    Example: datasetddpm export-model recipe.toml --onnx cats.onnx
+    """
+    call = Call.of(recipe, overrides)
+    loaded = call.load()
+    call.require("export-model", loaded)
     from pipelines.stages.export_onnx import export_model
 
     tell("export-model", export_model(loaded, onnx))
-    console.print(f"next: datasetddpm segment --model {onnx} IMAGES --out FOLDER")
+    say(f"next: {shlex.join(['datasetddpm', 'segment', '--model', str(onnx)])} IMAGES --out FOLDER")
 
 
 @app.command("study")
 def study(
     recipe: RecipePath,
-    page: Annotated[Path, typer.Option(help="The page to write, with its figures beside it.")] = Path(
+    page: Annotated[Path, typer.Option(metavar="FILE", help="The page to write, with its figures beside it.")] = Path(
         "docs/RESULTS.md"
     ),
-    cells: Annotated[int | None, typer.Option(min=0, help="Measure at most so many cells, then stop.")] = None,
+    cells: Annotated[
+        int | None, typer.Option(min=0, metavar="NUMBER", help="Measure at most so many cells, then stop.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Measure a grid of methods and settings on the held-out images; goes on where it was stopped."""
+    """Measure a grid of methods on the held-out images.
+
+    Goes on where it was stopped. Reads paths.annotated, paths.held_out and paths.denoiser. Writes cells to
+    paths.out/study and a page with figures. Keys: those of the section study.
+
+    Example: datasetddpm study demo --page results/page.md --cells 3
+    """
     loaded = load(recipe, overrides)
     from pipelines.study.cells import measure, missing
     from pipelines.study.page import write_page

@@ -73,7 +73,6 @@ def placed(name: str, stage: Stage, recipe: Recipe) -> Outcome:
     settings = recipe.cluster
     if settings.address == "local":
         return stage(recipe)
-    recipe = recipe.resolved()
     with connect(settings.address, log_to_driver=True) as ray, marked(recipe.paths.out) as mark:
         resources = resources_of(settings, ray.gpus)
         console.print(f"{name}: Ray at {ray.address}, an actor with {resources.cpus:g} CPUs, {resources.gpus:g} GPUs")

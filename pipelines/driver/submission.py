@@ -16,6 +16,7 @@ from pipelines.dataset.damage import missing_units
 from pipelines.driver.tally import ranges
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, report_page, scores_folder, sources
+from pipelines.places import recipe_file
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD
 from pipelines.storage import Location
@@ -46,7 +47,7 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     """
     if stage not in NEEDS:
         raise RecipeError(f"{stage!r} is no stage for a cluster; known are {', '.join(NEEDS)}")
-    recipe = Recipe.load(path, overrides).resolved()
+    recipe = Recipe.load(path, overrides)
     _refuse_what_stays_behind(stage, recipe, address)
     settings = [*overrides, 'cluster.address="auto"', f'paths.dataset="{dataset_folder(recipe)}"']
     settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
@@ -54,7 +55,7 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
         settings.append(f'train.encoder_weights="{recipe.train.network.encoder_weights}"')
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as temporary:
         folder = Path(temporary)
-        shutil.copy(path, folder / "recipe.toml")
+        shutil.copy(recipe_file(path), folder / "recipe.toml")
         if stage == "generate":
             if not interpreter_folder(recipe).is_dir():
                 raise RecipeError(f"{interpreter_folder(recipe)} holds no interpreter; run `datasetddpm fit` first")
@@ -110,7 +111,7 @@ def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
 
 def result(recipe: Recipe, stage: str, address: str, job: str) -> list[str]:
     """What is wrong once a job has ended, one sentence each: by the reports in its output, and by its exit code."""
-    end, dataset, recipe = end_of(address, job), dataset_folder(recipe), recipe.resolved()
+    end, dataset = end_of(address, job), dataset_folder(recipe)
     wrong = []
     if end is None:
         wrong.append(f"{job} has not ended, but its log has")

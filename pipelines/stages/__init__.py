@@ -31,41 +31,83 @@ _ORDERED = (
     Stage(
         "train-ddpm",
         "train_ddpm:train_ddpm",
-        "Train a diffusion model, or go on from its last checkpoint, and write it to paths.denoiser.",
+        """Train a diffusion model on photographs.
+
+        Goes on from its last checkpoint. Reads paths.unlabelled. Writes the model to paths.denoiser, checkpoint and
+        sheets of samples to paths.out/train-ddpm. Keys: train_ddpm.size, channels, updates, mirror.
+
+        Example: datasetddpm train-ddpm recipe.toml --set train_ddpm.updates=20000""",
     ),
     Stage(
         "sample",
         "sample:sample_images",
-        "Write 64 images to annotate, as PNG files named by seed; the dataset will contain none of them.",
+        """Write images to annotate.
+
+        They are PNG files named by seed; the dataset will contain none of them. Reads paths.denoiser. Writes
+        paths.out/samples. Keys: generate.steps, generate.solver, generate.run_seed.
+
+        Example: datasetddpm sample recipe.toml -n 40""",
     ),
-    Stage("fit", "fit:fit", "Fit the interpreter, all its members, on paths.annotated."),
+    Stage(
+        "fit",
+        "fit:fit",
+        """Fit the interpreter on the annotated images.
+
+        Reads paths.annotated and paths.denoiser. Writes paths.out/interpreter. Keys: interpreter.steps, blocks,
+        members, setting.
+
+        Example: datasetddpm fit recipe.toml --set interpreter.setting=fast""",
+    ),
     Stage(
         "generate",
         "generate:generate",
-        "Make the units of the dataset that are not there yet, on all GPUs of a Ray cluster.",
+        """Make the dataset, on all GPUs of a Ray cluster.
+
+        Units that are there are left alone. Reads paths.denoiser and the interpreter. Writes paths.dataset, or else
+        paths.out/dataset. Keys: generate.samples, unit_size, batch_size, steps, portion; cluster.actors.
+
+        Example: datasetddpm generate recipe.toml --set generate.samples=50000""",
         on_ray=True,
     ),
     Stage(
         "train",
         "train:train",
-        "Train one DeepLab for each seed and source; those that are there already are left alone.",
+        """Train one DeepLab for each seed and source.
+
+        Those that are there are left alone. Reads the dataset; with train.baseline, paths.annotated as well. Writes
+        paths.out/deeplab. Keys: train.encoder, steps or epochs, batch_size, seeds, baseline.
+
+        Example: datasetddpm train recipe.toml --set train.epochs=5""",
         on_ray=True,
     ),
-    Stage("evaluate", "evaluate:evaluate", "Score interpreter and networks on paths.held_out."),
+    Stage(
+        "evaluate",
+        "evaluate:evaluate",
+        """Score interpreter and networks on held-out images.
+
+        Reads paths.held_out, the interpreter and the networks. Writes paths.out/scores. Keys: paths.held_out.
+
+        Example: datasetddpm evaluate recipe.toml""",
+    ),
     Stage(
         "report",
         "report:write_page",
-        "Write report.html: scores, samples, rejected samples, class shares, uncertainties, times; and strip.png.",
+        """Write a page of scores, samples and class shares.
+
+        Rejected samples, uncertainties and times stand there, too. Reads all that the stages before it made. Writes
+        report.html and strip.png to paths.out/report. Keys: name.
+
+        Example: datasetddpm report recipe.toml""",
     ),
 )
 STAGES = {stage.name: stage for stage in _ORDERED}
 """By name, in the order in which they follow one another."""
 
 
-def next_stage(stage: Stage) -> Stage | None:
-    """The one that goes on with what this one made."""
-    following = _ORDERED[_ORDERED.index(stage) + 1 :]
-    return following[0] if following else None
+def next_stage(stage: Stage, recipe: Recipe) -> Stage | None:
+    """The one that goes on with what this one made, of those that the recipe has something for."""
+    wanted = [STAGES["sample"], *stages_of_run(recipe)]
+    return next((other for other in _ORDERED[_ORDERED.index(stage) + 1 :] if other in wanted), None)
 
 
 def stages_of_run(recipe: Recipe) -> list[Stage]:

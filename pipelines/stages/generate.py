@@ -73,7 +73,7 @@ def _with_batch(recipe: Recipe, inventory: Inventory) -> Recipe:
     with connect(settings.address) as ray:
         resources = resources_of(settings, ray.gpus)
         device = device_of(settings, resources)
-        builder = with_models(partial(measuring, device=device), recipe.resolved())
+        builder = with_models(partial(measuring, device=device), recipe)
         work = "measuring generate.batch_size, for which a number may be given,"
         batch_size = one_answer(builder, work, resources, limits_of(settings))
     console.print(f"generate: {batch_size} images at once, which {device} has room for")

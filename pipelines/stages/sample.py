@@ -24,16 +24,17 @@ COUNT = 64
 PROVENANCE = "datasetddpm"  # the text chunk of a PNG that says what its image was made from, as JSON
 
 
-def sample_images(recipe: Recipe) -> Outcome:
-    """Write 64 samples as PNG files named by seed, none of which the dataset will contain.
+def sample_images(recipe: Recipe, *, count: int = COUNT) -> Outcome:
+    """Write so many samples as PNG files named by seed, none of which the dataset will contain.
 
     Raises RecipeError where masks lie beside images that would be others afterwards.
     """
     denoiser, folder = open_denoiser(recipe, device()), samples_folder(recipe)
     origin = _origin(recipe, denoiser)
-    _keep_annotated(folder, origin)
-    inputs = {**origin, "batch_size": recipe.generate.batch, "count": COUNT}
-    return once(folder, inputs, lambda: _sample(recipe, denoiser, folder), clause=f"{COUNT} images")
+    images = {seed: folder / f"{seed:012d}.png" for seed in range(TO_ANNOTATE, TO_ANNOTATE + count)}
+    _keep_annotated(images, origin)
+    inputs = {**origin, "batch_size": recipe.generate.batch, "count": count}
+    return once(folder, inputs, lambda: _sample(recipe, denoiser, images), clause=f"{count} images")
 
 
 def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
@@ -42,13 +43,9 @@ def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
     return {"denoiser": denoiser.digest, **settings}
 
 
-def _images(folder: Path) -> dict[int, Path]:
-    """By their seeds."""
-    return {seed: folder / f"{seed:012d}.png" for seed in range(TO_ANNOTATE, TO_ANNOTATE + COUNT)}
-
-
-def _sample(recipe: Recipe, denoiser: Denoiser, folder: Path) -> Results:
-    settings, origin, images = recipe.generate, _origin(recipe, denoiser), _images(folder)
+def _sample(recipe: Recipe, denoiser: Denoiser, images: dict[int, Path]) -> Results:
+    """Make the images, whose paths are given by their seeds."""
+    settings, origin, folder = recipe.generate, _origin(recipe, denoiser), samples_folder(recipe)
     batches = sample(
         denoiser,
         list(images),
@@ -75,17 +72,18 @@ def provenance(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _keep_annotated(folder: Path, origin: dict[str, Any]) -> None:
+def _keep_annotated(images: dict[int, Path], origin: dict[str, Any]) -> None:
     """Raises RecipeError where an image has a mask and would show something else."""
     lost = [
         path.name
-        for seed, path in _images(folder).items()
+        for seed, path in images.items()
         if (path.with_name(path.stem + MASK_SUFFIX).exists() or path.with_suffix(".npy").exists())
         and provenance(path) != {**origin, "seed": seed}
     ]
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        folder = next(iter(images.values())).parent
         raise RecipeError(
-            f"{', '.join(lost[:3])}{more} in {folder} have masks beside them, and would become others by this model "
-            "and these settings: move images and masks to paths.annotated, or name another paths.out"
+            f"{', '.join(lost[:3])}{more} in {folder} have masks beside them, and would become others by this model and "
+            "these settings: move images and masks to paths.annotated, or name another paths.out"
         )

@@ -23,7 +23,6 @@ from pipelines.units.devices import needed_device
 
 def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     """Train one network for each seed and source; those that are there already are left alone."""
-    recipe = recipe.resolved()
     wanted: list[Source] = [only] if only else sources(recipe)
     if not wanted:
         raise RecipeError("the recipe has no [generate], so there is no dataset to train on; add that section")

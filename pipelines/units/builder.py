@@ -35,7 +35,6 @@ def planned(recipe: Recipe) -> Plan:
 
     Raises DatasetError when the folder is another dataset's or a larger one's, and what `identify` raises.
     """
-    recipe = recipe.resolved()
     plan = Plan(dataset_folder(recipe), recipe, describe(identify(recipe), recipe.generate))
     claim(plan.folder, plan.dataset)
     return plan

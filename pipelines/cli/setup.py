@@ -1,0 +1,85 @@
+"""Commands before any work: a recipe for one's own folders, and a look at all that a recipe names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.options import Call, Overrides, RecipePath, from_here, say
+from pipelines.progress import console
+from pipelines.recipe import Recipe
+from pipelines.stages import stages_of_run
+from pipelines.stages.order import has_images, is_there, lack
+
+app = typer.Typer()
+
+
+@app.command("init")
+def init_command(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where recipe.toml is written.")],
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Photographs, on which a diffusion model is to be trained.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="A diffusion model that exists: .pt, diffusers folder, Hub id.")
+    ] = None,
+) -> None:
+    """Write a recipe for your photographs or your model.
+
+    Reads the sizes of the images, and measures for a few seconds how fast this machine trains; or reads the model's
+    configuration. Writes recipe.toml and annotated/scheme.toml, with comments; overwrites nothing.
+
+    Example: datasetddpm init cats --images cats/photos
+    """
+    from pipelines.stages.init import init
+
+    for path in init(folder, images, model):
+        say(f"init: made {from_here(path)}")
+    say(f"next: name your classes in {from_here(path)}, then: {Call(folder / 'recipe.toml').line('check')}")
+
+
+@app.command("check")
+def check_command(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Say what is ready, what is wrong and what comes next.
+
+    Takes a second or two. Reads files, sizes, classes, masks, blocks, permissions, free disk space, packages and GPUs;
+    writes nothing. Exit code 2 where something is wrong.
+
+    Example: datasetddpm check recipe.toml
+    """
+    from pipelines.stages.check import check
+
+    call = Call.of(recipe, overrides)
+    loaded = call.load()
+    findings = check(loaded)
+    table = Table(show_header=False, box=None)
+    for finding in findings:
+        mark = Text(finding.mark, style="red" if finding.mark == "wrong" else "")
+        table.add_row(mark, finding.subject, Text(finding.clause))
+    console.print(table)
+    states = dict(_states(loaded))
+    stages = Table("stage", "", box=None)
+    for name, state in states.items():
+        stages.add_row(name, Text(state))
+    console.print(stages)
+    if following := next((name for name, state in states.items() if state == "ready"), None):
+        say(f"next: {call.line(following)}")
+    if any(finding.mark == "wrong" for finding in findings):
+        raise typer.Exit(2)
+
+
+def _states(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Every stage of the recipe: what is there, what can be made, what waits. Who has annotated needs no samples."""
+    few = recipe.paths.annotated
+    names = ["train-ddpm"] if recipe.paths.unlabelled else []
+    names += [] if few and has_images(few) else ["sample"]
+    for name in [*names, *(stage.name for stage in stages_of_run(recipe))]:
+        if is_there(name, recipe):
+            yield name, "made"
+        elif missing := lack(name, recipe):
+            yield name, f"waits for {missing.maker}" if missing.maker else f"waits: {missing.clause}"
+        else:
+            yield name, "ready"

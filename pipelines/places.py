@@ -1,0 +1,61 @@
+"""Where a recipe lies, and where the paths in it start: at its folder.
+
+A shipped recipe is called by its name. Its paths start at the working directory, and `package:demo/model` is what comes
+with the package.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from generate.identity import HUB_ID, STATE_DICTS
+from pipelines.errors import RecipeError
+
+PACKAGE = Path(__file__).parent
+_RECIPES = PACKAGE / "recipes"
+_OF_PACKAGE = "package:"
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes of the package by their names: horse_21 is the one of DatasetDDPM, ddpm_seg/horse_21 the other."""
+    names = {path.relative_to(_RECIPES).with_suffix("").as_posix(): path for path in _RECIPES.rglob("*.toml")}
+    return dict(sorted((name.removeprefix("datasetddpm/"), path) for name, path in names.items()))
+
+
+def recipe_file(recipe: str | Path) -> Path:
+    """The file of a recipe that is given by its path, or of a shipped one by its name. Raises RecipeError."""
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    known = shipped()
+    if (name := path.as_posix()) in known:
+        return known[name]
+    raise RecipeError(
+        f"{recipe} is no file; a recipe in TOML is needed, or the name of a shipped one: {', '.join(known)}"
+    )
+
+
+def place_paths(tree: dict[str, Any], recipe: Path) -> None:
+    """Make the paths of a recipe's tables absolute; URLs, Hub ids and names of weights stay what they are."""
+    folder = Path.cwd() if recipe.resolve().is_relative_to(_RECIPES.resolve()) else recipe.absolute().parent
+    paths, train = tree.get("paths"), tree.get("train")
+    if isinstance(paths, dict):
+        for key, value in paths.items():
+            if isinstance(value, str) and "://" not in value:
+                stays = key == "denoiser" and "unlabelled" not in paths and _is_hub_id(value, folder)
+                paths[key] = Path(value) if stays else _placed(value, folder)
+    if isinstance(train, dict) and isinstance(weights := train.get("encoder_weights"), str):
+        file = _placed(weights, folder)
+        train["encoder_weights"] = str(file) if file.is_file() else weights
+
+
+def _placed(value: str, folder: Path) -> Path:
+    if value.startswith(_OF_PACKAGE):
+        return PACKAGE / value.removeprefix(_OF_PACKAGE)
+    return Path(os.path.abspath(folder / Path(value).expanduser()))
+
+
+def _is_hub_id(value: str, folder: Path) -> bool:
+    """Whether it may be one, and nothing of that name lies beside the recipe."""
+    is_one = HUB_ID.fullmatch(value) and not value.startswith((".", "~")) and not value.endswith(STATE_DICTS)
+    return bool(is_one) and not (folder / value).exists()

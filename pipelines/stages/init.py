@@ -1,0 +1,171 @@
+"""A recipe and a scheme to begin with, from a folder of photographs or a diffusion model."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from generate import ImageError
+from generate.identity import STATE_DICTS, locate
+from generate.settings import Network, Training
+from generate.shape import Shape, shape_of
+from pipelines.errors import RecipeError
+from pipelines.progress import duration
+from pipelines.stages.check import described, photographs, sizes_of
+from pipelines.storage import write_whole
+
+_SECONDS = 3.0  # of a measurement
+_SIDES = (16, 32, 64, 128, 256)  # that a network is trained at
+_FEWEST = 2_000  # updates, where a slow machine does fewer in an hour
+_ON_CPU = 64  # the largest of them that a processor trains in hours
+
+_SCHEME = """\
+# The classes, from id 0 on: what has value 0 in a mask is the first. A pixel of value 255 has no class and is ignored.
+# Masks lie beside their images, NAME.png and NAME.mask.png. `color`, in red, green and blue, is for pictures of masks.
+classes = [
+    { name = "background", color = [0, 0, 0] },
+    { name = "thing", color = [240, 163, 255] },
+]
+"""
+_RECIPE = """\
+# Every key with its default is in docs/RECIPE.md; `datasetddpm check` says what is ready and what comes next.
+name = {name}
+
+[paths]  # relative ones start at the folder of this file
+out = "out"  # all that is made
+denoiser = {denoiser}  # the diffusion model: {model}
+{unlabelled}annotated = "annotated"  # a few images, each NAME.png with its NAME.mask.png; the classes in scheme.toml
+# held_out = "held_out"  # others, which nothing is trained on, for the scores; with a copy of scheme.toml
+{train_ddpm}
+[interpreter]
+blocks = {blocks}  # of the model's {count} decoder blocks, 0 to {last}: later ones are finer
+min_class_pixels = 1  # raise it where specks of a class are mistakes
+
+[generate]
+samples = 1_000  # candidates; a larger number goes on from what is there
+portion = 0.1  # the most uncertain share of them, which is dropped
+{train}"""
+_TRAIN_DDPM = """
+[train_ddpm]
+size = {size}  # pixels; images are cut to their central square
+channels = {channels}
+updates = {updates:_}  # about {duration} on this machine, where an update took {seconds:.2f} s
+# mirror = true  # doubles the images, where a mirrored one is as likely
+"""
+_TRAIN = """
+[train]  # small enough for a processor; without these keys it is the published network, for a GPU
+variant = "v3+"
+encoder = "mobilenet_v2"
+encoder_depth = 3
+output_stride = 16
+decoder_channels = 64
+atrous_rates = [1, 2, 4]
+steps = 500
+learning_rate = 3e-3
+schedule = "cosine"
+"""
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """What a recipe says of the diffusion model."""
+
+    place: str
+    clause: str
+    shape: Shape
+    photographs: str = ""  # their folder, where it is to be trained
+    section: str = ""  # [train_ddpm]
+
+
+def init(folder: Path, images: Path | None, model: str | None) -> list[Path]:
+    """Write recipe.toml and annotated/scheme.toml into the folder. Raises RecipeError where one of them is there."""
+    recipe, scheme = folder / "recipe.toml", folder / "annotated" / "scheme.toml"
+    if there := [str(path) for path in (recipe, scheme) if path.exists()]:
+        raise RecipeError(f"{', '.join(there)}: there already; name another folder, or remove it")
+    if (images is None) == (model is None):
+        raise RecipeError("photographs or a model are needed, one of them: --images FOLDER, or --model PLACE")
+    denoiser = _trained_on(images, folder) if images else _that_exists(str(model), folder)
+    scheme.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(recipe, _written(folder, denoiser).encode())
+    write_whole(scheme, _SCHEME.encode())
+    return [recipe, scheme]
+
+
+def _written(folder: Path, denoiser: Denoiser) -> str:
+    count = denoiser.shape.blocks
+    blocks = [5, 6, 7, 8, 12] if count >= 18 else list(range(max(0, count - 5), count))
+    unlabelled = f"unlabelled = {_quoted(denoiser.photographs)}  # the images that train-ddpm trains it on\n"
+    return _RECIPE.format(
+        name=_quoted(folder.resolve().name),
+        denoiser=_quoted(denoiser.place),
+        model=denoiser.clause,
+        unlabelled=unlabelled if denoiser.photographs else "",
+        train_ddpm=denoiser.section,
+        blocks=blocks,
+        count=count,
+        last=count - 1,
+        train=_TRAIN if max(denoiser.shape.size) <= _ON_CPU else "",
+    )
+
+
+def _that_exists(model: str, folder: Path) -> Denoiser:
+    local = Path(model).exists() or model.endswith(STATE_DICTS)
+    shape = shape_of(locate(Path(model) if local else model, None))
+    place = _seen_from(folder, Path(model)) if local else model
+    return Denoiser(place, f"images of {shape.size[1]}x{shape.size[0]} pixels", shape)
+
+
+def _trained_on(images: Path, folder: Path) -> Denoiser:
+    """A network that fits the images and this machine, and as many updates as it does in an hour."""
+    sizes, _ = sizes_of(paths := photographs(images))
+    if not sizes:
+        raise ImageError(f"{images} holds no images that can be read; photographs of one domain are needed there")
+    import torch  # here, since a model that exists needs no measurement
+
+    largest = _SIDES[-1] if torch.cuda.is_available() else _ON_CPU
+    shorter = sorted(min(size) for size in sizes)[len(sizes) // 2]
+    side = max([side for side in _SIDES if side <= min(shorter, largest)], default=_SIDES[0])
+    channels = (16, 48, 96, 128) if side <= _ON_CPU else (64, 128, 192, 256)
+    network = Network(size=side, channels=channels)
+    seconds = _seconds_of_an_update(network, paths)
+    updates = max(_FEWEST, round(3600 / seconds / 100) * 100)
+    section = _TRAIN_DDPM.format(
+        size=side, channels=list(channels), updates=updates, seconds=seconds, duration=duration(updates * seconds)
+    )
+    clause = f"train-ddpm writes it there, from {len(paths)} images of {described(sizes)}"
+    shape = Shape((side, side), len(channels), network.layers)
+    return Denoiser("model", clause, shape, _seen_from(folder, images), section)
+
+
+def _seconds_of_an_update(network: Network, paths: list[Path]) -> float:
+    """The median over a few seconds of them."""
+    from generate import Schedule
+    from generate.train import build_unet, train, trainee
+    from pipelines.units.devices import device
+
+    settings = Training(updates=1_000_000, checkpoint_every=1_000_000)
+    unet = build_unet(network, settings.seed)
+    unet.to(device())  # type: ignore[call-overload]
+    with TemporaryDirectory() as folder:
+        updates = train(
+            trainee(unet, settings), Schedule.named("cosine", "v_prediction"), paths, settings, Path(folder) / "none"
+        )
+        seconds: list[float] = []
+        while sum(seconds) < _SECONDS:
+            start = time.perf_counter()
+            next(updates)
+            seconds.append(time.perf_counter() - start)
+        updates.close()
+    return median(seconds)
+
+
+def _seen_from(folder: Path, place: Path) -> str:
+    """Relative where it lies in the recipe's folder, so that both may be moved together."""
+    whole, base = place.resolve(), folder.resolve()
+    return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

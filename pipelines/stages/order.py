@@ -1,0 +1,139 @@
+"""What a stage stands on, looked for in the folders alone: neither torch nor Ray is needed to say what is missing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from generate import IMAGE_SUFFIXES
+from pipelines.dataset.inventory import INDEX
+from pipelines.dataset.manifest import open_dataset
+from pipelines.folders import (
+    dataset_folder,
+    interpreter_folder,
+    network_folder,
+    networks_folder,
+    report_page,
+    samples_folder,
+    scores_folder,
+    sources,
+)
+from pipelines.recipe import Recipe
+from pipelines.record import RECORD
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Something that a stage needs and that is not there."""
+
+    clause: str
+    maker: str | None = None  # the stage that makes it; none makes what the recipe does not name
+
+
+def lack(stage: str, recipe: Recipe) -> Lack | None:
+    """The first that the stage lacks. Storage elsewhere is not asked: the stage itself says what it lacks there."""
+    return next((missing for look in _STANDS_ON.get(stage, ()) if (missing := look(recipe))), None)
+
+
+def _images(recipe: Recipe) -> Lack | None:
+    source = recipe.paths.unlabelled
+    if source is None:
+        return Lack("paths.unlabelled is missing; it names the folder of images to train on")
+    return None if source.is_dir() else Lack(f"paths.unlabelled, {source}, is no folder; images are needed there")
+
+
+def _denoiser(recipe: Recipe) -> Lack | None:
+    place = recipe.paths.denoiser
+    if not isinstance(place, Path) or not place.is_absolute() or place.exists():
+        return None  # a URL, a Hub id
+    maker = "train-ddpm" if recipe.paths.unlabelled else None
+    return Lack(f"paths.denoiser, {place}, is not there" + ("" if maker else "; a diffusion model is needed"), maker)
+
+
+def _annotated(recipe: Recipe) -> Lack | None:
+    folder = recipe.paths.annotated
+    if folder is None:
+        return Lack("paths.annotated is missing; it names the folder of annotated images")
+    if not folder.is_dir():
+        return Lack(f"{folder} is no folder; annotated images are needed there")
+    return None if has_images(folder) else Lack(f"{folder} holds no images; a few with their masks are needed there")
+
+
+def has_images(folder: Path) -> bool:
+    return folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+
+
+def _interpreter(recipe: Recipe) -> Lack | None:
+    folder = interpreter_folder(recipe)
+    return None if folder.is_dir() else Lack(f"{folder} holds no interpreter", "fit")
+
+
+def _dataset(recipe: Recipe) -> Lack | None:
+    folder = dataset_folder(recipe)
+    if not isinstance(folder, Path) or (folder / "dataset.json").is_file():
+        return None
+    return Lack(f"{folder} holds no dataset.json", "generate")
+
+
+def _networks(recipe: Recipe) -> Lack | None:
+    folder = networks_folder(recipe)
+    return None if folder.is_dir() or not recipe.makes_dataset else Lack(f"{folder} holds no network", "train")
+
+
+def _held_out(recipe: Recipe) -> Lack | None:
+    folder = recipe.paths.held_out
+    if folder is None:
+        return Lack("paths.held_out is missing; it names the annotated images to evaluate on")
+    return None if folder.is_dir() else Lack(f"{folder} is no folder; annotated images are needed there")
+
+
+def _scores(recipe: Recipe) -> Lack | None:
+    folder = scores_folder(recipe)
+    if recipe.paths.held_out is None or (folder / RECORD).is_file():
+        return None
+    return Lack(f"{folder} holds no scores", "evaluate")
+
+
+def _page(recipe: Recipe) -> Lack | None:
+    folder = dataset_folder(recipe)
+    if isinstance(folder, Path) and not open_dataset(folder).interpreter:
+        return None  # it was imported, and the page refuses that
+    return _interpreter(recipe) or _networks(recipe) or _scores(recipe)
+
+
+_STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
+    "train-ddpm": (_images,),
+    "sample": (_denoiser,),
+    "fit": (_denoiser, _annotated),
+    "generate": (_denoiser, _interpreter),
+    "train": (_dataset,),
+    "evaluate": (_held_out, _interpreter, _networks),
+    "report": (_dataset, _page),
+    "segment": (_denoiser, _interpreter),
+    "export-model": (_networks,),
+}
+
+
+def is_there(stage: str, recipe: Recipe) -> bool:
+    """Whether the stage has made something for this recipe's folders; which settings made it is not asked."""
+    return _IS_THERE[stage](recipe)
+
+
+def _dataset_is_whole(recipe: Recipe) -> bool:
+    folder = dataset_folder(recipe)
+    return isinstance(folder, Path) and (folder / INDEX).is_file()
+
+
+def _networks_are_there(recipe: Recipe) -> bool:
+    folders = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
+    return bool(folders) and all((folder / RECORD).is_file() for folder in folders)
+
+
+_IS_THERE: dict[str, Callable[[Recipe], bool]] = {
+    "train-ddpm": lambda recipe: _denoiser(recipe) is None,
+    "sample": lambda recipe: (samples_folder(recipe) / RECORD).is_file(),
+    "fit": lambda recipe: (interpreter_folder(recipe) / RECORD).is_file(),
+    "generate": _dataset_is_whole,
+    "train": _networks_are_there,
+    "evaluate": lambda recipe: (scores_folder(recipe) / RECORD).is_file(),
+    "report": lambda recipe: (report_page(recipe).parent / RECORD).is_file(),
+}
