@@ -6,7 +6,7 @@ ends with the same weights as one that was not.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +132,7 @@ def learning_rate(update: int, settings: Training) -> float:
 
 def train(
     state: Trainee, schedule: Schedule, paths: list[Path], settings: Training, checkpoint: Path
-) -> Iterator[Update]:
+) -> Generator[Update, None, None]:
     """Go on from state.done to settings.updates, saving to `checkpoint` every so often and at the end."""
     device, size = state.unet.device, int(state.unet.config["sample_size"])
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")

@@ -47,6 +47,12 @@ def find_pairs(folder: Path) -> Pairs:
     return Pairs(sorted(annotated), sorted(unmasked), sorted(mistakes))
 
 
+def has_mask(image: Path) -> bool:
+    """Whether a mask of one of the known names lies beside the image."""
+    names = (f"{image.stem}{mark}{suffix}" for mark in _MARKS for suffix in IMAGE_SUFFIXES)
+    return image.with_suffix(".npy").exists() or any(image.with_name(name).exists() for name in names)
+
+
 def drawings(paths: Iterable[Path]) -> str:
     """Of .json files, which hold the drawings of other tools, as a clause; empty where none does."""
     found = {path.name: tool for path in sorted(paths) if (tool := _tool(path))}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from label import AnnotationError, load_annotations
 
-SIZE = (12, 16)
+SIZE: tuple[int, int] = (12, 16)
 IDS = np.arange(12 * 16, dtype=np.uint8).reshape(SIZE) % 3
 COLORS = np.array([[10, 20, 30], [0, 0, 0], [255, 255, 255]], dtype=np.uint8)  # greys, in another order than ids
 SCHEME = "classes = [{}]".format(", ".join(f'{{ name = "{n}", color = {COLORS[n].tolist()} }}' for n in range(3)))

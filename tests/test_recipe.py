@@ -78,6 +78,7 @@ def test_a_shipped_recipe_is_called_by_its_name_and_works_in_the_working_directo
     assert Recipe.load("ddpm_seg/horse_21").paths.annotated == tmp_path / "datasets" / "horse_21" / "real" / "train"
     demo = Recipe.load("demo").paths
     assert demo.out == tmp_path / "runs" / "demo"
+    assert demo.annotated
     assert (demo.annotated / "scheme.toml").is_file()
 
 

@@ -36,9 +36,10 @@ def init_command(
     """
     from pipelines.stages.init import init
 
-    for path in init(folder, images, model):
+    paths = init(folder, images, model)
+    for path in paths:
         say(f"init: made {from_here(path)}")
-    say(f"next: name your classes in {from_here(path)}, then: {Call(folder / 'recipe.toml').line('check')}")
+    say(f"next: name your classes in {from_here(paths[-1])}, then: {Call(folder / 'recipe.toml').line('check')}")
 
 
 @app.command("check")

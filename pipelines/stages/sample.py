@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from generate import Denoiser, sample
-from label.annotations import MASK_SUFFIX
+from label.pairs import has_mask
 from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
 from pipelines.folders import samples_folder
@@ -75,15 +75,12 @@ def provenance(path: Path) -> dict[str, Any] | None:
 def _keep_annotated(images: dict[int, Path], origin: dict[str, Any]) -> None:
     """Raises RecipeError where an image has a mask and would show something else."""
     lost = [
-        path.name
-        for seed, path in images.items()
-        if (path.with_name(path.stem + MASK_SUFFIX).exists() or path.with_suffix(".npy").exists())
-        and provenance(path) != {**origin, "seed": seed}
+        path.name for seed, path in images.items() if has_mask(path) and provenance(path) != {**origin, "seed": seed}
     ]
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         folder = next(iter(images.values())).parent
         raise RecipeError(
-            f"{', '.join(lost[:3])}{more} in {folder} have masks beside them, and would become others by this model and "
-            "these settings: move images and masks to paths.annotated, or name another paths.out"
+            f"{', '.join(lost[:3])}{more} in {folder} have masks beside them, and would become others by this "
+            "model and these settings: move images and masks to paths.annotated, or name another paths.out"
         )
