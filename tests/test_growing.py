@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import make_project
+from conftest import make_project, wait_for
+from forked import Forked
 
 from cluster import Cluster
 from pipelines import DatasetError, Recipe, read_shards, storage
@@ -128,6 +130,18 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, call: str, name: str) -> None:
         real(path, *content)
 
     monkeypatch.setattr(storage, call, killed)
+
+
+def test_a_command_that_is_killed_while_a_dataset_grows_goes_on_to_the_same(fitted, recipe_of, tmp_path, at_once):
+    folder = tmp_path / "dataset"
+    made(recipe_of())
+    settings = (f'paths.dataset="{folder}"', "generate.samples=34", "cluster.actors=1")
+    options = [part for setting in settings for part in ("--set", setting)]
+    process = Forked("generate", fitted / "recipe.toml", *options)
+    wait_for(lambda: (folder / "shard-000003.json").exists() and open_dataset(folder).samples == 34)
+    assert process.kill() == -signal.SIGKILL
+    made(recipe_of("generate.samples=34"))
+    assert shards(folder) == at_once
 
 
 def test_a_growth_that_was_killed_can_be_called_off(recipe_of, tmp_path, monkeypatch: pytest.MonkeyPatch):
