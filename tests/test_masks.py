@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     """Two images and a scheme of three classes with colours, but no mask yet."""
     (tmp_path / "scheme.toml").write_text(SCHEME)
     for name in ("a", "b"):
-        Image.new("RGB", SIZE[::-1], (9, 8, 7)).save(tmp_path / f"{name}.png")
+        Image.new("RGB", (16, 12), (9, 8, 7)).save(tmp_path / f"{name}.png")
     return tmp_path
 
 
@@ -82,7 +82,7 @@ def test_masks_of_one_bit_are_classes_0_and_1(folder: Path) -> None:
 
 def test_black_and_white_are_read_as_colours_where_the_scheme_has_both(folder: Path) -> None:
     Image.fromarray(np.where(IDS == 2, 255, 0).astype(np.uint8)).save(folder / "a.mask.png")
-    Image.new("L", SIZE[::-1]).save(folder / "b.mask.png")  # black alone, which may be class 0 as well
+    Image.new("L", (16, 12)).save(folder / "b.mask.png")  # black alone, which may be class 0 as well
     assert np.array_equal(masks_of(folder)[0], np.where(IDS == 2, 2, 1))
     assert (masks_of(folder)[1] == 1).all()
 
@@ -123,7 +123,7 @@ def test_a_colour_mask_needs_the_classes_colours(folder: Path) -> None:
 
 def test_two_classes_of_one_colour_cannot_be_told_in_a_colour_mask(folder: Path) -> None:
     (folder / "scheme.toml").write_text(SCHEME.replace("[255, 255, 255]", "[0, 0, 0]"))
-    Image.new("RGB", SIZE[::-1]).save(folder / "a.mask.png")
+    Image.new("RGB", (16, 12)).save(folder / "a.mask.png")
     refused(folder, "gives one colour to several classes; give each its own")
 
 
@@ -131,7 +131,7 @@ def test_two_classes_of_one_colour_cannot_be_told_in_a_colour_mask(folder: Path)
 def test_a_jpeg_is_refused_unless_every_pixel_has_the_colour_of_a_class(folder: Path, name: str) -> None:
     Image.fromarray(IDS).save(folder / name)
     refused(folder, f"{name} is a JPEG, which blurs class ids and colours alike; save the mask as PNG")
-    Image.new("RGB", SIZE[::-1], "white").save(folder / name)
+    Image.new("RGB", (16, 12), "white").save(folder / name)
     assert (masks_of(folder)[0] == 2).all()
 
 
