@@ -55,7 +55,7 @@ def test_a_model_gives_a_recipe_with_its_blocks(project: Path, command: Command)
         ([], "photographs or a model are needed, one of them: --images FOLDER, or --model PLACE"),
         (["--images", "{}/none"], "none holds no images that can be read; photographs of one domain are needed there"),
         (["--model", "{}/annotated"], "annotated holds no unet/config.json"),
-        (["--model", "{}/model"], "recipe.toml: there already; name another folder, or remove it"),
+        (["--model", "{}/model"], "scheme.toml: there already; name another folder, or remove it"),
     ],
 )
 def test_what_init_cannot_do_is_said_and_nothing_is_written(
