@@ -35,6 +35,12 @@ def recipe_file(recipe: str | Path) -> Path:
     )
 
 
+def is_recipe(place: str) -> bool:
+    """Whether it is meant as a recipe, where a folder might stand as well."""
+    path = Path(place)
+    return path.is_file() or path.suffix == ".toml" or (not path.exists() and path.as_posix() in shipped())
+
+
 def place_paths(tree: dict[str, Any], recipe: Path) -> None:
     """Make the paths of a recipe's tables absolute; URLs, Hub ids and names of weights stay what they are."""
     folder = Path.cwd() if recipe.resolve().is_relative_to(_RECIPES.resolve()) else recipe.absolute().parent

@@ -112,6 +112,22 @@ def test_the_command_takes_a_recipe_a_runs_folder_and_a_datasets(finished: Path,
     assert "units:     4 of 4" in command("status", out / "dataset")
 
 
+def test_a_shipped_recipe_is_known_by_its_name(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "fit         missing     `datasetddpm fit horse_21`" in command("status", "horse_21")
+
+
+def test_a_model_of_the_hub_is_there_and_an_empty_folder_is_not_annotated(project: Path) -> None:
+    text = (project / "recipe.toml").read_text()
+    hub = re.sub(r"denoiser = .*\n|unlabelled = .*\n|annotated = .*\n", "", text)
+    hub = hub.replace("[paths]", '[paths]\ndenoiser = "google/ddpm-cat-256"\nannotated = "few"')
+    (project / "recipe.toml").write_text(hub)
+    (project / "few").mkdir()
+    assert [found(project)[name].state for name in ("train-ddpm", "sample")] == ["not needed", "missing"]
+
+
 def test_a_training_counts_what_it_does_and_epochs(
     finished: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

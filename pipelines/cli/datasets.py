@@ -1,19 +1,20 @@
 """Commands about a dataset's folder, or a run's."""
 
-import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from label import Scheme
-from pipelines.cli.options import DatasetFolder, Overrides, load, tell
+from pipelines.cli.options import Call, DatasetFolder, Overrides, tell
 from pipelines.dataset.damage import damages
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.driver.status import status
 from pipelines.driver.tally import ranges
+from pipelines.places import is_recipe
 from pipelines.progress import console, duration
 from pipelines.stages.overview import Standing, standings, standings_of
 from pipelines.storage import location
@@ -23,29 +24,35 @@ app = typer.Typer()
 
 @app.command("status")
 def status_command(
-    place: Annotated[str, typer.Argument(help="A recipe, its paths.out, or a dataset's folder, a path or a URL.")],
+    place: Annotated[
+        str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, its paths.out, or a dataset's folder or URL.")
+    ],
     overrides: Overrides = None,
 ) -> None:
-    """How far a run is, stage by stage, or a dataset: what is done, under way, missing, and how long it will take."""
-    if Path(place).is_file() or place.endswith(".toml"):
-        recipe, words = load(Path(place), overrides), [place]
-        words += [word for override in overrides or () for word in ("--set", override)]
-        _print_standings(standings(recipe), shlex.join(words))
+    """Say how far a run or a dataset is: what is done, under way or missing, and how long the rest takes.
+
+    Reads a recipe and the folders of its run, or such a folder alone, also while others write there. Writes nothing.
+
+    Example: datasetddpm status runs/demo
+    """
+    if is_recipe(place):
+        call = Call.of(Path(place), overrides)
+        _print_standings(standings(call.load()), call.line)
     elif found := standings_of(location(place)):
-        _print_standings(found, "RECIPE")
+        _print_standings(found, lambda stage: f"datasetddpm {stage} RECIPE")
     else:
         for name, value in status(location(place)).items():
             console.print(f"{name + ':':10} {value}", markup=False)
 
 
-def _print_standings(found: list[Standing], words: str) -> None:
+def _print_standings(found: list[Standing], command: Callable[[str], str]) -> None:
     """A line for each stage; what is not done ends with the command that goes on."""
     for stage in found:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stage.made)) if stage.made else ""
         took = duration(stage.seconds) if stage.seconds else ""
         line = ", ".join(filter(None, (made, took, stage.note)))
         if stage.state in ("stopped", "missing"):
-            line += f"{': ' if line else ''}`datasetddpm {stage.stage} {words}`"
+            line += f"{': ' if line else ''}`{command(stage.stage)}`"
         console.print(f"{stage.stage:10}  {stage.state:10}  {line}", markup=False)
 
 

@@ -27,9 +27,12 @@ from pipelines.progress import Pace, duration
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD, Record
 from pipelines.stages import STAGES, stages_of_run
+from pipelines.stages.order import has_images, is_there
 from pipelines.storage import Location
 
 _UNFINISHED, _ASIDE = ".part-", "@"  # in names of folders: what is being made, and what was made by other settings
+_OPTIONAL = ("train-ddpm", "sample")  # their results may come from elsewhere
+_NOT_BEGUN = ("missing", "not needed")
 State = Literal["done", "under way", "stopped", "missing", "not needed"]
 
 
@@ -82,14 +85,16 @@ def standings_of(out: Location) -> list[Standing]:
     """The same of a run's folder alone, without what may not be needed; [] where nothing was begun."""
     if not isinstance(out, Path):
         return []
-    paths = {"out": out, "denoiser": out, "annotated": out, "held_out": out}  # only the first is looked at
+    paths = {"out": out, "denoiser": out, "held_out": out}  # only the first is looked at
     recipe = Recipe.model_validate({"name": out.name, "paths": paths, "generate": {}})
     networks, dataset = networks_folder(recipe), dataset_folder(recipe)
     folders = [path for path in networks.iterdir() if path.is_dir()] if networks.is_dir() else []
     begun = sorted({path.name.partition(_UNFINISHED)[0].partition(_ASIDE)[0] for path in folders})
     units = open_dataset(dataset).units if "dataset.json" in storage.names(dataset) else range(0)
-    found = [s for s in _standings(recipe, [networks / name for name in begun], units) if s.state != "not needed"]
-    return found if any(stage.state != "missing" for stage in found) else []
+    found = _standings(recipe, [networks / name for name in begun], units)
+    if all(stage.state in _NOT_BEGUN for stage in found):
+        return []
+    return [stage for stage in found if stage.stage not in _OPTIONAL or stage.state not in _NOT_BEGUN]
 
 
 def _standings(recipe: Recipe, networks: Sequence[Path], units: range) -> list[Standing]:
@@ -119,9 +124,9 @@ def _needless(recipe: Recipe) -> dict[str, str]:
     if paths.held_out is None:
         reasons |= dict.fromkeys(("evaluate", "report"), "paths.held_out is not set")
     reasons = {name: reason for name, reason in reasons.items() if name not in needed}
-    if isinstance(paths.denoiser, str) or paths.denoiser.exists():
+    if is_there("train-ddpm", recipe):
         reasons["train-ddpm"] = "paths.denoiser is there"
-    if paths.annotated and paths.annotated.is_dir():
+    if paths.annotated and has_images(paths.annotated):
         reasons["sample"] = "paths.annotated is there"
     return reasons
 
