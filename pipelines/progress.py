@@ -8,6 +8,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.stopping import Stopped
+
 T = TypeVar("T")
 Show = Callable[[int, float, str], None]  # how many are done, seconds since the start, a note
 
@@ -31,10 +33,14 @@ def follow(
     display = _bar if console.is_terminal else _lines
     start, done = time.monotonic(), 0
     with display(total, task, noun) as show:
-        for item in items:
-            done += count(item)
-            show(done, time.monotonic() - start, note(item))
-            yield item
+        try:
+            for item in items:
+                done += count(item)
+                show(done, time.monotonic() - start, note(item))
+                yield item
+        except Stopped as stop:
+            stop.add_note(f"{task} was at {done} of {total} {noun}")
+            raise
 
 
 @contextmanager

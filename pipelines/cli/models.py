@@ -10,6 +10,7 @@ from label import Fit
 from pipelines.cli.options import Overrides, RecipePath, load, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
+from pipelines.writable import must_be_writable
 
 app = typer.Typer()
 
@@ -25,6 +26,7 @@ def convert(
     """Write a checkpoint as a folder that datasetddpm and diffusers open."""
     if to.exists() and any(to.iterdir()):
         raise generate.CheckpointError(f"{to} is there already and not empty; name another folder")
+    must_be_writable(to.parent)
     generate.Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
     console.print(f"{checkpoint}: converted to {to}")
 

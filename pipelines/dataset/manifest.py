@@ -14,6 +14,7 @@ from label import Scheme
 from pipelines import storage
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
+from pipelines.writable import must_be_writable
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def claim(folder: Location, dataset: Dataset) -> None:
 
     Raises DatasetError when it is another's, StorageError when nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     if claimed(folder, dataset.digest) is None:
+        must_be_writable(folder)
         with contextlib.suppress(FileExistsError):
             storage.write_new(folder / "dataset.json", (json.dumps(asdict(dataset), indent=2) + "\n").encode())
         claimed(folder, dataset.digest)

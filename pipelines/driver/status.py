@@ -5,10 +5,10 @@ import time
 
 from pipelines import storage
 from pipelines.dataset.inventory import take_inventory
-from pipelines.dataset.lease import holder
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import counted, each_report
 from pipelines.driver.tally import RECENT, Tally, ranges
+from pipelines.lease import holder
 from pipelines.progress import duration
 from pipelines.storage import Location
 
