@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,10 +69,13 @@ def connect(
     if ray.is_initialized():
         yield _describe()
         return
+    before = signal.getsignal(signal.SIGTERM)
     if address == "local":
         _start(cpus, gpus, log_to_driver=log_to_driver)
     else:
         _join(address, log_to_driver=log_to_driver)
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray's own ends the process with another exit code
     try:
         yield _describe()
     finally:

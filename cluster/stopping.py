@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any, NoReturn
 
 
 @dataclass
@@ -21,14 +22,14 @@ class Stop:
 def stop_on_signals() -> Iterator[Stop]:
     """Turn SIGTERM and SIGINT into a flag for the length of the block.
 
-    The first signal only raises the flag; a SIGINT after it raises KeyboardInterrupt at once.
+    The first signal only raises the flag; a SIGINT after it does at once what it did before, as a KeyboardInterrupt.
     Enter it in the main thread and inside `connect`, since Ray installs a SIGTERM handler of its own.
     """
     stop = Stop()
 
     def request(number: int, frame: FrameType | None) -> None:
         if stop.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            interrupt(previous[number], number)
         stop.requested = True
 
     previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -37,3 +38,10 @@ def stop_on_signals() -> Iterator[Stop]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def interrupt(handler: Any, number: int) -> NoReturn:
+    """What this handler makes of a signal, which is a KeyboardInterrupt unless it raises something else."""
+    if callable(handler):
+        handler(number, None)
+    raise KeyboardInterrupt

@@ -20,6 +20,7 @@ from ray.util.placement_group import PlacementGroup
 
 from cluster.errors import ClusterError
 from cluster.runtime import Resources
+from cluster.stopping import interrupt
 
 
 def train_together(
@@ -111,8 +112,8 @@ def _own_interrupts() -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except SystemExit as ended:
-        raise KeyboardInterrupt from ended
+    except SystemExit:
+        interrupt(before, signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -8,8 +8,9 @@ import math
 import os
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +18,13 @@ from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
 from PIL import Image, ImageOps
 
-from generate.errors import ImageError
+from generate.errors import CheckpointError, ImageError
 from generate.images import IMAGE_SUFFIXES, read_image
 from generate.pixels import to_model
 from generate.schedule import Schedule
 from generate.seeds import generator
 from generate.settings import Network, Training
+from generate.tensors import load_saved
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Trainee:
     ema: EMAModel
     optimizer: torch.optim.Optimizer
     done: int = 0  # updates
+    origin: dict[str, Any] = field(default_factory=dict)  # settings and images, by which a checkpoint is known again
 
     def save(self, path: Path) -> None:
         state = {
@@ -49,6 +52,7 @@ class Trainee:
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "done": self.done,
+            "origin": self.origin,
         }
         temporary = path.with_suffix(".tmp")
         with open(temporary, "wb") as file:
@@ -58,12 +62,16 @@ class Trainee:
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.unet.load_state_dict(state["unet"])
-        self.ema.load_state_dict(state["ema"])
-        self.ema.to(self.unet.device)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.done = state["done"]
+        """Go on from a checkpoint. Raises CheckpointError for a file that is damaged, or of another network."""
+        state = load_saved(path)
+        try:
+            self.unet.load_state_dict(state["unet"])
+            self.ema.load_state_dict(state["ema"])
+            self.ema.to(self.unet.device)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.done = int(state["done"])
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(f"{path} is no checkpoint of this network's training") from error
 
 
 def build_unet(shape: Network, seed: int) -> UNet2DModel:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipelines import storage
 from pipelines.errors import StorageError
+from pipelines.stopping import Stopped
 
 T = TypeVar("T")
 Show = Callable[["Pace", str], None]  # how far it is, a note
@@ -83,12 +84,16 @@ def follow(
     display = _bar if console.is_terminal else _lines
     begun, done = time.monotonic(), before
     with display(total, task, noun, before) as show, _kept(folder) as keep:
-        for item in items:
-            done += count(item)
-            pace = Pace(done, total, noun, before, time.monotonic() - begun)
-            show(pace, note(item))
-            keep(pace)
-            yield item
+        try:
+            for item in items:
+                done += count(item)
+                pace = Pace(done, total, noun, before, time.monotonic() - begun)
+                show(pace, note(item))
+                keep(pace)
+                yield item
+        except Stopped as stop:
+            stop.add_note(f"{task} was at {done} of {total} {noun}")
+            raise
 
 
 @contextmanager

@@ -1,17 +1,30 @@
-"""What all stages share: a record of what was made from what, so that nothing is made twice."""
+"""What all stages share: a record of what was made from what, so that nothing is made twice, and nothing is lost.
+
+The folder of a stage is `NAME`, and holds what the last recipe made. While it is made it is `NAME.part-<digest>`, so
+that only what is complete replaces what was there; that becomes `NAME@<digest>`, and comes back when a recipe asks for
+its settings again. Each step is a rename, and whatever the state between two of them, the next run goes on from it.
+"""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import RecipeError
+from pipelines.differences import first_difference
+from pipelines.errors import LeaseError, RecipeError
+from pipelines.lease import leased
+from pipelines.progress import console
 from pipelines.recipe import digest_of
-from pipelines.storage import Location, write_whole
+from pipelines.storage import Location, is_temporary, write_whole
+from pipelines.writable import must_be_writable
 
 RECORD = "stage.json"
+BEGUN = "begun.json"  # what an unfinished stage is made from
+PROGRESS = "progress.json"  # how far its checkpoint is
+CHECKPOINT = "checkpoint.pt"  # from which an unfinished stage goes on
 Results = dict[str, Any]  # what a stage measured, as JSON holds it
 
 
@@ -33,6 +46,7 @@ class Record:
     digest: str  # of all that the folder's content depends on
     seconds: float
     results: Results
+    inputs: dict[str, Any] = field(default_factory=dict)  # what the digest is of
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
@@ -42,8 +56,8 @@ class Record:
             raise RecipeError(f"{folder} holds no finished stage; run the stages before this one first")
         try:
             stored = json.loads(path.read_text())
-            return cls(stored["digest"], stored["seconds"], stored["results"])
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(stored["digest"], stored["seconds"], stored["results"], stored.get("inputs", {}))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecipeError(f"{path} is no record of a stage; remove it, and run that stage again") from error
 
 
@@ -55,18 +69,98 @@ def recorded(folder: Path, inputs: dict[str, Any]) -> Record | None:
     return record if record.digest == digest_of(inputs) else None
 
 
-def once(folder: Path, inputs: dict[str, Any], make: Callable[[], Results], *, clause: str) -> Outcome:
-    """Fill the folder by `make`, unless it holds what the same inputs made.
+def part_of(folder: Path, inputs: dict[str, Any]) -> Path:
+    """Where what belongs into the folder is made of these inputs, until it is complete."""
+    return folder.with_name(f"{folder.name}.part-{digest_of(inputs)[:8]}")
 
-    `inputs` is all that the content depends on. What `make` returns is kept in the record; while it works, the folder
-    has none, so that a folder whose making was interrupted is made again.
+
+def parts_of(folder: Path) -> list[Path]:
+    """All that was begun for the folder and not finished, of whatever settings."""
+    return sorted(folder.parent.glob(f"{folder.name}.part-*"))
+
+
+def complete(folder: Path, inputs: dict[str, Any]) -> Path | None:
+    """Where what these inputs make lies complete: in the folder, or beside it, to be put there."""
+    aside = folder.with_name(f"{folder.name}@{digest_of(inputs)[:8]}")
+    return next((place for place in (folder, part_of(folder, inputs), aside) if recorded(place, inputs)), None)
+
+
+def once(folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results], *, clause: str) -> Outcome:
+    """Fill the folder by `make`, unless what the same inputs made lies there or beside it.
+
+    `inputs` is all that the content depends on, as JSON. `make` is given the folder to write into; what it returns is
+    kept in the record. Raises LeaseError while another process makes it, StorageError where nothing can be written.
     """
     if record := recorded(folder, inputs):
         return Outcome(clause, folder, record.seconds, fresh=False)
-    start = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
-    results = make()
-    record = Record(digest_of(inputs), time.perf_counter() - start, results)
-    write_whole(folder / RECORD, (json.dumps(asdict(record), indent=2) + "\n").encode())
-    return Outcome(clause, folder, record.seconds, fresh=True)
+    must_be_writable(folder.parent)
+    with leased(folder, beside=True) as lease:
+        found = complete(folder, inputs)
+        place = found or _made(folder, inputs, make)
+        if lease.lost:
+            raise LeaseError(f"{folder} was taken over by another process; this one stops")
+        put(place, folder)
+    return Outcome(clause, folder, Record.read(folder).seconds, fresh=found is None)
+
+
+def _made(folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results]) -> Path:
+    """The folder's part, filled: its record comes last. What cannot be gone on with does not stay."""
+    start, part = time.perf_counter(), part_of(folder, inputs)
+    _say_what_was_begun(folder, part, inputs)
+    part.mkdir(exist_ok=True)
+    for path in filter(lambda path: is_temporary(path.name), part.iterdir()):
+        path.unlink()
+    write_whole(part / BEGUN, _json(inputs))
+    try:
+        results = make(part)
+    except BaseException as error:
+        if (part / CHECKPOINT).is_file():
+            error.add_note(f"its last checkpoint is kept in {part}{progress_of(part)}")
+        else:
+            shutil.rmtree(part, ignore_errors=True)
+            error.add_note(f"nothing half-made is kept of {folder}")
+        raise
+    write_whole(part / RECORD, _json(asdict(Record(digest_of(inputs), time.perf_counter() - start, results, inputs))))
+    return part
+
+
+def _say_what_was_begun(folder: Path, part: Path, inputs: dict[str, Any]) -> None:
+    """Of the unfinished ones of other settings, which stay for a recipe that goes on with them."""
+    for other in parts_of(folder):
+        if other != part and (other / CHECKPOINT).is_file() and (other / BEGUN).is_file():
+            difference = first_difference(json.loads((other / BEGUN).read_text()), inputs)
+            console.print(f"{other} is unfinished, of another recipe: {difference}; it stays, and another is begun")
+
+
+def put(place: Path, folder: Path) -> None:
+    """Let what is complete be the folder; what was there stays beside it."""
+    if place == folder:
+        return
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    elif folder.exists():
+        name = Record.read(folder).digest[:8] if (folder / RECORD).is_file() else f"unknown-{time.time_ns()}"
+        aside = folder.with_name(f"{folder.name}@{name}")
+        if aside.exists():
+            shutil.rmtree(aside)  # of the very same settings
+        folder.rename(aside)
+    place.rename(folder)
+    for name in (BEGUN, PROGRESS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def keep_progress(part: Path, done: int, total: int, noun: str) -> None:
+    """Beside a checkpoint: how far it is."""
+    write_whole(part / PROGRESS, _json({"done": done, "total": total, "noun": noun}))
+
+
+def progress_of(part: Path) -> str:
+    """As ", at update 400 of 1000"; "" where nothing is known of it."""
+    if not (part / PROGRESS).is_file():
+        return ""
+    known = json.loads((part / PROGRESS).read_text())
+    return f", at {known['noun']} {known['done']} of {known['total']}"
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from PIL import Image
 import deeplab
 from deeplab import Trainee
 from pipelines import Recipe
-from pipelines.training.history import CHECKPOINT, History
+from pipelines.record import CHECKPOINT, part_of
+from pipelines.training.history import History
 from pipelines.training.plan import runs
 
 Command = Callable[..., str]
@@ -170,11 +172,14 @@ def test_train_names_what_is_wrong_with_a_dataset(
 # --------------------------------------------------------------------------------------------- networks in the making
 
 
-def interrupted(project: Path, network: deeplab.DeepLab, source: int = 0) -> Path:
-    """The checkpoint of this network, in a training that was stopped in the middle."""
+def interrupted(project: Path, network: deeplab.DeepLab, source: int = 0, **others: Any) -> Path:
+    """The checkpoint of this network, in a training that was stopped in the middle; `others` are its own settings."""
     run = runs(Recipe.load(project / "recipe.toml"), ["synthetic", "annotated"])[source]
-    History.start().write(run.folder, run.inputs, Trainee(network, run.optimisation))
-    return run.folder / CHECKPOINT
+    part = part_of(run.folder, run.inputs)
+    part.mkdir()
+    inputs = {**run.inputs, "train": {**run.inputs["train"], **others}}
+    History.start().write(part, inputs, Trainee(network, run.optimisation))
+    return part / CHECKPOINT
 
 
 def test_train_refuses_a_checkpoint_of_another_architecture(untrained: Path, command: Command) -> None:
@@ -191,13 +196,13 @@ def test_train_finds_the_wrong_checkpoint_of_its_last_network_before_it_trains_t
     assert refused(command, untrained, "train").startswith(f"{checkpoint.parent}: the checkpoint is of a network of ")
 
 
-def test_train_refuses_a_checkpoint_of_other_settings_and_leaves_the_network_beside_it(
-    finished: Path, command: Command
-) -> None:
-    network = finished / "out" / "deeplab" / "synthetic-seed0"
-    checkpoint = interrupted(finished, deeplab.load(network))
-    sentence = refused(command, finished, "train", "train.learning_rate=0.5")
-    assert sentence.startswith(f"{checkpoint} is of an unfinished training with another network, settings or data; ")
+def test_train_refuses_a_checkpoint_of_other_settings_and_names_the_first(untrained: Path, command: Command) -> None:
+    network = deeplab.load(untrained / "out" / "deeplab" / "synthetic-seed0")
+    checkpoint = interrupted(untrained, network, batch_size=6)
+    assert refused(command, untrained, "train") == (
+        f"{checkpoint} is of a training of another recipe: train.batch_size was 6, is 4; remove it to train anew, "
+        "or restore the recipe"
+    )
 
 
 def cut_short(path: Path) -> None:

@@ -30,10 +30,10 @@ from label import Interpreter
 from pipelines import Recipe, read_shards, storage
 from pipelines.dataset.damage import damages, missing_units
 from pipelines.dataset.inventory import shard_path, take_inventory
-from pipelines.dataset.lease import holder
 from pipelines.dataset.reports import Report, reports
 from pipelines.driver.tally import Tally
 from pipelines.errors import LeaseError
+from pipelines.lease import holder
 from pipelines.stages import generate as generate_stage
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate

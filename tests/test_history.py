@@ -7,7 +7,8 @@ import torch
 from deeplab import Optimisation, Trainee
 from pipelines import storage
 from pipelines.errors import StorageError
-from pipelines.training.history import CHECKPOINT, History
+from pipelines.record import CHECKPOINT
+from pipelines.training.history import History
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import wait_for
 
-from pipelines.dataset import lease
-from pipelines.dataset.lease import Entry, Owner, holder, leased
+from pipelines import lease
 from pipelines.errors import LeaseError
+from pipelines.lease import Entry, Owner, Place, holder, leased
 
 ELSEWHERE = replace(Owner.this_process(), name="process 7 on node-b", machine="node-b with a boot of its own")
 
@@ -34,13 +34,13 @@ def write(folder: Path, owner: Owner, number: int = 1) -> Path:
 
 def test_a_second_driver_is_refused_at_once_and_told_who_writes(tmp_path):
     with leased(tmp_path), pytest.raises(LeaseError, match=rf"process {os.getpid()} on .* writes, since 20"):
-        lease._take(tmp_path)
+        lease._take(Place(tmp_path))
     assert files(tmp_path) == []
 
 
 def test_the_lease_of_a_killed_process_of_this_machine_is_taken_over_at_once(tmp_path):
     code = (
-        "import os, signal, sys, pathlib; from pipelines.dataset.lease import leased\n"
+        "import os, signal, sys, pathlib; from pipelines.lease import leased\n"
         "with leased(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parent.parent)
@@ -104,7 +104,7 @@ def test_of_many_that_find_a_dead_lease_one_takes_it(tmp_path):
 
     def take() -> None:
         try:
-            won.append(lease._take(tmp_path))
+            won.append(lease._take(Place(tmp_path)))
         except LeaseError as error:
             refused.append(error)
 

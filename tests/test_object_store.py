@@ -21,11 +21,11 @@ from upath import UPath
 from pipelines import Recipe, read_shards, storage
 from pipelines.dataset.damage import damages, missing_units, remove_damages
 from pipelines.dataset.inventory import take_inventory
-from pipelines.dataset.lease import leased
 from pipelines.dataset.reports import reports
 from pipelines.driver.status import status
 from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.folders import dataset_folder
+from pipelines.lease import leased
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
 from pipelines.storage import location

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import Recipe, progress
-from pipelines.dataset.lease import Owner, leased
 from pipelines.driver.tally import Failure, Tally
+from pipelines.lease import Owner, leased
 from pipelines.progress import Pace
 from pipelines.stages.overview import Standing, standings, standings_of
 
@@ -76,7 +76,7 @@ def test_a_network_that_was_not_begun_takes_as_long_as_the_others(finished: Path
 def test_a_stage_whose_folder_is_leased_is_under_way(project: Path) -> None:
     folder = project / "out" / "interpreter"
     folder.mkdir(parents=True)
-    with leased(folder):
+    with leased(folder, beside=True):
         stage = found(project)["fit"]
         assert stage.state == "under way"
         assert stage.note.startswith(f"{Owner.this_process().name}, last heard of ")

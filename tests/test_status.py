@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.dataset.lease import Entry, Owner, leased
 from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import write_shard
 from pipelines.driver.status import status
 from pipelines.driver.tally import Failure, Tally, ranges
+from pipelines.lease import Entry, Owner, leased
 
 DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 10, "unit_size": 2}, "denoiser", "interpreter", {})
 

@@ -19,8 +19,9 @@ from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
 from pipelines.errors import DatasetError, RecipeError
+from pipelines.record import CHECKPOINT, Record, part_of
 from pipelines.stages.train import train
-from pipelines.training.history import CHECKPOINT, History
+from pipelines.training.history import History
 from pipelines.training.plan import runs
 
 SCHEME = Scheme(("ground", "square", "dot"))
@@ -69,7 +70,8 @@ def test_a_training_killed_at_any_moment_ends_with_the_losses_and_the_curve_of_o
     train(Recipe.load(made / "recipe.toml", overrides(made, changes)))
     elsewhere = (*overrides(made, changes), twin(made, "killed"))
     arguments = [argument for override in elsewhere for argument in ("--set", override)]
-    checkpoint, kills = made / "killed" / "deeplab" / "synthetic-seed0" / CHECKPOINT, 0
+    (run,) = runs(Recipe.load(made / "recipe.toml", elsewhere).resolved(), ["synthetic"])
+    checkpoint, kills = part_of(run.folder, run.inputs) / CHECKPOINT, 0
     for delay in (0.0, 0.3):  # after a first checkpoint of this life: right away, and in the middle of an epoch
         before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
         process = Forked("train", made / "recipe.toml", *arguments)
@@ -82,7 +84,8 @@ def test_a_training_killed_at_any_moment_ends_with_the_losses_and_the_curve_of_o
     undisturbed, killed = results(made), results(made, "killed")
     assert len(undisturbed["validation"]) == 14
     assert killed == undisturbed
-    assert not checkpoint.exists()
+    assert [path.name for path in run.folder.parent.iterdir()] == ["synthetic-seed0"], "nothing of the kills stays"
+    assert not (run.folder / CHECKPOINT).exists()
 
 
 def test_two_workers_on_ray_have_the_losses_of_one_for_fifty_steps(made: Path, ray_cluster: object) -> None:
@@ -149,8 +152,8 @@ def test_tensorboard_gets_loss_speed_and_validation(made: Path) -> None:
 
 def interrupted(made: Path) -> Path:
     """The checkpoint of a training that was stopped in the middle."""
-    recipe, folder = recipe_of(made), made / "out" / "deeplab" / "synthetic-seed0"
-    (run,) = runs(recipe, ["synthetic"])
+    (run,) = runs(recipe_of(made), ["synthetic"])
+    folder = part_of(run.folder, run.inputs)
     folder.mkdir(parents=True)
     trainee = Trainee(build(3, encoder="resnet18"), run.optimisation)
     History.start().write(folder, run.inputs, trainee)
@@ -166,10 +169,16 @@ def test_a_checkpoint_of_another_architecture_is_refused(made: Path) -> None:
     assert checkpoint.is_file()
 
 
-def test_a_checkpoint_of_other_settings_is_refused(made: Path) -> None:
-    interrupted(made)
-    with pytest.raises(RecipeError, match="unfinished training with another network, settings or data; remove it"):
-        train(recipe_of(made, learning_rate=0.5))
+def test_a_changed_recipe_trains_beside_the_finished_network_which_comes_back_with_the_recipe(made: Path) -> None:
+    checkpoint = interrupted(made)
+    network = made / "out" / "deeplab" / "synthetic-seed0"
+    assert train(recipe_of(made, steps=2)).fresh
+    assert train(recipe_of(made, steps=3)).fresh
+    assert not train(recipe_of(made, steps=2)).fresh
+    assert Record.read(network).inputs["train"]["steps"] == 2
+    assert not train(recipe_of(made, steps=3)).fresh
+    assert Record.read(network).inputs["train"]["steps"] == 3
+    assert checkpoint.is_file(), "a training of other settings was not disturbed"
 
 
 def test_a_checkpoint_that_is_cut_short_is_said_so(made: Path) -> None:

@@ -4,8 +4,13 @@ A command imports its stage when it runs: help, mistakes and looks at a folder w
 """
 
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -16,6 +21,7 @@ from generate import GenerateError
 from label import LabelError
 from pipelines.cli import datasets, jobs, models, setup, stages
 from pipelines.errors import InputError, RunError
+from pipelines.stopping import Stopped
 
 USER_ERRORS = (InputError, GenerateError, LabelError, DeepLabError)
 RUN_ERRORS = (RunError, ClusterError)
@@ -51,17 +57,41 @@ for _commands in (setup.app, stages.app, models.app, datasets.app, jobs.app):
 
 
 def main() -> None:
-    """Run the command. A mistake ends in one sentence and exit code 2; a machine's failure in one and exit code 1."""
+    """Run the command. A mistake ends in one sentence and exit code 2; a machine's failure in one and exit code 1.
+
+    So do Ctrl-C and SIGTERM, with exit codes 130 and 143.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("ray").setLevel(logging.WARNING)
     try:
-        app()
+        with _signals_raised():
+            app()
     except USER_ERRORS as error:
         sys.exit(_say(error, code=2))
     except RUN_ERRORS as error:
         sys.exit(_say(error, code=1))
+    except Stopped as stop:
+        sys.exit(_say(stop.sentence, code=stop.exit_code))
 
 
-def _say(error: Exception, *, code: int) -> int:
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise Stopped where they find the main thread, so that all that is open is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(error: Exception | str, *, code: int) -> int:
     typer.echo(f"datasetddpm: {error}", err=True)
     return code

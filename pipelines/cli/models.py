@@ -11,6 +11,7 @@ from label import Fit
 from pipelines.cli.options import Call, Overrides, RecipePath, load, say, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
+from pipelines.writable import must_be_writable
 
 app = typer.Typer()
 
@@ -34,6 +35,7 @@ def convert(
     """
     if to.exists() and any(to.iterdir()):
         raise generate.CheckpointError(f"{to} is there already and not empty; name another folder")
+    must_be_writable(to.parent)
     generate.Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
     console.print(f"{checkpoint}: converted to {to}")
 

@@ -16,6 +16,7 @@ from pipelines.errors import DatasetError
 from pipelines.progress import follow
 from pipelines.record import Outcome
 from pipelines.storage import Location, writing
+from pipelines.writable import must_be_writable
 
 
 def export(folder: Path, out: Path, format_name: str) -> Outcome:
@@ -30,7 +31,7 @@ def export(folder: Path, out: Path, format_name: str) -> Outcome:
     if not kept:
         raise DatasetError(f"{folder} holds no kept sample; there is nothing to export")
     shards = checked_shards(inventory)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    must_be_writable(out.parent)
     with writing(out) as temporary:
         FORMATS[format_name](dataset, shards, temporary, kept)
     return Outcome(f"{kept} labelled images as {format_name}", out, time.perf_counter() - start, fresh=True)

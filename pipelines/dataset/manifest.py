@@ -17,6 +17,7 @@ from pipelines.differences import first_difference
 from pipelines.errors import DatasetError
 from pipelines.recipe import digest_of
 from pipelines.storage import Location
+from pipelines.writable import must_be_writable
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ def claim(folder: Location, dataset: Dataset) -> Dataset:
 
     Raises DatasetError when it is another's or has more samples, StorageError when nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     stored = claimed(folder, dataset)
     if stored is None:
+        must_be_writable(folder)
         with contextlib.suppress(FileExistsError):
             storage.write_new(folder / "dataset.json", dataset.content())
         stored = claimed(folder, dataset) or dataset

@@ -16,6 +16,7 @@ from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
 from pipelines.sections import ClusterSection
+from pipelines.writable import must_be_writable
 
 T = TypeVar("T")
 Stage = Callable[[Recipe], Outcome]
@@ -46,7 +47,7 @@ def one_answer(builder: Callable[[], Callable[[int], T]], work: str, resources: 
 @contextmanager
 def marked(folder: Path) -> Iterator[Path]:
     """A file that lies in the folder for the length of the block: a machine that sees it shares the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    must_be_writable(folder)
     mark = folder / f".seen-{secrets.token_hex(4)}"
     mark.touch()
     try:

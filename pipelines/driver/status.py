@@ -3,10 +3,10 @@
 import time
 
 from pipelines.dataset.inventory import take_inventory
-from pipelines.dataset.lease import Entry, holder
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import counted, each_report
 from pipelines.driver.tally import Tally, ranges
+from pipelines.lease import Entry, holder
 from pipelines.progress import duration
 from pipelines.storage import Location
 

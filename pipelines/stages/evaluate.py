@@ -21,7 +21,9 @@ from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.figures import confusion_figure, extremes_figure, save_figure
 from pipelines.stages.scores import score_page
+from pipelines.standing import must_be_fitted_so, must_stand_on
 from pipelines.storage import write_whole
+from pipelines.training.plan import trained_with
 from pipelines.units.devices import device
 from pipelines.units.models import Models
 
@@ -33,6 +35,7 @@ def evaluate(recipe: Recipe) -> Outcome:
     """mIoU of each on paths.held_out; the scores are kept in the stage's record."""
     if recipe.paths.held_out is None:
         raise RecipeError("paths.held_out is missing; it names the annotated images to evaluate on")
+    must_be_fitted_so(recipe)
     interpreter = Models.of(recipe, device()).interpreter
     held_out = open_annotations(recipe, recipe.paths.held_out, interpreter.features.image_size)
     if held_out.scheme.names != interpreter.scheme.names:
@@ -42,27 +45,44 @@ def evaluate(recipe: Recipe) -> Outcome:
         )
     if (held_out.masks == IGNORE).all():
         raise RecipeError(f"paths.held_out, {recipe.paths.held_out}, has no labelled pixel to count; label some")
-    networks: dict[Source, list[Path]] = {
-        source: [network_folder(recipe, source, seed) for seed in recipe.train.seeds] for source in sources(recipe)
-    }
+    networks = _networks(recipe)
     trained = {source: [Record.read(folder).digest for folder in folders] for source, folders in networks.items()}
-    inputs = {"interpreter": interpreter.digest, "networks": trained, "held_out": annotations_digest(held_out)}
-    inputs["counting"] = ["both", excluded_classes(recipe)]
+    inputs = {
+        "interpreter": interpreter.digest,
+        "networks": trained,
+        "paths": {"held_out": annotations_digest(held_out)},
+        "counting": ["both", excluded_classes(recipe)],
+    }
     for folder in chain.from_iterable(networks.values()):
         _open_network(folder, held_out, "cpu")  # before any work: one that does not fit is said at once
     return once(
         scores_folder(recipe),
         inputs,
-        lambda: _evaluate(recipe, interpreter, networks, held_out),
+        lambda folder: _evaluate(recipe, interpreter, networks, held_out, folder),
         clause=f"scores on {len(held_out.names)} held-out images",
     )
 
 
+def _networks(recipe: Recipe) -> dict[Source, list[Path]]:
+    """The folders of the recipe's networks. Raises RecipeError for one that is missing or was trained otherwise."""
+    train = recipe.resolved().train
+    networks: dict[Source, list[Path]] = {source: [] for source in sources(recipe)}
+    for source, folders in networks.items():
+        for seed in recipe.train.seeds:
+            folders.append(network_folder(recipe, source, seed))
+            must_stand_on(folders[-1], trained_with(train, seed), "the network", "train")
+    return networks
+
+
 def _evaluate(
-    recipe: Recipe, interpreter: Interpreter, networks: dict[Source, list[Path]], held_out: Annotations
+    recipe: Recipe,
+    interpreter: Interpreter,
+    networks: dict[Source, list[Path]],
+    held_out: Annotations,
+    folder: Path,
 ) -> Results:
     """Score every run, draw the first of each source, and write scores.json and scores.md."""
-    folder, names, excluded = scores_folder(recipe), held_out.scheme.names, excluded_classes(recipe)
+    names, excluded = held_out.scheme.names, excluded_classes(recipe)
     results: Results = {}
     for source, runs in _predicted(interpreter, networks, held_out):
         scores = [score(masks, held_out, excluded) for masks in runs]

@@ -1,6 +1,8 @@
 """Stage fit: a few annotated images to an interpreter."""
 
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from pipelines.folders import interpreter_folder
 from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
+from pipelines.standing import say_what_is_unfinished
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
 
@@ -23,17 +26,18 @@ def open_features(recipe: Recipe) -> DenoiserFeatures:
 
 def fit(recipe: Recipe) -> Outcome:
     """Fit all members on paths.annotated and write the interpreter's folder."""
+    say_what_is_unfinished(recipe)
     features = open_features(recipe)
     annotations = annotated_few(recipe, features.image_size)
     settings = recipe.interpreter.fitting
     inputs = {
         "features": features.digest,
-        "annotations": annotations_digest(annotations),
-        "settings": recipe.interpreter.model_dump(mode="json"),
+        "paths": {"annotated": annotations_digest(annotations)},
+        "interpreter": recipe.interpreter.model_dump(mode="json"),
     }
     labelled_pixels(annotations.masks, settings.min_class_pixels)  # or there is nothing to learn
     clause = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
-    return once(interpreter_folder(recipe), inputs, lambda: _fit(recipe, features, annotations), clause=clause)
+    return once(interpreter_folder(recipe), inputs, partial(_fit, recipe, features, annotations), clause=clause)
 
 
 def label_lines(recipe: Recipe, annotations: Annotations) -> Iterator[str]:
@@ -57,7 +61,7 @@ def label_lines(recipe: Recipe, annotations: Annotations) -> Iterator[str]:
         )
 
 
-def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations) -> Results:
+def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations, folder: Path) -> Results:
     settings, batches = recipe.interpreter.fitting, 0
     for line in label_lines(recipe, annotations):
         console.print(line, markup=False)
@@ -78,8 +82,8 @@ def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations) -
         note=lambda step: (
             f"if no member stops early; loss {step.loss:.3f}, {step.training} of {settings.members} members training"
         ),
-        folder=interpreter_folder(recipe),
+        folder=folder,
     ):
         batches = step.number
-    interpreter.save_pretrained(interpreter_folder(recipe))
+    interpreter.save_pretrained(folder)
     return {"batches": batches}

@@ -12,7 +12,6 @@ from pipelines.dataset.damage import remove_damages, remove_temporaries
 from pipelines.dataset.growing import is_settled, settle
 from pipelines.dataset.index import totals, write_index
 from pipelines.dataset.inventory import INDEX, Inventory, take_inventory
-from pipelines.dataset.lease import leased
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import Report, Totals
 from pipelines.driver.carrying import with_models
@@ -22,9 +21,11 @@ from pipelines.driver.resources import device_of, limits_of, resources_of
 from pipelines.driver.tally import Failure, Tally, ranges
 from pipelines.errors import LeaseError
 from pipelines.folders import dataset_folder
+from pipelines.lease import leased
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
+from pipelines.standing import must_be_fitted_so, say_what_is_unfinished
 from pipelines.units.builder import Plan, build, planned
 from pipelines.units.identity import identify
 
@@ -37,6 +38,8 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     With `repair` every byte is read first, and what is damaged is removed and made again.
     Raises LeaseError when another driver writes there, ClusterError and StorageError when there is no going on.
     """
+    must_be_fitted_so(recipe)
+    say_what_is_unfinished(recipe)
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
     plan = planned(_with_batch(recipe, inventory))
     units = plan.recipe.generate.units

@@ -8,7 +8,6 @@ from typing import Literal
 
 from pipelines import storage
 from pipelines.dataset.inventory import Inventory, take_inventory
-from pipelines.dataset.lease import Entry, holder
 from pipelines.dataset.manifest import open_dataset
 from pipelines.driver.status import heard_of
 from pipelines.driver.tally import Tally
@@ -23,6 +22,7 @@ from pipelines.folders import (
     scores_folder,
     sources,
 )
+from pipelines.lease import Entry, holder
 from pipelines.progress import Pace, duration
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD, Record
@@ -67,7 +67,7 @@ class Part:
         if RECORD in ages:
             made, seconds = time.time() - ages[RECORD], Record.read(folder).seconds
         is_begun = bool(ages or beside)
-        return cls(folder.name, made, seconds, paces[-1] if paces else None, holder(folder), is_begun)
+        return cls(folder.name, made, seconds, paces[-1] if paces else None, holder(folder, beside=True), is_begun)
 
     @property
     def is_worked_on(self) -> bool:

@@ -3,8 +3,10 @@
 import base64
 import math
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -19,7 +21,7 @@ from pipelines.dataset.reports import Candidate, Report, reports
 from pipelines.dataset.shards import class_pixels, png_bytes, read_shards
 from pipelines.errors import DatasetError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, report_page, scores_folder, sources
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, digest_of
 from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.rare_classes import ClassPixels, shares, taken_by_filter
 from pipelines.stages.scores import over_runs, source_names, stored_scores
@@ -48,16 +50,16 @@ def write_page(recipe: Recipe) -> Outcome:
     template, shard_reports = files("pipelines.stages").joinpath("report.html").read_text("utf-8"), reports(folder)
     inputs = {
         "name": recipe.name,
-        "template": template,
+        "template": digest_of({"template": template}),
         "shards": [report.sha256 for report in shard_reports],
         "filter": [dataset.recipe.get("filter"), dataset.recipe.get("portion")],
         "scores": Record.read(scores_folder(recipe)).digest if recipe.paths.held_out else None,
     }
-    return once(report_page(recipe).parent, inputs, lambda: _write(recipe, template, shard_reports), clause="a page")
+    return once(report_page(recipe).parent, inputs, partial(_write, recipe, template, shard_reports), clause="a page")
 
 
-def _write(recipe: Recipe, template: str, shard_reports: list[Report]) -> Results:
-    folder, page = dataset_folder(recipe), report_page(recipe)
+def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Path) -> Results:
+    folder, page = dataset_folder(recipe), made / report_page(recipe).name
     dataset, models = open_dataset(folder), Models.of(recipe, device())
     candidates = [candidate for report in shard_reports for candidate in report.candidates]
     kept = sum(candidate.kept for candidate in candidates)

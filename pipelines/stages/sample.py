@@ -1,6 +1,7 @@
 """Stage sample: images of the diffusion model's, for a person to annotate."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
 from pipelines.sections import TO_ANNOTATE
+from pipelines.standing import say_what_is_unfinished
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
@@ -29,37 +31,41 @@ def sample_images(recipe: Recipe, *, count: int = COUNT) -> Outcome:
 
     Raises RecipeError where masks lie beside images that would be others afterwards.
     """
+    say_what_is_unfinished(recipe)
     denoiser, folder = open_denoiser(recipe, device()), samples_folder(recipe)
+    seeds = range(TO_ANNOTATE, TO_ANNOTATE + count)
     origin = _origin(recipe, denoiser)
-    images = {seed: folder / f"{seed:012d}.png" for seed in range(TO_ANNOTATE, TO_ANNOTATE + count)}
-    _keep_annotated(images, origin)
+    _keep_annotated({seed: folder / _name(seed) for seed in seeds}, origin)
     inputs = {**origin, "batch_size": recipe.generate.batch, "count": count}
-    return once(folder, inputs, lambda: _sample(recipe, denoiser, images), clause=f"{count} images")
+    return once(folder, inputs, partial(_sample, recipe, denoiser, seeds), clause=f"{count} images")
 
 
 def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
     """With the seed, all that decides what an image shows."""
     settings = recipe.generate.model_dump(mode="json", include={"run_seed", "solver", "steps"})
-    return {"denoiser": denoiser.digest, **settings}
+    return {"denoiser": denoiser.digest, "generate": settings}
 
 
-def _sample(recipe: Recipe, denoiser: Denoiser, images: dict[int, Path]) -> Results:
-    """Make the images, whose paths are given by their seeds."""
-    settings, origin, folder = recipe.generate, _origin(recipe, denoiser), samples_folder(recipe)
+def _name(seed: int) -> str:
+    return f"{seed:012d}.png"
+
+
+def _sample(recipe: Recipe, denoiser: Denoiser, seeds: range, folder: Path) -> Results:
+    settings, origin = recipe.generate, _origin(recipe, denoiser)
     batches = sample(
         denoiser,
-        list(images),
+        seeds,
         run_seed=settings.run_seed,
         solver=settings.solver,
         steps=settings.steps,
         batch_size=settings.batch,
     )
-    followed = follow(batches, len(images), "sample", "images", count=len, folder=folder)
+    followed = follow(batches, len(seeds), "sample", "images", count=len, folder=folder)
     pixels = (image for batch in followed for image in batch)
-    for (seed, path), image in zip(images.items(), pixels, strict=True):
+    for seed, image in zip(seeds, pixels, strict=True):
         chunk = PngInfo()
         chunk.add_text(PROVENANCE, json.dumps({**origin, "seed": seed}, sort_keys=True))
-        write_whole(path, png_bytes(Image.fromarray(image), chunk))
+        write_whole(folder / _name(seed), png_bytes(Image.fromarray(image), chunk))
     return {}
 
 

@@ -20,6 +20,7 @@ from pipelines.record import Outcome
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import Models
+from pipelines.writable import must_be_writable
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 Ids = UInt8[np.ndarray, "h w"]  # of classes
@@ -109,7 +110,7 @@ def write_each(
 ) -> Outcome:
     """Segment one image after the other and write its results; `source`, in its .json, says by what it was done."""
     start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    must_be_writable(out)
     written = (_write(path, out / stem, segmented, source) for path, stem in stems.items())
     failures = [failure for failure in follow(written, len(stems), "segment", "images") if failure]
     clause = f"masks of {len(stems) - len(failures)} images"

@@ -12,10 +12,10 @@ from pipelines.errors import RecipeError
 from pipelines.folders import Source, networks_folder, sources
 from pipelines.progress import console
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Record, Results, once, recorded
+from pipelines.record import CHECKPOINT, Outcome, Record, Results, complete, once, part_of
 from pipelines.sections import ClusterSection
 from pipelines.training.data import ShardData
-from pipelines.training.history import CHECKPOINT, History
+from pipelines.training.history import History
 from pipelines.training.loop import resumed, train_network
 from pipelines.training.plan import Run, runs
 from pipelines.units.devices import needed_device
@@ -28,8 +28,9 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
         raise RecipeError("the recipe has no [generate], so there is no dataset to train on; add that section")
     planned, outcomes, skipped = runs(recipe, wanted), [], 0
     for run in planned:
-        if not recorded(run.folder, run.inputs) and (run.folder / CHECKPOINT).is_file():
-            resumed(run, "cpu")  # before any work, and while the folder's network still counts as made
+        part = part_of(run.folder, run.inputs)
+        if not complete(run.folder, run.inputs) and (part / CHECKPOINT).is_file():
+            resumed(replace(run, folder=part), "cpu")  # before any work
     for run in planned:
         outcomes.append(once(run.folder, run.inputs, partial(_train, run, recipe.cluster), clause="a network"))
         History.forget(run.folder)
@@ -41,8 +42,9 @@ def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
     return Outcome(clause, networks_folder(recipe), seconds, fresh)
 
 
-def _train(run: Run, settings: ClusterSection) -> Results:
+def _train(run: Run, settings: ClusterSection, folder: Path) -> Results:
     """Train here or, where there are several workers or a cluster, on Ray; returns what the record keeps."""
+    run = replace(run, folder=folder)
     workers = run.settings.workers
     if workers == 1 and settings.address == "local":
         train_network(run)

@@ -1,26 +1,34 @@
 """Stage train-ddpm: a folder of unlabelled images to a diffusion model of their domain."""
 
+import filecmp
+import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import UNet2DModel
 from PIL import Image
 
-from generate import Denoiser, ImageError, Schedule, read_image, sample
+from generate import CheckpointError, Denoiser, ImageError, Schedule, read_image, sample
+from generate.tensors import load_saved
 from generate.train import Trainee, Update, build_unet, image_paths, train, trainee
 from pipelines.dataset.shards import png_bytes
+from pipelines.differences import first_difference
 from pipelines.errors import RecipeError
 from pipelines.folders import ddpm_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
-from pipelines.record import RECORD, Outcome, Results, once, recorded
+from pipelines.record import CHECKPOINT, Outcome, Results, complete, keep_progress, once, part_of
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
+from pipelines.writable import must_be_writable
 
-CHECKPOINT = "checkpoint.pt"
+MODEL = "model"  # the folder of the finished one
 _SHEETS = 10  # of samples, over a training
 _SHOWN = 5  # mistakes that a message lists
 
@@ -29,46 +37,88 @@ def train_ddpm(recipe: Recipe) -> Outcome:
     """Train, or go on from the last checkpoint, and write the averaged weights in half precision to paths.denoiser."""
     target, source = _places(recipe)
     settings, folder, paths = recipe.train_ddpm, ddpm_folder(recipe), image_paths(source)
-    inputs = {"settings": settings.model_dump(mode="json"), "images": [p.name for p in paths]}
-    if not target.is_dir():
-        (folder / RECORD).unlink(missing_ok=True)  # it tells of a model that is gone
-    if not recorded(folder, inputs) and not (folder / CHECKPOINT).is_file():
-        _refuse_broken(paths)
+    images = {str(path.relative_to(source)): path.stat().st_size for path in paths}
+    inputs = {"train_ddpm": settings.model_dump(mode="json"), "images": images}
+    if not complete(folder, inputs):
+        checkpoint = part_of(folder, inputs) / CHECKPOINT
+        if checkpoint.is_file():
+            _must_be_of(checkpoint, inputs)
+        else:
+            _refuse_broken(paths)
+        must_be_writable(target.parent)
     clause = f"a diffusion model after {settings.training.updates} updates"
-    return replace(once(folder, inputs, lambda: _train(recipe, paths, target), clause=clause), where=target)
+    outcome = once(folder, inputs, partial(_train, recipe, paths, inputs), clause=clause)
+    _put_model(folder, target)
+    return replace(outcome, where=target)
 
 
-def _train(recipe: Recipe, paths: list[Path], target: Path) -> Results:
-    settings, folder = recipe.train_ddpm, ddpm_folder(recipe)
-    training, checkpoint = settings.training, folder / CHECKPOINT
+def _train(recipe: Recipe, paths: list[Path], inputs: dict[str, Any], folder: Path) -> Results:
+    settings, checkpoint = recipe.train_ddpm, folder / CHECKPOINT
+    training, schedule = settings.training, Schedule.named(settings.noise_schedule, settings.prediction)
     unet = build_unet(settings.network, training.seed)
     unet.to(torch.device(device()))  # type: ignore[call-overload]
     state = trainee(unet, training)
-    schedule = Schedule.named(settings.noise_schedule, settings.prediction)
+    state.origin = inputs
     if checkpoint.is_file():
         state.load(checkpoint)
     sheet_every = max(1, training.updates // _SHEETS)
-    for update in _shown(train(state, schedule, paths, training, checkpoint), recipe, state.done, len(paths)):
+    updates = train(state, schedule, paths, training, checkpoint)
+    for update in _shown(updates, recipe, state.done, len(paths), folder):
+        if update.number % training.checkpoint_every == 0:
+            keep_progress(folder, update.number, training.updates, "update")
         if update.number % sheet_every == 0 or update.number == training.updates:
             write_sheet(averaged(state, schedule), folder / f"sheet-{update.number:07d}.png")
     model = averaged(state, schedule)
     model.unet.half()
-    model.save_pretrained(target)
+    model.save_pretrained(folder / MODEL)
     return {"updates": state.done}
+
+
+def _must_be_of(checkpoint: Path, inputs: dict[str, Any]) -> None:
+    """Raises RecipeError for a file that is no checkpoint, or one of other settings or images."""
+    anew = f"remove {checkpoint.parent} to train anew"
+    try:
+        origin = load_saved(checkpoint, mmap=True)["origin"]
+    except (CheckpointError, LookupError, TypeError) as error:
+        raise RecipeError(f"{checkpoint} is no checkpoint of train-ddpm, or is damaged; {anew}") from error
+    if difference := first_difference(origin, inputs):
+        raise RecipeError(f"{checkpoint} is of another training: {difference}; {anew}, or restore what it was")
+
+
+def _put_model(folder: Path, target: Path) -> None:
+    """Copy the finished model to paths.denoiser; what lies there and was not made here stays beside it."""
+    model = folder / MODEL
+    if _same(model, target):
+        return
+    must_be_writable(target.parent)
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(model, part)
+    if any(_same(kept, target) for kept in folder.parent.glob(f"{folder.name}*/{MODEL}")):
+        shutil.rmtree(target)
+    elif target.exists():
+        target.rename(target.with_name(f"{target.name}@{time.strftime('%Y%m%d-%H%M%S')}"))
+    part.rename(target)
+
+
+def _same(model: Path, target: Path) -> bool:
+    """Whether two folders hold the same bytes under the same names."""
+    one, other = ({p.relative_to(place) for p in place.rglob("*") if p.is_file()} for place in (model, target))
+    return one == other and not any(filecmp.cmpfiles(model, target, one, shallow=False)[1:])
 
 
 def _places(recipe: Recipe) -> tuple[Path, Path]:
     """Where the model goes, and where its images are. Raises RecipeError where the recipe does not say."""
     target, source = recipe.paths.denoiser, recipe.paths.unlabelled
-    if isinstance(target, str):
+    if isinstance(target, str) or target.is_file():
         raise RecipeError(f"paths.denoiser is {target}; the model is written to a folder of this machine, name one")
     if source is None:
         raise RecipeError("paths.unlabelled is missing; it names the folder of images to train on")
     return target, source
 
 
-def _shown(updates: Iterator[Update], recipe: Recipe, done: int, images: int) -> Iterator[Update]:
-    training, folder = recipe.train_ddpm.training, ddpm_folder(recipe)
+def _shown(updates: Iterator[Update], recipe: Recipe, done: int, images: int, folder: Path) -> Iterator[Update]:
+    training = recipe.train_ddpm.training
 
     def note(update: Update) -> str:
         return f"epoch {update.number * training.batch_size / images:.1f}, loss {update.loss:.4f}"

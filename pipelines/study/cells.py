@@ -36,6 +36,7 @@ from pipelines.study.grid import Cell, grid, named
 from pipelines.units.builder import build, planned
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
+from pipelines.writable import must_be_writable
 
 _NOT_MEASURED = {"name", "paths", "study", "cluster", "train_ddpm"}
 
@@ -77,7 +78,7 @@ def keep(recipe: Recipe, cell: Cell, measured: dict[str, Any], seconds: float) -
         "machine": machine(),
     }
     path = study_cell(recipe, cell.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    must_be_writable(path.parent)
     write_whole(path, (json.dumps(stored, indent=2) + "\n").encode())
     return stored
 

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from deeplab import Step, Trainee
 from generate import CheckpointError
 from generate.tensors import load_saved
+from pipelines.differences import first_difference
 from pipelines.errors import RecipeError
-from pipelines.recipe import digest_of
+from pipelines.record import CHECKPOINT
 from pipelines.storage import is_temporary, writing
-
-CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass
@@ -78,13 +77,13 @@ class History:
             return None
         try:
             stored = load_saved(path)
-            digest, curve = stored["digest"], stored["curve"]
+            before, curve = stored["inputs"], stored["curve"]
         except (CheckpointError, LookupError, TypeError) as error:
             raise RecipeError(f"{path} is no checkpoint of a training; remove it to train anew") from error
-        if digest != digest_of(inputs):
+        if difference := first_difference(before, inputs):
             raise RecipeError(
-                f"{path} is of an unfinished training with another network, settings or data; remove it to train anew, "
-                "or restore the recipe"
+                f"{path} is of a training of another recipe: {difference}; remove it to train anew, or restore "
+                "the recipe"
             )
         points = [(int(step), float(iou)) for step, iou in curve["points"]]
         return cls(
@@ -98,7 +97,7 @@ class History:
         """Keep the training as it is now; nobody ever sees a part of it. Raises StorageError on a full disk."""
         self.done = trainee.done
         curve = {"points": self.curve.points, "best": self.curve.best, "best_step": self.curve.best_step}
-        stored = {"digest": digest_of(inputs), "losses": self.losses, "curve": curve, "trainee": trainee.state()}
+        stored = {"inputs": inputs, "losses": self.losses, "curve": curve, "trainee": trainee.state()}
         with writing(folder / CHECKPOINT) as temporary, open(temporary, "wb") as file:
             try:
                 torch.save(stored, file)

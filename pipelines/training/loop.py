@@ -12,6 +12,7 @@ from deeplab import NetworkError, Step, Trainee
 from label import IGNORE
 from pipelines.errors import RecipeError
 from pipelines.progress import follow
+from pipelines.record import keep_progress
 from pipelines.training.data import Batch, Part, batched
 from pipelines.training.history import Curve, History
 from pipelines.training.plan import Run, build
@@ -40,6 +41,7 @@ def train_network(run: Run, rank: int = 0) -> None:
                 _validate(run, trainee, history.curve)
                 log.curve(history.curve)
                 history.write(run.folder, run.inputs, trainee)
+                keep_progress(run.folder, step.number, run.optimisation.steps, "step")
     network = trainee.network
     assert isinstance(network, deeplab.DeepLab)
     if history.curve.best is not None:
@@ -81,7 +83,7 @@ def _shown(run: Run, steps: Iterator[Step], done: int) -> Iterator[Step]:
         epoch, waiting = step.number * samples / len(run.data), step.waited / step.seconds
         return f"epoch {epoch:.1f}, loss {step.loss:.3f}, {samples / step.seconds:.0f} samples/s, {waiting:.0%} waiting"
 
-    return follow(steps, total, f"train {run.folder.name}", "steps", before=done, note=note, folder=run.folder)
+    return follow(steps, total, f"train {run.name}", "steps", before=done, note=note, folder=run.folder)
 
 
 def _validate(run: Run, trainee: Trainee, curve: Curve) -> None:

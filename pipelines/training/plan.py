@@ -14,7 +14,7 @@ from pipelines.annotated import annotated_few, annotations_digest, open_annotati
 from pipelines.dataset.manifest import open_dataset
 from pipelines.errors import RecipeError
 from pipelines.folders import Source, dataset_folder, network_folder
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, digest_of
 from pipelines.sections import TrainSection
 from pipelines.training.data import AnnotatedData, ShardData, shard_data
 from pipelines.units.models import open_denoiser
@@ -38,11 +38,22 @@ class Run:
     validation: Annotations | None
 
     @property
+    def name(self) -> str:
+        """For people; while it is trained, its folder has another."""
+        return f"{'synthetic' if isinstance(self.data, ShardData) else 'annotated'}, seed {self.seed}"
+
+    @property
     def inputs(self) -> dict[str, Any]:
         """All that the network depends on."""
-        settings = self.settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT)
+        source = "dataset" if isinstance(self.data, ShardData) else "annotated"
         validation = self.validation and annotations_digest(self.validation)
-        return {"settings": settings, "seed": self.seed, "data": self.data.record, "validation": validation}
+        paths = {source: digest_of(self.data.record), "validation": validation}
+        return {**trained_with(self.settings, self.seed), "paths": paths}
+
+
+def trained_with(settings: TrainSection, seed: int) -> dict[str, Any]:
+    """All of the recipe that a network depends on, beside the images."""
+    return {"train": settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT), "seed": seed}
 
 
 def runs(recipe: Recipe, wanted: list[Source]) -> list[Run]:

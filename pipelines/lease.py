@@ -1,4 +1,4 @@
-"""The lease of an output folder: one driver at a time writes there, on disks and in object stores alike.
+"""The lease of an output folder: one process at a time writes there, on disks and in object stores alike.
 
 The lease is `lease-000001.json`, with owner, time and expiry; its holder writes it anew every few seconds. Another
 driver that comes watches it. A lease that changes is held; one that stays the same for its whole length is dead. The
@@ -79,44 +79,67 @@ class Entry:
         return json.dumps(asdict(self), indent=2).encode()
 
 
+@dataclass(frozen=True)
+class Place:
+    """A folder whose leases lie in it or, where it is replaced as a whole, beside it."""
+
+    folder: Location
+    beside: bool = False
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.folder.name}.lease-" if self.beside else "lease-"
+
+    @property
+    def parent(self) -> Location:
+        return self.folder.parent if self.beside else self.folder
+
+    def path(self, number: int) -> Location:
+        return self.parent / f"{self.prefix}{number:06d}.json"
+
+    def numbers(self) -> list[int]:
+        names = (n for n in storage.names(self.parent) if n.startswith(self.prefix) and n.endswith(".json"))
+        return sorted(int(name.removeprefix(self.prefix).removesuffix(".json")) for name in names)
+
+
 @dataclass
 class Lease:
     """A folder where this process alone writes, until `lost`."""
 
-    folder: Location
+    place: Place
     number: int
     entry: Entry
     lost: bool = False
 
     def renew(self) -> None:
         """Write it anew, unless another driver has taken the folder over."""
-        newest = _newest(self.folder)
+        newest = _newest(self.place)
         self.lost = newest is None or newest[0] != self.number or not _is(newest[1], self.entry.owner)
         if not self.lost:
             self.entry = self.entry.renew()
-            storage.write_whole(_path(self.folder, self.number), self.entry.content())
+            storage.write_whole(self.place.path(self.number), self.entry.content())
 
     def release(self) -> None:
         if not self.lost:
-            for number in _numbers(self.folder):
+            for number in self.place.numbers():
                 if number <= self.number:
-                    storage.remove(_path(self.folder, number))
+                    storage.remove(self.place.path(number))
 
 
-def holder(folder: Location) -> Entry | None:
+def holder(folder: Location, *, beside: bool = False) -> Entry | None:
     """The lease as it stands, whether its holder is alive or not."""
-    newest = _newest(folder)
+    newest = _newest(Place(folder, beside))
     return newest and newest[1]
 
 
 @contextmanager
-def leased(folder: Location) -> Iterator[Lease]:
-    """Hold the folder for the length of the block; a thread renews the lease.
+def leased(folder: Location, *, beside: bool = False) -> Iterator[Lease]:
+    """Hold the folder for the length of the block; a thread renews the lease, which lies in the folder or beside it.
 
     Raises LeaseError when another driver holds it: at once where that is a process of this machine, otherwise after
     watching the lease for at most its length.
     """
-    lease = _take(folder)
+    lease = _take(Place(folder, beside))
     ended = threading.Event()
     thread = threading.Thread(target=_keep, args=(lease, ended), name="lease", daemon=True)
     thread.start()
@@ -139,48 +162,48 @@ def _keep(lease: Lease, ended: threading.Event) -> None:
             _log.warning("The lease is not renewed: %s", error)
 
 
-def _take(folder: Location) -> Lease:
-    before = _newest(folder)
+def _take(place: Place) -> Lease:
+    before = _newest(place)
     if before is not None:
-        _outlive(folder, before)
+        _outlive(place, before)
     now, number = time.time(), before[0] + 1 if before else 1
-    lease = Lease(folder, number, Entry(Owner.this_process(), now, now, now + SECONDS))
+    lease = Lease(place, number, Entry(Owner.this_process(), now, now, now + SECONDS))
     try:
-        storage.write_new(_path(folder, number), lease.entry.content())
+        storage.write_new(place.path(number), lease.entry.content())
     except FileExistsError as error:
-        raise _refusal(folder, _newest(folder)) from error
-    newest = _newest(folder)
+        raise _refusal(place, _newest(place)) from error
+    newest = _newest(place)
     if newest is None or newest[0] != number:  # we were slow, and others have come and gone meanwhile
-        raise _refusal(folder, newest)
-    for older in _numbers(folder):
+        raise _refusal(place, newest)
+    for older in place.numbers():
         if older < number:
-            storage.remove(_path(folder, older))
+            storage.remove(place.path(older))
     return lease
 
 
-def _outlive(folder: Location, lease: "tuple[int, Entry | None]") -> None:
+def _outlive(place: Place, lease: "tuple[int, Entry | None]") -> None:
     """Return when the lease is dead. Raises LeaseError when it is not."""
     entry = lease[1]
     if entry is not None and entry.owner.is_gone:
         _log.warning("The last driver here, %s, is gone without a goodbye; its folder is taken over.", entry.owner.name)
         return
     if entry is not None and entry.owner.machine == Owner.this_process().machine:
-        raise _refusal(folder, lease)
-    _log.warning("%s is leased; watching for %g s at most whether its driver is alive.", folder, SECONDS)
+        raise _refusal(place, lease)
+    _log.warning("%s is leased; watching for %g s at most whether its driver is alive.", place.folder, SECONDS)
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         time.sleep(min(1.0, SECONDS / 10))
-        now = _newest(folder)
+        now = _newest(place)
         if now is None:
             return
         if now != lease:
-            raise _refusal(folder, now)
+            raise _refusal(place, now)
 
 
-def _refusal(folder: Location, lease: "tuple[int, Entry | None] | None") -> LeaseError:
+def _refusal(place: Place, lease: "tuple[int, Entry | None] | None") -> LeaseError:
     entry = lease and lease[1]
-    who = f"{entry.owner.name} writes, since {_when(entry.taken)}" if entry else "another driver has begun to write"
-    return LeaseError(f"{folder} is one where {who}; wait for its end, stop it, or name another paths.out")
+    who = f"{entry.owner.name} writes, since {_when(entry.taken)}" if entry else "another process has begun to write"
+    return LeaseError(f"{place.folder} is one where {who}; wait for its end, stop it, or name another paths.out")
 
 
 def _when(moment: float) -> str:
@@ -191,20 +214,11 @@ def _is(entry: Entry | None, owner: Owner) -> bool:
     return entry is not None and entry.owner == owner
 
 
-def _path(folder: Location, number: int) -> Location:
-    return folder / f"lease-{number:06d}.json"
-
-
-def _numbers(folder: Location) -> list[int]:
-    names = (name for name in storage.names(folder) if name.startswith("lease-") and name.endswith(".json"))
-    return sorted(int(name.removeprefix("lease-").removesuffix(".json")) for name in names)
-
-
-def _newest(folder: Location) -> "tuple[int, Entry | None] | None":
+def _newest(place: Place) -> "tuple[int, Entry | None] | None":
     """Number and content of the lease that counts."""
-    for number in reversed(_numbers(folder)):
+    for number in reversed(place.numbers()):
         try:
-            return number, Entry.parse(storage.read(_path(folder, number)))
+            return number, Entry.parse(storage.read(place.path(number)))
         except FileNotFoundError:
             continue
     return None

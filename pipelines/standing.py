@@ -1,0 +1,48 @@
+"""What a stage stands on, looked at before it works: made by this very recipe, and finished?"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pipelines.differences import first_difference
+from pipelines.errors import RecipeError
+from pipelines.folders import ddpm_folder, interpreter_folder
+from pipelines.progress import console
+from pipelines.recipe import Recipe
+from pipelines.record import CHECKPOINT, RECORD, Record, parts_of, progress_of
+
+
+def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: str) -> None:
+    """Raises RecipeError where a finished stage has other settings, and names the first; `made` by `command`.
+
+    Only the sections in `settings` are compared; a folder whose record does not say how it was made is taken as it is.
+    """
+    inputs = Record.read(folder).inputs if (folder / RECORD).is_file() else {}
+    difference = first_difference({name: inputs[name] for name in settings if name in inputs}, settings)
+    if inputs and difference:
+        raise RecipeError(
+            f"{made} in {folder} is of another recipe: {difference}; "
+            f"run `datasetddpm {command}` again, or restore the recipe"
+        )
+
+
+def must_be_fitted_so(recipe: Recipe) -> None:
+    """Raises RecipeError where the interpreter was fitted with another [interpreter] than the recipe's."""
+    settings = {"interpreter": recipe.interpreter.model_dump(mode="json")}
+    must_stand_on(interpreter_folder(recipe), settings, "the interpreter", "fit")
+
+
+def say_what_is_unfinished(recipe: Recipe) -> None:
+    """A warning where paths.denoiser holds a model that is older than an unfinished training of this very run."""
+    model = recipe.paths.denoiser
+    if not isinstance(model, Path) or not model.exists():
+        return
+    written = max(path.stat().st_mtime for path in (model, *model.rglob("*")) if path.is_file())
+    for part in parts_of(ddpm_folder(recipe)):
+        checkpoint = part / CHECKPOINT
+        if checkpoint.is_file() and checkpoint.stat().st_mtime > written:
+            date = time.strftime("%Y-%m-%d %H:%M", time.localtime(written))
+            console.print(
+                f"warning: the training in {part} is unfinished{progress_of(part)}; paths.denoiser, {model}, is an "
+                f"older model, of {date}: `datasetddpm train-ddpm` goes on with the training"
+            )
