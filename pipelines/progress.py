@@ -22,7 +22,7 @@ Show = Callable[["Pace", str], None]  # how far it is, a note
 console = Console(highlight=False, soft_wrap=True)
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_JOURNALS = 10.0
-JOURNAL = "progress.json"
+JOURNAL = "pace.json"
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def follow(
     """Yield the items and show how far they are: `count` of an item says how many `noun`s of `total` it is.
 
     `before` of them were done by earlier runs. Where the work may end early, `total` is the most that there can be, and
-    the time left is the longest. In `folder` lies progress.json, for `status`, until the work is done.
+    the time left is the longest. In `folder` lies pace.json, for `status`, until the work is done.
     """
     display = _bar if console.is_terminal else _lines
     begun, done = time.monotonic(), before
