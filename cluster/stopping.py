@@ -32,7 +32,7 @@ def stop_on_signals() -> Iterator[Stop]:
             interrupt(previous[number], number)
         stop.requested = True
 
-    previous = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {int(number): signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:

@@ -70,7 +70,7 @@ def test_a_training_killed_at_any_moment_ends_with_the_losses_and_the_curve_of_o
     train(Recipe.load(made / "recipe.toml", overrides(made, changes)))
     elsewhere = (*overrides(made, changes), twin(made, "killed"))
     arguments = [argument for override in elsewhere for argument in ("--set", override)]
-    (run,) = runs(Recipe.load(made / "recipe.toml", elsewhere).resolved(), ["synthetic"])
+    (run,) = runs(Recipe.load(made / "recipe.toml", elsewhere), ["synthetic"])
     checkpoint, kills = part_of(run.folder, run.inputs) / CHECKPOINT, 0
     for delay in (0.0, 0.3):  # after a first checkpoint of this life: right away, and in the middle of an epoch
         before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0

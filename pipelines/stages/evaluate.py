@@ -65,7 +65,7 @@ def evaluate(recipe: Recipe) -> Outcome:
 
 def _networks(recipe: Recipe) -> dict[Source, list[Path]]:
     """The folders of the recipe's networks. Raises RecipeError for one that is missing or was trained otherwise."""
-    train = recipe.resolved().train
+    train = recipe.train
     networks: dict[Source, list[Path]] = {source: [] for source in sources(recipe)}
     for source, folders in networks.items():
         for seed in recipe.train.seeds:
