@@ -82,7 +82,7 @@ BROKEN = {
     "a folder": ("python", "import label\nlabel.load_annotations('annotated-faces', (64, 64))", "does not exist"),
     "a recipe's key": ("toml", 'name = "x"\n[paths]\nout = "x"\nmodel = "y"\nannotated = "z"', "unknown key"),
     "a recipe's value": ("toml", 'name = "x"\n[paths]\nout = "x"\nannotated = "z"', "denoiser"),
-    "a scheme": ("toml", "classes = ['sky', 'tree']", "does not list classes"),
+    "a scheme": ("toml", "classes = ['sky', 3]", "does not list classes"),
     "a path": ("text", "pipelines/worker.py  makes units", "there is no pipelines/worker.py"),
     "a diagram": ("mermaid", "flow LR", "a diagram begins with"),
     "yaml": ("yaml", "a: [1", "expected"),

@@ -98,3 +98,8 @@ def test_the_rate_warms_up_and_falls_to_nothing():
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no images"):
         image_paths(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_told_from_one_without_images(tmp_path):
+    with pytest.raises(ValueError, match="nowhere does not exist; images are needed there"):
+        image_paths(tmp_path / "nowhere")
