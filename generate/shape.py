@@ -24,7 +24,7 @@ def shape_of(files: StateDict | DiffusersFiles) -> Shape:
     """Raises CheckpointError for a configuration that does not say it."""
     if isinstance(files, StateDict):
         flags = files.flags
-        return Shape((flags.image_size,) * 2, len(flags.widths), flags.num_res_blocks)
+        return Shape((flags.image_size, flags.image_size), len(flags.widths), flags.num_res_blocks)
     config = read_json(files.config)
     try:
         size = config["sample_size"]
