@@ -36,10 +36,9 @@ def init_command(
     """
     from pipelines.stages.init import init
 
-    paths = init(folder, images, model)
-    for path in paths:
-        say(f"init: made {from_here(path)}")
-    say(f"next: name your classes in {from_here(paths[-1])}, then: {Call(folder / 'recipe.toml').line('check')}")
+    written, scheme = init(folder, images, model)
+    say(f"init: made {from_here(written)} and {from_here(scheme)}")
+    say(f"next: name your classes in {from_here(scheme)}, then: {Call(folder / 'recipe.toml').line('check')}")
 
 
 @app.command("check")

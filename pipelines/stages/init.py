@@ -79,7 +79,7 @@ class Denoiser:
     section: str = ""  # [train_ddpm]
 
 
-def init(folder: Path, images: Path | None, model: str | None) -> list[Path]:
+def init(folder: Path, images: Path | None, model: str | None) -> tuple[Path, Path]:
     """Write recipe.toml and annotated/scheme.toml into the folder. Raises RecipeError where one of them is there."""
     recipe, scheme = folder / "recipe.toml", folder / "annotated" / "scheme.toml"
     if there := [str(path) for path in (recipe, scheme) if path.exists()]:
@@ -90,7 +90,7 @@ def init(folder: Path, images: Path | None, model: str | None) -> list[Path]:
     scheme.parent.mkdir(parents=True, exist_ok=True)
     write_whole(recipe, _written(folder, denoiser).encode())
     write_whole(scheme, _SCHEME.encode())
-    return [recipe, scheme]
+    return recipe, scheme
 
 
 def _written(folder: Path, denoiser: Denoiser) -> str:
@@ -157,7 +157,6 @@ def _seconds_of_an_update(network: Network, paths: list[Path]) -> float:
             start = time.perf_counter()
             next(updates)
             seconds.append(time.perf_counter() - start)
-        updates.close()
     return median(seconds)
 
 

@@ -76,7 +76,11 @@ def _dataset(recipe: Recipe) -> Lack | None:
 
 def _networks(recipe: Recipe) -> Lack | None:
     folder = networks_folder(recipe)
-    return None if folder.is_dir() or not recipe.makes_dataset else Lack(f"{folder} holds no network", "train")
+    return None if folder.is_dir() else Lack(f"{folder} holds no network", "train")
+
+
+def _networks_to_score(recipe: Recipe) -> Lack | None:
+    return _networks(recipe) if recipe.makes_dataset else None
 
 
 def _held_out(recipe: Recipe) -> Lack | None:
@@ -97,7 +101,7 @@ def _page(recipe: Recipe) -> Lack | None:
     folder = dataset_folder(recipe)
     if isinstance(folder, Path) and not open_dataset(folder).interpreter:
         return None  # it was imported, and the page refuses that
-    return _interpreter(recipe) or _networks(recipe) or _scores(recipe)
+    return _interpreter(recipe) or _networks_to_score(recipe) or _scores(recipe)
 
 
 _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
@@ -106,7 +110,7 @@ _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "fit": (_denoiser, _annotated),
     "generate": (_denoiser, _interpreter),
     "train": (_dataset,),
-    "evaluate": (_held_out, _interpreter, _networks),
+    "evaluate": (_held_out, _interpreter, _networks_to_score),
     "report": (_dataset, _page),
     "segment": (_denoiser, _interpreter),
     "export-model": (_networks,),
