@@ -37,7 +37,7 @@ def make(tmp_path: Path) -> Maker:
     return Maker(tmp_path / "out" / "stage")
 
 
-def outcome(make: Maker, inputs: dict[str, object]) -> Outcome:
+def outcome(make: Maker, inputs: dict[str, Any]) -> Outcome:
     return once(make.folder, inputs, make, clause="a file")
 
 
