@@ -159,7 +159,7 @@ def lose_the_description(dataset: Path) -> None:
         (cut_a_report, "shard-000001.json is no report of a shard; run "),
         (swap_a_report, "shard-000001.json is the report of another unit or dataset; run "),
         (cut_the_description, "dataset.json does not describe a dataset"),
-        (lose_the_description, "dataset holds no dataset.json; generate a dataset there first"),
+        (lose_the_description, "dataset holds no dataset.json; run `datasetddpm generate "),
     ],
 )
 def test_train_names_what_is_wrong_with_a_dataset(
