@@ -29,7 +29,7 @@ def stop_on_signals() -> Iterator[Stop]:
 
     def request(number: int, frame: FrameType | None) -> None:
         if stop.requested and number == signal.SIGINT:
-            interrupt(previous[number], number)
+            interrupt(previous[signal.Signals(number)], number)
         stop.requested = True
 
     previous = {int(number): signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -32,3 +32,17 @@ def test_the_handlers_are_put_back() -> None:
     with stop_on_signals():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_second_sigint_does_what_it_did_before() -> None:
+    def end(number: int, _frame: object) -> None:
+        raise ValueError(number)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        with stop_on_signals():
+            signal.raise_signal(signal.SIGINT)
+            with pytest.raises(ValueError, match="2"):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)

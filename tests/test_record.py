@@ -78,8 +78,9 @@ def test_a_making_that_fails_leaves_what_was_there_and_nothing_of_its_own(make: 
         (folder / "half").touch()
         raise StorageError("full")
 
-    with pytest.raises(StorageError, match="full"):
+    with pytest.raises(StorageError, match="full") as failed:
         once(make.folder, {"a": 2}, fail, clause="a file")
+    assert failed.value.__notes__ == [f"nothing half-made is kept of {make.folder}"]
     assert make.beside == [""]
     assert not outcome(make, {"a": 1}).fresh
 
