@@ -137,5 +137,5 @@ def test_a_training_counts_what_it_does_and_epochs(
     (finished / "out" / "deeplab" / "synthetic-seed0" / "stage.json").unlink()
     said = command("train", finished / "recipe.toml")  # 4 steps of 4 images, out of 19
     assert re.search(
-        r"^train synthetic-seed0: 4/4 steps, [\d.]+ steps/s, 0 s left, epoch 0\.8, loss ", said, re.MULTILINE
+        r"^train synthetic, seed 0: 4/4 steps, [\d.]+ steps/s, 0 s left, epoch 0\.8, loss ", said, re.MULTILINE
     )

@@ -23,7 +23,7 @@ def test_images_to_annotate_come_from_a_range_that_no_dataset_grows_into_and_say
     said = provenance(images[3])
     assert said is not None
     assert said.pop("denoiser")
-    assert said == {"run_seed": 0, "seed": TO_ANNOTATE + 3, "solver": "dpmsolver++", "steps": 3}
+    assert said == {"generate": {"run_seed": 0, "solver": "dpmsolver++", "steps": 3}, "seed": TO_ANNOTATE + 3}
     assert not sampled(project, "generate.samples=50000", "generate.portion=0.5")
 
 

@@ -29,9 +29,10 @@ def status_command(
     ],
     overrides: Overrides = None,
 ) -> None:
-    """Say how far a run or a dataset is: what is done, under way or missing, and how long the rest takes.
+    """Say how far a run or a dataset is.
 
-    Reads a recipe and the folders of its run, or such a folder alone, also while others write there. Writes nothing.
+    Says what is done, under way or missing, and how long the rest takes. Reads a recipe and the folders of its run, or
+    such a folder alone, also while others write there. Writes nothing.
 
     Example: datasetddpm status runs/demo
     """

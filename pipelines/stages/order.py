@@ -54,12 +54,17 @@ def _annotated(recipe: Recipe) -> Lack | None:
     if folder is None:
         return Lack("paths.annotated is missing; it names the folder of annotated images")
     if not folder.is_dir():
-        return Lack(f"{folder} is no folder; annotated images are needed there")
+        return _no_folder(folder)
     return None if has_images(folder) else Lack(f"{folder} holds no images; a few with their masks are needed there")
 
 
 def has_images(folder: Path) -> bool:
     return folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+
+
+def _no_folder(folder: Path) -> Lack:
+    kind = "is no folder" if folder.exists() else "does not exist"
+    return Lack(f"{folder} {kind}; annotated images are needed there")
 
 
 def _interpreter(recipe: Recipe) -> Lack | None:
@@ -87,7 +92,7 @@ def _held_out(recipe: Recipe) -> Lack | None:
     folder = recipe.paths.held_out
     if folder is None:
         return Lack("paths.held_out is missing; it names the annotated images to evaluate on")
-    return None if folder.is_dir() else Lack(f"{folder} is no folder; annotated images are needed there")
+    return None if folder.is_dir() else _no_folder(folder)
 
 
 def _scores(recipe: Recipe) -> Lack | None:
