@@ -28,7 +28,7 @@ class SwavFeatures(Backbone):
         tensors = {key: t for key, t in tensors.items() if not key.startswith(("projection_head.", "prototypes."))}
         network = filled(_resnet_50(2 if wide else 1), tensors, path, name)
         identity = {"kind": "swav", "path": str(path.resolve()), "sha256": sha256_of(path), "wide": wide}
-        channels = sum(block.conv1.in_channels for layer in _layers(network) for block in layer[::2])
+        channels = sum(_channels_into(block) for layer in _layers(network) for block in layer[::2])
         return cls(network, _every_second_input, identity, channels=channels, image_size=image_size)
 
 
@@ -42,6 +42,11 @@ def _every_second_input(network: nn.Module, images: Tensor) -> list[Tensor]:
             if not (layer is network.layer4 and number == len(layer) - 1):  # nobody reads what the last one makes
                 x = block(x)
     return maps
+
+
+def _channels_into(block: nn.Module) -> int:
+    assert isinstance(block, Bottleneck)
+    return block.conv1.in_channels
 
 
 def _layers(network: ResNet) -> list[nn.Sequential]:
