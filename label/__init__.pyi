@@ -9,6 +9,8 @@ from .features import DenoiserFeatures as DenoiserFeatures
 from .features import FeatureSource as FeatureSource
 from .interpreter import Interpreter as Interpreter
 from .interpreter import Labels as Labels
+from .joint import JointFeatures as JointFeatures
+from .mae import MaeFeatures as MaeFeatures
 from .schemes import IGNORE as IGNORE
 from .schemes import Scheme as Scheme
 from .settings import FITTINGS as FITTINGS
@@ -18,6 +20,8 @@ from .settings import Fit as Fit
 from .settings import Fitting as Fitting
 from .settings import Setting as Setting
 from .settings import Upsampling as Upsampling
+from .swav import SwavFeatures as SwavFeatures
+from .timm_backbone import TimmFeatures as TimmFeatures
 from .uncertainty import FILTERS as FILTERS
 from .uncertainty import image_uncertainty as image_uncertainty
 from .uncertainty import jensen_shannon as jensen_shannon

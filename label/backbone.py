@@ -1,0 +1,97 @@
+"""A feature source that no diffusion model stands behind: any network that turns normalised images into maps."""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from label.errors import InterpreterError
+
+Size = tuple[int, int]  # height and width
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_SHOWN = 3  # tensors that a message names
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class Backbone(nn.Module):
+    """A network that turns normalised images into maps, and all that names it; a FeatureSource."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        read: Callable[[nn.Module, Tensor], list[Tensor]],
+        identity: Mapping[str, Any],
+        *,
+        channels: int,
+        image_size: Size,
+        seen_size: Size | None = None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        """`identity` is JSON, all that the maps depend on; images are resized to `seen_size`, if that is another."""
+        super().__init__()
+        self.network, self._read, self.identity = network.requires_grad_(False).eval(), read, dict(identity)
+        self.image_size, self._seen = image_size, seen_size or image_size
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.channels = channels
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.identity | {"image_size": self.image_size}).encode()).hexdigest()
+
+    @torch.no_grad()
+    def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Maps at their own resolutions, in the network's order."""
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        pixels = torch.tensor(images, device=mean.device).permute(0, 3, 1, 2).float() / 255
+        if self._seen != self.image_size:
+            pixels = F.interpolate(pixels, self._seen, mode="bilinear", antialias=True)
+        return self._read(self.network, (pixels - mean) / std)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write features.json, from which `open_backbone` makes the same source again, given the same weights."""
+        record = {"backbone": self.identity, "image_size": self.image_size, "digest": self.digest}
+        (folder / "features.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def filled(network: N, tensors: Mapping[str, Tensor], path: Path, name: str) -> N:
+    """The network with these tensors as its weights. InterpreterError names what is missing or does not fit."""
+    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    came = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if wrong := sorted(key for key in wanted.keys() | came.keys() if wanted.get(key) != came.get(key)):
+        rows = [f"{key}: file {came.get(key, 'lacks it')}, network {wanted.get(key, 'has none')}" for key in wrong]
+        raise InterpreterError(f"{path} is not of {name}: {len(wrong)} tensors differ ({'; '.join(rows[:_SHOWN])})")
+    network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
+    return network
+
+
+def stored_tensors_of(path: Path, key: str, name: str) -> dict[str, Tensor]:
+    """The state_dict under a key of a published checkpoint; nothing but tensors is unpickled."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise InterpreterError(
+            f"{path} cannot be read as a checkpoint of {name}: {str(error).splitlines()[0]}"
+        ) from error
+    held = stored.get(key) if isinstance(stored, dict) else None
+    if not isinstance(held, dict) or not all(isinstance(tensor, Tensor) for tensor in held.values()):
+        shown = ", ".join(map(str, list(stored)[:_SHOWN])) if isinstance(stored, dict) else type(stored).__name__
+        raise InterpreterError(f"{path} is no checkpoint of {name}, which holds {key!r}; it holds {shown}")
+    return held
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
