@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from generate import CheckpointError
+from generate.tensors import load_saved
 from label.errors import InterpreterError
 
 Size = tuple[int, int]  # height and width
@@ -80,11 +81,9 @@ def filled(network: N, tensors: Mapping[str, Tensor], path: Path, name: str) -> 
 def stored_tensors_of(path: Path, key: str, name: str) -> dict[str, Tensor]:
     """The state_dict under a key of a published checkpoint; nothing but tensors is unpickled."""
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InterpreterError(
-            f"{path} cannot be read as a checkpoint of {name}: {str(error).splitlines()[0]}"
-        ) from error
+        stored = load_saved(path, mmap=True)
+    except CheckpointError as error:
+        raise InterpreterError(f"{path} cannot be read as a checkpoint of {name}: {error}") from error
     held = stored.get(key) if isinstance(stored, dict) else None
     if not isinstance(held, dict) or not all(isinstance(tensor, Tensor) for tensor in held.values()):
         shown = ", ".join(map(str, list(stored)[:_SHOWN])) if isinstance(stored, dict) else type(stored).__name__

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from label.features import DenoiserFeatures, FeatureSource, write_stored
+from label.features import FeatureSource, write_stored
 from label.fitting import FitStep, fit_members, labelled_pixels
 from label.identity import (
     INTERPRETER_TENSORS,
@@ -164,14 +164,17 @@ class Interpreter:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "Interpreter":
-        """Open what save_pretrained wrote; without features, those of the denoiser that it was fitted on.
+        """Open what save_pretrained wrote; without features, those that it was fitted on.
 
         Raises InterpreterError for a folder without an interpreter, damaged files, and other features than it was
         fitted on; CheckpointError where its denoiser cannot be opened.
         """
         folder = Path(folder)
         record = interpreter_record(folder)
-        features = features or DenoiserFeatures.from_pretrained(folder, device=device)
+        if features is None:
+            from label.saved_sources import open_features  # here, since most sources need no backbone's packages
+
+            features = open_features(folder, device)
         check_features(folder, record, features.digest)
         scheme = scheme_of(record)
         classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))

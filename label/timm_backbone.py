@@ -45,9 +45,9 @@ class TimmFeatures(Backbone):
         seen = (-(-image_size[0] // patch[0]) * patch[0], -(-image_size[1] // patch[1]) * patch[1])
         sized = {"img_size": seen} if patch != (1, 1) else {}
         network = timm_model(name, sized | {"features_only": True, "out_indices": layers}, weights=weights)
-        file = weights not in (None, "hub") and Path(str(weights))
+        file = None if weights in (None, "hub") else Path(str(weights))
         identity = {"kind": "timm", "name": name, "layers": list(layers)}
-        identity |= {"weights": str(file.resolve() if file else weights), "sha256": file and sha256_of(file)}
+        identity |= {"weights": str(file.resolve()) if file else weights, "sha256": file and sha256_of(file)}
         config = probe.pretrained_cfg
         assert isinstance(config, dict)
         super().__init__(

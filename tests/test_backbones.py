@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from label import FeatureSource, InterpreterError, JointFeatures, MaeFeatures, SwavFeatures, TimmFeatures
+from label import (
+    FeatureSource,
+    Fitting,
+    Interpreter,
+    InterpreterError,
+    JointFeatures,
+    MaeFeatures,
+    Scheme,
+    SwavFeatures,
+    TimmFeatures,
+)
 from label.saved_sources import open_backbone
 from label.timm_backbone import PRESETS
 
@@ -153,6 +163,21 @@ def test_joint_features_are_both_sources_maps_of_a_like_spread():
     assert joint.channels == 2 * 48 + 64 == sum(m.shape[1] for m in maps)
     spreads = [torch.cat([m.transpose(0, 1).flatten(1).std(1) for m in part]).mean() for part in (maps[:2], maps[2:])]
     assert torch.allclose(torch.stack(spreads), torch.ones(2), atol=1e-4)
+
+
+def test_an_interpreter_remembers_its_source(tmp_path):
+    mae = MaeFeatures.from_pretrained(GOLDEN / "mae_like.pth", blocks=2, heads=4)
+    joint = JointFeatures([mae, TimmFeatures("resnet18", layers=(1,), image_size=(64, 64))], [0.5, 2.0])
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    masks = np.zeros((2, 64, 64), np.uint8)
+    masks[:, 20:] = 1
+    fitting = Fitting(members=2, max_batches=3)
+    for source in (mae, joint):
+        fitted = Interpreter.fit(source, images, masks, classes=Scheme(("sky", "ground")), settings=fitting)
+        fitted.save_pretrained(tmp_path / source.digest)
+        opened = Interpreter.from_pretrained(tmp_path / source.digest)
+        assert opened.digest == fitted.digest
+        assert np.array_equal(opened.predict(images).masks, fitted.predict(images).masks)
 
 
 @pytest.mark.parametrize(
