@@ -24,8 +24,7 @@ class Pairs:
 def find_pairs(folder: Path) -> Pairs:
     """Pair the files of a folder. Raises AnnotationError where there is no folder, or no image in it."""
     if not folder.is_dir():
-        missing = "is no folder" if folder.exists() else "does not exist"
-        raise AnnotationError(f"{folder} {missing}; annotated images are needed there")
+        raise AnnotationError(no_folder(folder))
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     images, masks = _sorted_out([p for p in paths if p.suffix.lower() in (*IMAGE_SUFFIXES, ".npy")])
     if not images:
@@ -45,6 +44,12 @@ def find_pairs(folder: Path) -> Pairs:
             annotated.append((images[stem][0], masks[stem][0]))
     unmasked = [image for stem in images.keys() - masks for image in images[stem]]
     return Pairs(sorted(annotated), sorted(unmasked), sorted(mistakes))
+
+
+def no_folder(folder: Path) -> str:
+    """What is wrong with a place where an annotated folder should be."""
+    missing = "is no folder" if folder.exists() else "does not exist"
+    return f"{folder} {missing}; annotated images are needed there"
 
 
 def has_mask(image: Path) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from generate import IMAGE_SUFFIXES
+from label.pairs import no_folder
 from pipelines.dataset.inventory import INDEX
 from pipelines.dataset.manifest import open_dataset
 from pipelines.folders import (
@@ -54,17 +55,12 @@ def _annotated(recipe: Recipe) -> Lack | None:
     if folder is None:
         return Lack("paths.annotated is missing; it names the folder of annotated images")
     if not folder.is_dir():
-        return _no_folder(folder)
+        return Lack(no_folder(folder))
     return None if has_images(folder) else Lack(f"{folder} holds no images; a few with their masks are needed there")
 
 
 def has_images(folder: Path) -> bool:
     return folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
-
-
-def _no_folder(folder: Path) -> Lack:
-    kind = "is no folder" if folder.exists() else "does not exist"
-    return Lack(f"{folder} {kind}; annotated images are needed there")
 
 
 def _interpreter(recipe: Recipe) -> Lack | None:
@@ -92,7 +88,7 @@ def _held_out(recipe: Recipe) -> Lack | None:
     folder = recipe.paths.held_out
     if folder is None:
         return Lack("paths.held_out is missing; it names the annotated images to evaluate on")
-    return None if folder.is_dir() else _no_folder(folder)
+    return None if folder.is_dir() else Lack(no_folder(folder))
 
 
 def _scores(recipe: Recipe) -> Lack | None:
