@@ -16,21 +16,22 @@ class Stop:
     """
 
     requested: bool = False
+    number: int = 0  # of the signal that asked
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Stop]:
-    """Turn SIGTERM and SIGINT into a flag for the length of the block.
+def stop_on_signals(stop: Stop | None = None) -> Iterator[Stop]:
+    """Turn SIGTERM and SIGINT into a flag, a new one or yours, for the length of the block.
 
     The first signal only raises the flag; a SIGINT after it does at once what it did before, as a KeyboardInterrupt.
     Enter it in the main thread and inside `connect`, since Ray installs a SIGTERM handler of its own.
     """
-    stop = Stop()
+    stop = stop or Stop()
 
     def request(number: int, frame: FrameType | None) -> None:
         if stop.requested and number == signal.SIGINT:
             interrupt(previous[signal.Signals(number)], number)
-        stop.requested = True
+        stop.requested, stop.number = True, stop.number or number
 
     previous = {int(number): signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

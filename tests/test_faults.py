@@ -37,6 +37,7 @@ from pipelines.lease import holder
 from pipelines.stages import generate as generate_stage
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
+from pipelines.stopping import Stopped
 from pipelines.units import unit as unit_module
 from pipelines.units.builder import build, planned
 
@@ -361,13 +362,16 @@ def test_sigterm_ends_the_run_within_the_grace_and_a_second_ctrl_c_at_once(scene
         return send
 
     scene.faults(after={1: signals(signal.SIGTERM)}, always={3: "hang"})
-    outcome = generate(scene.recipe("cluster.grace_seconds=1", "cluster.actors=2"))
-    (said,) = outcome.failures
-    assert said.startswith("stopped before units ")
-    assert said.endswith("; run it again to go on")
+    with pytest.raises(Stopped) as stopped:
+        generate(scene.recipe("cluster.grace_seconds=1", "cluster.actors=2"))
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
     assert holder(scene.folder) is None
     made = take_inventory(scene.folder).committed
     assert 2 <= len(made) <= 4
+    assert stopped.value.sentence == (
+        f"stopped by SIGTERM; generate was at {len(made)} of 8 units, which are kept in {scene.folder}; "
+        "the same command goes on"
+    )
     scene.faults(after={0: signals(signal.SIGINT, signal.SIGINT)}, pace=(0.3, 0.3))
     with pytest.raises(KeyboardInterrupt):
         generate(scene.recipe("cluster.actors=2"))

@@ -24,6 +24,10 @@ class Failure:
     reason: str
     attempts: int
 
+    @property
+    def sentence(self) -> str:
+        return f"unit {self.unit} failed {self.attempts} times: {self.reason}"
+
 
 @dataclass
 class Tally:

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
-from cluster import Crew, Done, Failed, connect, run_units, stop_on_signals
+from cluster import Crew, Done, Failed, Stop, connect, run_units, stop_on_signals
 from pipelines import storage
 from pipelines.dataset.damage import remove_damages, remove_temporaries
 from pipelines.dataset.growing import is_settled, settle
@@ -26,6 +26,7 @@ from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
 from pipelines.standing import must_be_fitted_so, say_what_is_unfinished
+from pipelines.stopping import Stopped
 from pipelines.units.builder import Plan, build, planned
 from pipelines.units.identity import identify
 
@@ -36,7 +37,8 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     """Make the units that are not committed yet; those that fail are named, and the others finished.
 
     With `repair` every byte is read first, and what is damaged is removed and made again.
-    Raises LeaseError when another driver writes there, ClusterError and StorageError when there is no going on.
+    Raises LeaseError when another driver writes there, ClusterError and StorageError when there is no going on, and
+    Stopped after SIGTERM or Ctrl-C, once the current units are finished or their grace is over.
     """
     must_be_fitted_so(recipe)
     say_what_is_unfinished(recipe)
@@ -48,9 +50,9 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
         return _outcome(plan, totals(inventory), start, fresh=False, failures=[])
     with leased(plan.folder) as lease:
         missing = _cleared(plan, repair=repair).missing(units)
-        tally = Tally.of(plan.recipe.generate, missing)
+        tally, stop = Tally.of(plan.recipe.generate, missing), Stop()
         try:
-            with _running(plan, missing, tally) as outcomes:
+            with _running(plan, missing, tally, stop) as outcomes:
                 for outcome in outcomes:
                     if lease.lost:
                         raise LeaseError(f"{plan.folder} was taken over by another driver; this one stops")
@@ -60,7 +62,10 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
             if not lease.lost:  # or they may be another driver's
                 remove_temporaries(inventory)
         whole = write_index(inventory)
-    return _outcome(plan, whole, start, fresh=bool(missing), failures=_failures(tally))
+    if tally.unheard:
+        raise _stopped(stop, tally, plan)
+    failures = [failure.sentence for failure in tally.failures]
+    return _outcome(plan, whole, start, fresh=bool(missing), failures=failures)
 
 
 def _with_batch(recipe: Recipe, inventory: Inventory) -> Recipe:
@@ -100,14 +105,14 @@ def _cleared(plan: Plan, *, repair: bool) -> Inventory:
 
 
 @contextmanager
-def _running(plan: Plan, missing: list[int], tally: Tally) -> Iterator[Outcomes]:
+def _running(plan: Plan, missing: list[int], tally: Tally, stop: Stop) -> Iterator[Outcomes]:
     """Outcomes of the missing units as actors make them; meanwhile the tally is shown, and kept with how it ended."""
     if not missing:
         yield iter(())
         return
     settings, crew = plan.recipe.cluster, Crew()
     try:
-        with connect(settings.address) as ray, stop_on_signals() as stop:
+        with connect(settings.address) as ray, stop_on_signals(stop):
             resources = resources_of(settings, ray.gpus)
             device, work = device_of(settings, resources), f"{len(missing)} of {tally.units} units"
             console.print(f"generate: Ray at {ray.address}, {settings.actors} actors for {work}")
@@ -149,10 +154,13 @@ def _count(outcome: Done[Report] | Failed, tally: Tally, plan: Plan) -> None:
         tally.batch_size = report.batch_size
 
 
-def _failures(tally: Tally) -> list[str]:
-    """A sentence for each unit that failed, and one for those that were not begun."""
-    failures = [f"unit {f.unit} failed {f.attempts} times: {f.reason}" for f in tally.failures]
-    return [*failures, f"{tally.ended}; run it again to go on"] if tally.unheard else failures
+def _stopped(stop: Stop, tally: Tally, plan: Plan) -> Stopped:
+    """What ends the command, with how far it came."""
+    stopped = Stopped(stop.number)
+    stopped.add_note(f"generate was at {tally.units_done} of {tally.units} units, which are kept in {plan.folder}")
+    for failure in tally.failures:
+        stopped.add_note(failure.sentence)
+    return stopped
 
 
 def _outcome(plan: Plan, whole: Totals, start: float, *, fresh: bool, failures: list[str]) -> Outcome:
