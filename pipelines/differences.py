@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-_DIGEST = re.compile(r"[0-9a-f]{32,128}")  # says that something differs, but to nobody what
+_DIGEST = re.compile(r'"[0-9a-f]{32,128}"')  # says that something differs, but to nobody what
 
 
 def first_difference(stored: Any, wanted: Any, key: str = "") -> str:
@@ -15,7 +15,7 @@ def first_difference(stored: Any, wanted: Any, key: str = "") -> str:
     if stored == wanted:
         return ""
     if not (isinstance(stored, dict) and isinstance(wanted, dict)):
-        is_digest = any(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (stored, wanted))
+        is_digest = any(_DIGEST.search(_shown(value)) for value in (stored, wanted))
         return f"{key} has changed" if is_digest else f"{key} was {_shown(stored)}, is {_shown(wanted)}"
     for name in {**wanted, **stored}:
         place = f"{key}.{name}" if key else str(name)

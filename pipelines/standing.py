@@ -10,6 +10,9 @@ from pipelines.folders import ddpm_folder, interpreter_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import CHECKPOINT, RECORD, Record, parts_of, progress_of
+from pipelines.sections import TrainSection
+
+_NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "decoded_gib"}
 
 
 def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: str) -> None:
@@ -17,13 +20,22 @@ def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: st
 
     Only the sections in `settings` are compared; a folder whose record does not say how it was made is taken as it is.
     """
-    inputs = Record.read(folder).inputs if (folder / RECORD).is_file() else {}
-    difference = first_difference({name: inputs[name] for name in settings if name in inputs}, settings)
-    if inputs and difference:
+    if clause := difference(folder, settings):
         raise RecipeError(
-            f"{made} in {folder} is of another recipe: {difference}; "
+            f"{made} in {folder} is of another recipe: {clause}; "
             f"run `datasetddpm {command}` again, or restore the recipe"
         )
+
+
+def difference(folder: Path, settings: dict[str, Any]) -> str:
+    """The first of these settings that the record of a finished stage has otherwise, as a clause; "" for none."""
+    inputs = Record.read(folder).inputs if (folder / RECORD).is_file() else {}
+    return first_difference({name: inputs[name] for name in settings if name in inputs}, settings) if inputs else ""
+
+
+def trained_with(settings: TrainSection, seed: int) -> dict[str, Any]:
+    """All of the recipe that a network depends on, beside the images."""
+    return {"train": settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT), "seed": seed}
 
 
 def must_be_fitted_so(recipe: Recipe) -> None:

@@ -52,7 +52,7 @@ def _print_standings(found: list[Standing], command: Callable[[str], str]) -> No
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stage.made)) if stage.made else ""
         took = duration(stage.seconds) if stage.seconds else ""
         line = ", ".join(filter(None, (made, took, stage.note)))
-        if stage.state in ("stopped", "missing"):
+        if stage.state in ("outdated", "stopped", "missing"):
             line += f"{': ' if line else ''}`{command(stage.stage)}`"
         console.print(f"{stage.stage:10}  {stage.state:10}  {line}", markup=False)
 

@@ -12,6 +12,7 @@ from pipelines.cli.options import Call, Overrides, RecipePath, from_here, say
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.stages import stages_of_run
+from pipelines.stages.made_with import other_settings
 from pipelines.stages.order import has_images, is_there, lack
 
 app = typer.Typer()
@@ -65,20 +66,21 @@ def check_command(recipe: RecipePath, overrides: Overrides = None) -> None:
     for name, state in states.items():
         stages.add_row(name, Text(state))
     console.print(stages)
-    if following := next((name for name, state in states.items() if state == "ready"), None):
+    if following := next((name for name, state in states.items() if state.startswith(("ready", "outdated"))), None):
         say(f"next: {call.line(following)}")
     if any(finding.mark == "wrong" for finding in findings):
         raise typer.Exit(2)
 
 
 def _states(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Every stage of the recipe: what is there, what can be made, what waits. Who has annotated needs no samples."""
+    """How every stage of the recipe stands, as `check` says it. Who has annotated needs no samples."""
     few = recipe.paths.annotated
     names = ["train-ddpm"] if recipe.paths.unlabelled else []
     names += [] if few and has_images(few) else ["sample"]
     for name in [*names, *(stage.name for stage in stages_of_run(recipe))]:
         if is_there(name, recipe):
-            yield name, "made"
+            clause = other_settings(name, recipe)
+            yield name, f"outdated: {clause}" if clause else "made"
         elif missing := lack(name, recipe):
             yield name, f"waits for {missing.maker}" if missing.maker else f"waits: {missing.clause}"
         else:

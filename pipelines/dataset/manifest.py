@@ -8,7 +8,7 @@ A folder is a local path, or an fsspec URL as a UPath.
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from label import Scheme
@@ -118,6 +118,13 @@ def _settings(dataset: Dataset) -> dict[str, Any]:
         return recipe | {"npz": digest_of({"npz": recipe.get("npz")})}
     dtype, mode = str(recipe.pop("dtype", None)), recipe.pop("compile", None)
     return {"generate": recipe, "denoiser": {"dtype": dtype.removeprefix("torch."), "compile": mode}}
+
+
+def claimed_settings(stored: Dataset, generate: dict[str, Any]) -> str:
+    """The first key of [generate] that a generated dataset has otherwise, as a clause; "" for none."""
+    asked = {key: value for key, value in generate.items() if value != "auto"}  # as a batch size, it is any number
+    now = replace(stored, recipe={**stored.recipe, **asked})
+    return first_difference(_settings(stored), _settings(now))
 
 
 def open_dataset(folder: Location) -> Dataset:

@@ -21,9 +21,8 @@ from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.figures import confusion_figure, extremes_figure, save_figure
 from pipelines.stages.scores import score_page
-from pipelines.standing import must_be_fitted_so, must_stand_on
+from pipelines.standing import must_be_fitted_so, must_stand_on, trained_with
 from pipelines.storage import write_whole
-from pipelines.training.plan import trained_with
 from pipelines.units.devices import device
 from pipelines.units.models import Models
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +27,15 @@ from pipelines.progress import Pace, duration
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD, Record
 from pipelines.stages import STAGES, stages_of_run
+from pipelines.stages.made_with import other_settings
 from pipelines.stages.order import has_images, is_there
 from pipelines.storage import Location
 
 _UNFINISHED, _ASIDE = ".part-", "@"  # in names of folders: what is being made, and what was made by other settings
 _OPTIONAL = ("train-ddpm", "sample")  # their results may come from elsewhere
 _NOT_BEGUN = ("missing", "not needed")
-State = Literal["done", "under way", "stopped", "missing", "not needed"]
+State = Literal["done", "outdated", "under way", "stopped", "missing", "not needed"]
+"""Outdated is what settings made that are not the recipe's."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,13 @@ class Part:
 def standings(recipe: Recipe) -> list[Standing]:
     """Of every stage of a recipe, in the order of work."""
     networks = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
-    return _standings(recipe, networks, recipe.generate.units)
+    return [_as_now(stage, recipe) for stage in _standings(recipe, networks, recipe.generate.units)]
+
+
+def _as_now(stage: Standing, recipe: Recipe) -> Standing:
+    """Outdated, with the first difference, where it was done by other settings."""
+    clause = other_settings(stage.stage, recipe) if stage.state == "done" else ""
+    return replace(stage, state="outdated", note=clause) if clause else stage
 
 
 def standings_of(out: Location) -> list[Standing]:

@@ -17,6 +17,7 @@ from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
 from pipelines.sections import TO_ANNOTATE
+from pipelines.stages.made_with import IMAGES
 from pipelines.standing import say_what_is_unfinished
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
@@ -42,7 +43,7 @@ def sample_images(recipe: Recipe, *, count: int = COUNT) -> Outcome:
 
 def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
     """With the seed, all that decides what an image shows."""
-    settings = recipe.generate.model_dump(mode="json", include={"run_seed", "solver", "steps"})
+    settings = recipe.generate.model_dump(mode="json", include=IMAGES)
     return {"denoiser": denoiser.digest, "generate": settings}
 
 

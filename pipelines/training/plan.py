@@ -16,11 +16,11 @@ from pipelines.errors import RecipeError
 from pipelines.folders import Source, dataset_folder, network_folder
 from pipelines.recipe import Recipe, digest_of
 from pipelines.sections import TrainSection
+from pipelines.standing import trained_with
 from pipelines.training.data import AnnotatedData, ShardData, shard_data
 from pipelines.units.models import open_denoiser
 
 _MOST_CHECKPOINTS = 100  # where an epoch is a step or two
-_NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "decoded_gib"}
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,6 @@ class Run:
         validation = self.validation and annotations_digest(self.validation)
         paths = {source: digest_of(self.data.record), "validation": validation}
         return {**trained_with(self.settings, self.seed), "paths": paths}
-
-
-def trained_with(settings: TrainSection, seed: int) -> dict[str, Any]:
-    """All of the recipe that a network depends on, beside the images."""
-    return {"train": settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT), "seed": seed}
 
 
 def runs(recipe: Recipe, wanted: list[Source]) -> list[Run]:

@@ -1,0 +1,62 @@
+"""Whether what lies in a stage's folder was made by this very recipe, by its record alone; needs no torch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines.dataset.manifest import claimed_settings, stored_dataset
+from pipelines.folders import (
+    dataset_folder,
+    ddpm_folder,
+    interpreter_folder,
+    network_folder,
+    samples_folder,
+    scores_folder,
+    sources,
+)
+from pipelines.recipe import Recipe
+from pipelines.record import RECORD, Record
+from pipelines.standing import difference, trained_with
+
+IMAGES = {"run_seed", "solver", "steps"}  # of [generate]: what a sampled image depends on
+
+
+def other_settings(stage: str, recipe: Recipe) -> str:
+    """The first key of which the stage's result has another value, as a clause; "" where there is no such key.
+
+    What is not told by settings, as the pixels of a mask, is not looked at: the stage itself does that.
+    """
+    if stage == "generate":
+        return _of_dataset(recipe)
+    differences = (difference(folder, settings) for folder, settings in _settings(stage, recipe))
+    return next(filter(None, differences), "")
+
+
+def _of_dataset(recipe: Recipe) -> str:
+    stored = stored_dataset(dataset_folder(recipe))
+    return claimed_settings(stored, recipe.generate.model_dump(mode="json")) if stored and stored.denoiser else ""
+
+
+def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folders that the stage fills, each with what its record must say."""
+    networks = {
+        source: {seed: network_folder(recipe, source, seed) for seed in recipe.train.seeds}
+        for source in sources(recipe)
+    }
+    match stage:
+        case "train-ddpm":
+            yield ddpm_folder(recipe), {"train_ddpm": recipe.train_ddpm.model_dump(mode="json")}
+        case "sample":
+            yield samples_folder(recipe), {"generate": recipe.generate.model_dump(mode="json", include=IMAGES)}
+        case "fit":
+            yield interpreter_folder(recipe), {"interpreter": recipe.interpreter.model_dump(mode="json")}
+        case "train":
+            for by_seed in networks.values():
+                for seed, folder in by_seed.items():
+                    yield folder, trained_with(recipe.train, seed)
+        case "evaluate":
+            yield scores_folder(recipe), {"networks": {name: _digests(by_seed) for name, by_seed in networks.items()}}
+
+
+def _digests(folders: dict[int, Path]) -> list[str]:
+    return [Record.read(folder).digest for folder in folders.values() if (folder / RECORD).is_file()]

@@ -1,0 +1,54 @@
+"""What was made by other settings than the recipe's is told apart from what is done."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import Recipe
+from pipelines.stages.made_with import other_settings
+
+Command = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("stage", "override", "clause"),
+    [
+        ("fit", "interpreter.members=4", "interpreter.members was 3, is 4"),
+        ("generate", "generate.steps=7", "generate.steps was 3, is 7"),
+        ("generate", 'denoiser.dtype="float16"', ""),
+        ("generate", 'generate.batch_size="auto"', ""),
+        ("generate", "generate.samples=60", ""),
+        ("train", "train.steps=9", "train.steps was 4, is 9"),
+        ("train", "train.workers=2", ""),
+        ("sample", "generate.run_seed=3", "generate.run_seed was 0, is 3"),
+        ("train-ddpm", "train_ddpm.updates=9", "train_ddpm.updates was 4, is 9"),
+    ],
+)
+def test_the_first_key_that_differs_is_named(
+    finished: Path, command: Command, stage: str, override: str, clause: str
+) -> None:
+    if stage in ("sample", "train-ddpm"):
+        command(stage, finished / "recipe.toml")
+    assert other_settings(stage, Recipe.load(finished / "recipe.toml")) == ""
+    assert other_settings(stage, Recipe.load(finished / "recipe.toml", (override,))) == clause
+
+
+def test_scores_of_networks_that_were_trained_anew_are_outdated(finished: Path, command: Command) -> None:
+    command("evaluate", finished / "recipe.toml")
+    recipe = Recipe.load(finished / "recipe.toml")
+    assert other_settings("evaluate", recipe) == ""
+    command("train", finished / "recipe.toml", "--set", "train.steps=5")
+    assert other_settings("evaluate", recipe) == "networks.synthetic has changed"
+
+
+def test_status_and_check_say_what_is_outdated_and_which_command_makes_it_anew(
+    finished: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.cli.setup.console.width", 300)
+    call = (finished / "recipe.toml", "--set", "train.steps=9")
+    sentence = f"train       outdated    train.steps was 4, is 9: `datasetddpm train {call[0]} --set train.steps=9`"
+    assert sentence in command("status", *call)
+    said = command("check", *call)
+    assert "outdated: train.steps was 4, is 9" in said
+    assert f"next: datasetddpm train {call[0]} --set train.steps=9" in said
