@@ -50,6 +50,6 @@ def test_status_and_check_say_what_is_outdated_and_which_command_makes_it_anew(
     line = next(line for line in command("status", *call).splitlines() if line.startswith("train "))
     assert line.startswith("train       outdated    ")
     assert line.endswith(f", train.steps was 4, is 9: `datasetddpm train {call[0]} --set train.steps=9`")
-    said = command("check", *call)
-    assert "outdated: train.steps was 4, is 9" in said
-    assert f"next: datasetddpm train {call[0]} --set train.steps=9" in said
+    said = command("check", call[0], "--set", "interpreter.members=4")
+    assert "outdated: interpreter.members was 3, is 4" in said
+    assert f"next: datasetddpm fit {call[0]} --set interpreter.members=4" in said
