@@ -3,8 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from conftest import make_unet
 from PIL import Image
 
+from generate import Denoiser, Schedule
 from pipelines import Recipe
 from pipelines.annotated import annotated_few
 from pipelines.stages.fit import label_lines
@@ -101,3 +104,15 @@ def test_held_out_images_need_not_show_every_class(finished: Path, command: Comm
     said = command("evaluate", finished / "recipe.toml", "--set", f'paths.held_out="{held_out}"')
     assert f"{held_out}: 1 of 2 images have masks; the other, 2.png, is not used\n" in said
     assert "scores on 1 held-out images" in said
+
+
+def test_images_that_were_sampled_from_another_model_are_told(project: Path, command: Command) -> None:
+    command("sample", project / "recipe.toml", "-n", "2")
+    samples = sorted((project / "out" / "samples").glob("*.png"))
+    for sample, number in zip(samples, ("1", "2"), strict=True):
+        sample.replace(project / "annotated" / f"{number}.png")
+    assert "another model" not in command("fit", project / "recipe.toml")
+    torch.manual_seed(1)
+    Denoiser(make_unet(), Schedule.named("cosine", "v_prediction"), digest="other").save_pretrained(project / "model")
+    said = command("fit", project / "recipe.toml")
+    assert "warning: 2 of 4 images, as 1, were sampled from another model" in said

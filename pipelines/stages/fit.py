@@ -13,6 +13,7 @@ from pipelines.folders import interpreter_folder
 from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
+from pipelines.stages.sample import provenance
 from pipelines.standing import say_what_is_unfinished
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
@@ -61,9 +62,23 @@ def label_lines(recipe: Recipe, annotations: Annotations) -> Iterator[str]:
         )
 
 
+def strangers(folder: Path, annotations: Annotations, denoiser: str) -> str:
+    """A warning where images were sampled from another model than the one of this digest; "" otherwise."""
+    origins = {name: provenance(folder / f"{name}.png") for name in annotations.names}
+    others = [name for name, origin in origins.items() if origin and origin.get("denoiser") != denoiser]
+    if not others:
+        return ""
+    return (
+        f"fit: warning: {len(others)} of {len(origins)} images, as {others[0]}, were sampled from another model than "
+        "paths.denoiser; see that each mask belongs to the image beside it"
+    )
+
+
 def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations, folder: Path) -> Results:
     settings, batches = recipe.interpreter.fitting, 0
-    for line in label_lines(recipe, annotations):
+    folder_of_few = recipe.paths.annotated
+    warning = strangers(folder_of_few, annotations, features.denoiser.digest) if folder_of_few else ""
+    for line in (*label_lines(recipe, annotations), *filter(None, [warning])):
         console.print(line, markup=False)
     interpreter, steps = Interpreter.fitting(
         features,

@@ -74,7 +74,8 @@ def provenance(path: Path) -> dict[str, Any] | None:
     """What a sampled image was made from; None for any other image."""
     try:
         with Image.open(path) as image:
-            return json.loads(image.info[PROVENANCE])
+            origin = json.loads(image.info[PROVENANCE])
+            return origin if isinstance(origin, dict) else None
     except (UnidentifiedImageError, OSError, KeyError, ValueError):
         return None
 
