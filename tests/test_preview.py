@@ -31,7 +31,8 @@ def sample(seed: int, side: int = 8) -> Sample:
 
 def dataset_in(folder: Path, *, keep_all: bool = False, units: int = 3) -> Path:
     """Ten candidates a unit, the last two of which the filter dropped; seed s has an uncertainty of s / 100."""
-    recipe = {"keep_all": True, "filter": "most_certain", "portion": 0.2} if keep_all else {}
+    recipe = {"samples": 10 * units, "unit_size": 10, "solver": "ddim", "steps": 5, "run_seed": 0}
+    recipe |= {"keep_all": keep_all, "filter": "most_certain", "portion": 0.2}
     claim(folder, Dataset("digest", list(NAMES), [list(c) for c in SCHEME.colors], recipe, "denoiser", "one", {}))
     for unit in range(units):
         samples = [sample(10 * unit + i) for i in range(10)]
