@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from pipelines.card_section import CardSection
 from pipelines.errors import RecipeError
 from pipelines.keys import Section
 from pipelines.places import place_paths, recipe_file
@@ -63,6 +64,7 @@ class Recipe(Section):
     cluster: ClusterSection = ClusterSection()
     train: TrainSection = TrainSection()
     study: StudySection = StudySection()
+    card: CardSection = CardSection()
 
     def with_batch(self, batch_size: int) -> "Recipe":
         return self.model_copy(update={"generate": self.generate.changed(batch_size=batch_size)})

@@ -4,6 +4,8 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,11 +31,7 @@ def write_index(inventory: Inventory) -> Totals:
     buffer, total = io.BytesIO(), Totals(0, 0, 0)
     with pq.ParquetWriter(buffer, _SCHEMA) as writer:
         for several in _chunks(each_report(inventory)):
-            rows = [
-                {"shard": shard_path(inventory.folder, report.unit).name, **asdict(candidate)}
-                for report in several
-                for candidate in report.candidates
-            ]
+            rows = [row for report in several for row in _rows(report)]
             writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
             total += counted(several)
     storage.write_whole(inventory.folder / INDEX, buffer.getvalue())
@@ -46,16 +44,38 @@ def totals(inventory: Inventory) -> Totals:
     return indexed or counted(each_report(inventory))
 
 
+def candidates(inventory: Inventory) -> pa.Table:
+    """The rows of index.parquet; where no index of these very shards is there, those that it would have."""
+    indexed = _read(inventory, _SCHEMA.names) if inventory.is_indexed else None
+    if indexed is not None:
+        return indexed
+    return pa.Table.from_pylist([row for report in each_report(inventory) for row in _rows(report)], _SCHEMA)
+
+
 def _indexed(inventory: Inventory) -> Totals | None:
     """None for an index that cannot be read, or that knows other shards than are there."""
+    index = _read(inventory, ["shard", "kept"])
+    if index is None:
+        return None
+    return Totals(len(index["shard"].unique()), int(index["kept"].to_numpy().sum()), len(index))
+
+
+def _read(inventory: Inventory, columns: list[str]) -> pa.Table | None:
+    """Columns of index.parquet; None for one that cannot be read, or that knows other shards than are there."""
     try:
-        index = pq.ParquetFile(io.BytesIO(storage.read(inventory.folder / INDEX))).read(["shard", "kept"])
-        shards, kept = index["shard"].unique().to_pylist(), index["kept"].to_numpy()
+        index = pq.ParquetFile(io.BytesIO(storage.read(inventory.folder / INDEX))).read(columns)
+        shards = index["shard"].unique().to_pylist()
+        index = index.select(columns)
     except (pa.ArrowException, OSError, KeyError):
         return None
     if {name.removesuffix(".tar") for name in shards} != {name.removesuffix(".json") for name in inventory.reports}:
         return None
-    return Totals(len(shards), int(kept.sum()), len(kept))
+    return index
+
+
+def _rows(report: Report) -> list[dict[str, Any]]:
+    shard = shard_path(Path(), report.unit).name
+    return [{"shard": shard, **asdict(candidate)} for candidate in report.candidates]
 
 
 def _chunks(reports: Iterable[Report]) -> Iterator[list[Report]]:

@@ -1,7 +1,6 @@
 """Stage report: report.html, one page that needs nothing beside it, of a dataset and what was trained on it."""
 
 import base64
-import math
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -9,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
@@ -21,6 +20,7 @@ from pipelines.dataset.reports import Candidate, Report, reports
 from pipelines.dataset.shards import class_pixels, png_bytes, read_shards
 from pipelines.errors import DatasetError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, report_page, scores_folder, sources
+from pipelines.formats.preview import heat
 from pipelines.recipe import Recipe, digest_of
 from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.rare_classes import ClassPixels, shares, taken_by_filter
@@ -112,16 +112,9 @@ def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> li
 def _shown(models: Models, seeds: list[int], images: UInt8[np.ndarray, "b h w 3"]) -> list[Shown]:
     labels, scheme = models.interpreter.predict(images), models.interpreter.scheme
     masks = map(scheme.painted, labels.masks)
-    heats = (_heat(nats, len(scheme)) for nats in labels.pixel_uncertainty)
+    heats = (heat(nats, len(scheme)) for nats in labels.pixel_uncertainty)
     pictures = zip(map(Image.fromarray, images), masks, heats, strict=True)
     return [Shown(*shown) for shown in zip(seeds, labels.uncertainty.tolist(), pictures, strict=True)]
-
-
-def _heat(nats: Float[np.ndarray, "h w"], classes: int) -> Image.Image:
-    """Black through red to yellow; yellow is a third of the greatest possible uncertainty, ln(classes), or more."""
-    level = (nats / (math.log(classes) / 3)).clip(0, 1)[..., None]
-    colors = np.concatenate([(2 * level).clip(0, 1), (2 * level - 1).clip(0, 1), 0 * level], axis=-1)
-    return Image.fromarray((255 * colors).astype(np.uint8))
 
 
 def _data_url(image: Image.Image) -> str:

@@ -1,0 +1,76 @@
+"""Commands by which a dataset or a model is looked at, described and given away."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.card_section import CardSection
+from pipelines.cli.options import DatasetFolder, Overrides, from_here, load, say
+from pipelines.errors import RecipeError
+from pipelines.folders import dataset_folder
+from pipelines.places import is_recipe
+from pipelines.storage import location
+
+app = typer.Typer()
+
+
+@app.command("card")
+def card(
+    place: Annotated[
+        str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, or its dataset's folder or URL alone.")
+    ],
+    license_name: Annotated[
+        str | None, typer.Option("--license", metavar="NAME", help="As cc-by-4.0; stands over card.license.")
+    ] = None,
+    license_link: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where its text is; stands over card.license_link.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(metavar="TITLE", help="Stands over the recipe's name.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write the page that a dataset is given away with.
+
+    Reads a dataset's folder, and the interpreter and the scores of its run; with a recipe, the keys of the section card
+    as well. Writes README.md, as the Hub reads it, strip.png and croissant.json into the dataset's folder.
+
+    Example: datasetddpm card runs/demo/dataset --license cc-by-4.0
+    """
+    from pipelines.formats.licences import licence_of
+
+    recipe = load(Path(place), overrides) if is_recipe(place) else None
+    if overrides and not recipe:
+        raise RecipeError(f"--set goes with a recipe; {place} is a folder")
+    said = recipe.card if recipe else CardSection()
+    licence = licence_of(license_name or said.license, license_link or said.license_link)
+    folder = dataset_folder(recipe) if recipe else location(place)
+    from pipelines.formats.card import Words, write_card
+    from pipelines.formats.facts import facts_of
+
+    facts = facts_of(folder, recipe)
+    name = title or (recipe.name if recipe else "Synthetic images with masks")
+    write_card(folder, Words(name, licence, said.authors, said.origin), facts)
+    say(f"card: README.md, strip.png and croissant.json of {facts.kept} samples in {from_here(folder)}")
+
+
+@app.command("preview")
+def preview(
+    folder: DatasetFolder,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The PNG to write.")] = Path("preview.png"),
+    count: Annotated[int, typer.Option("-n", min=1, max=400, metavar="NUMBER", help="How many samples.")] = 24,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help='Only such samples, as "uncertainty < 0.2".')
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="SEEDS", help="These samples, as 3,17,40-43.")] = None,
+) -> None:
+    """Draw a sheet of a dataset's samples.
+
+    Reads a dataset's folder. Writes one PNG of images, masks in the classes' colours, and uncertainty.
+
+    Example: datasetddpm preview runs/demo/dataset --where "uncertainty < 0.2"
+    """
+    from pipelines.formats.preview import Choice, parse_seeds, write_preview
+
+    choice = Choice(count, where, parse_seeds(seeds) if seeds is not None else ())
+    shown = write_preview(location(folder), out, choice)
+    say(f"preview: {shown} samples of {folder} in {out}")
