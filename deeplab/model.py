@@ -24,7 +24,7 @@ from deeplab.parallel import workers
 from deeplab.settings import Network
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-FORMAT = "deeplabv3-1"  # of the folder; raised when older code could not read it
+FORMATS = ("deeplabv3-1", "deeplabv3-2")  # of the folder; the first, whose networks have no scale, is read alone
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ class Architecture:
 
 
 class DeepLab(nn.Module):
-    """Normalised images to logits of the same size; any size, since sides are padded to the stride and cropped."""
+    """Normalised images to logits of the same size; any size, since sides are padded to the stride and cropped.
+
+    Images are enlarged `scale` times going in (bilinear), and each pixel's logits are the mean of its enlarged ones.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -53,13 +56,16 @@ class DeepLab(nn.Module):
         replace_dropout(self.network)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes h w"]:
-        height, width = images.shape[-2:]
-        stride = self.architecture.network.output_stride
+        scale, stride = self.architecture.network.scale, self.architecture.network.output_stride
+        height, width = (scale * side for side in images.shape[-2:])
+        if scale > 1:
+            images = F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
         # one image, averaged to one pixel, has no batch statistics: there the pooling branch uses the running ones
         pooling = next(module for module in self.network.decoder.modules() if isinstance(module, ASPPPooling))
         pooling.train(self.training and len(images) * workers() > 1)
         padded = F.pad(images, (0, -width % stride, 0, -height % stride), mode="replicate")
-        return self.network(padded)[..., :height, :width]
+        logits = self.network(padded)[..., :height, :width]
+        return F.avg_pool2d(logits, scale) if scale > 1 else logits
 
 
 def build(
@@ -90,7 +96,7 @@ def save(model: DeepLab, folder: str | Path) -> None:
     (folder / CONFIG).unlink(missing_ok=True)  # a save that is cut short leaves no folder that looks complete
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    config = {"format": FORMAT, "architecture": asdict(model.architecture)}
+    config = {"format": FORMATS[-1], "architecture": asdict(model.architecture)}
     partial = folder / f"{CONFIG}.part"
     partial.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     os.replace(partial, folder / CONFIG)
@@ -117,10 +123,11 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> DeepLab:
 def _read_architecture(path: Path) -> Architecture:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        if config["format"] != FORMAT:
-            raise ValueError(f"its format is {config['format']}, this code reads {FORMAT}")
+        if config["format"] not in FORMATS:
+            raise ValueError(f"its format is {config['format']}, this code reads {' and '.join(FORMATS)}")
         stored = config["architecture"]
-        shape = {field.name: stored["network"][field.name] for field in fields(Network)}
+        before = {"scale": 1} if config["format"] == FORMATS[0] else {}
+        shape = {field.name: (before | stored["network"])[field.name] for field in fields(Network)}
         network = Network(**{**shape, "atrous_rates": tuple(shape["atrous_rates"])})
         return Architecture(stored["classes"], network, tuple(stored["class_names"]))
     except (KeyError, TypeError, ValueError) as error:

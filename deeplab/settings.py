@@ -40,9 +40,13 @@ class Network:
     """How far the decoder looks, in pixels of the last map; a rate as long as the side of that map sees nothing."""
     aspp_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the decoder's channels that a training step leaves out."""
+    scale: Count = 1
+    """How often images are enlarged on their way in, and logits averaged coming out; 2 helps where things are small."""
 
     def __post_init__(self) -> None:
         check_names(self)
+        if self.scale < 1:
+            raise NetworkError(f"scale is {self.scale}; images are enlarged by a whole number, 1 or more")
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ from typing import Literal
 from pipelines.recipe import Recipe
 from pipelines.storage import Location, location
 
-Source = Literal["synthetic", "annotated"]  # the images that a network is trained on
+Source = Literal["synthetic", "mixed", "annotated"]  # the images that a network is trained on
 
 
 def sources(recipe: Recipe) -> list[Source]:
-    """What networks are trained on; none for an interpreter alone."""
+    """What networks are trained on, first the one that the recipe is for; none for an interpreter alone."""
     if not recipe.makes_dataset:
         return []
-    return ["synthetic", "annotated"] if recipe.train.baseline else ["synthetic"]
+    first: Source = "mixed" if recipe.train.mix else "synthetic"
+    return [first, "annotated"] if recipe.train.baseline else [first]
 
 
 def ddpm_folder(recipe: Recipe) -> Path:

@@ -6,7 +6,7 @@ default and sentence of such a key stand once, in the owner's dataclass; mistake
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self, cast, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -54,6 +54,18 @@ class Section(BaseModel):
         """All keys, as a file names them."""
         owned = cls.owned()
         return [key for name in cls.model_fields for key in owned.get(name, [name])]
+
+    @classmethod
+    def lists(cls) -> dict[str, type["Section"]]:
+        """The keys that hold a list of tables, with what each of these is."""
+        held = {name: get_args(field.annotation)[:1] for name, field in cls.model_fields.items()}
+        return {
+            name: kind
+            for name, kinds in held.items()
+            for kind in kinds
+            if get_origin(cls.model_fields[name].annotation) is list
+            if isinstance(kind, type) and issubclass(kind, Section)
+        }
 
     def changed(self, **keys: Any) -> Self:
         """The same with other values of these keys, as a file names them; their limits are not checked."""

@@ -14,6 +14,7 @@ from pipelines.errors import RecipeError
 PACKAGE = Path(__file__).parent
 _RECIPES = PACKAGE / "recipes"
 _OF_PACKAGE = "package:"
+OWN = ("synthetic", "annotated")  # sources of a training that are no folder
 
 
 def shipped() -> dict[str, Path]:
@@ -53,6 +54,10 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
     if isinstance(train, dict) and isinstance(weights := train.get("encoder_weights"), str):
         file = _placed(weights, folder)
         train["encoder_weights"] = str(file) if file.is_file() else weights
+    for each in train.get("mix", ()) if isinstance(train, dict) else ():
+        source = each.get("source") if isinstance(each, dict) else None
+        if isinstance(source, str) and source not in OWN and "://" not in source:
+            each["source"] = str(_placed(source, folder))
 
 
 def _placed(value: str, folder: Path) -> Path:

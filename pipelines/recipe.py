@@ -21,8 +21,8 @@ from pipelines.sections import (
     InterpreterSection,
     StudySection,
     TrainDDPMSection,
-    TrainSection,
 )
+from pipelines.train_section import TrainSection
 
 _ALIKE = 0.7  # of two keys, by the letters that they share: the second is meant by the first
 
@@ -125,6 +125,8 @@ def _mistake(error: Any) -> str:
     section = sections().get(str(error["loc"][0]), Recipe)
     place = [part for part in map(str, error["loc"]) if part not in section.owned()]
     key = ".".join(place)
+    if error["type"] == "extra_forbidden" and len(place) > 2 and (table := section.lists().get(place[1])):
+        return f"{key}: unknown key; known are {', '.join(table.keys())}"
     if error["type"] == "extra_forbidden":
         if meant := _meant(key):
             return f"{key}: unknown key; is {meant} meant?"

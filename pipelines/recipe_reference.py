@@ -45,6 +45,9 @@ def reference() -> str:
     for name, section in sections().items():
         assert section.__doc__
         parts += [f"## [{name}]\n\n{' '.join(section.__doc__.split())}\n", _table(keys_of(section))]
+        for key, several in section.lists().items():
+            assert several.__doc__
+            parts += [f"### [[{name}.{key}]]\n\n{' '.join(several.__doc__.split())}\n", _table(keys_of(several))]
     return "\n".join(parts)
 
 
@@ -84,6 +87,8 @@ def _words(schema: Schema, ending: str = "") -> str:
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")
+    if "$ref" in schema:
+        return f"table{ending}"
     if kind == "boolean":
         return "`true`, `false`"
     if kind == "object":

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from deeplab.settings import Augmentation, Network, Optimisation
 from generate import settings as ddpm
 from generate.guided_flags import parse_flags
 from generate.settings import Solver
@@ -179,45 +178,6 @@ class ClusterSection(Section):
     """Seconds for current units to be finished, after SIGTERM or Ctrl-C."""
     patience_seconds: Annotated[float, Field(gt=0)] = 120
     """Seconds without a machine that could hold an actor; then the run ends."""
-
-
-class TrainSection(Section):
-    """`datasetddpm train`: DeepLab on the shards."""
-
-    network: Annotated[Network, Keys()] = Network()
-    optimisation: Annotated[Optimisation, Keys()] = Optimisation()
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    """How often every sample is seen, in place of steps; unset: steps say it."""
-    batch_size: Annotated[int, Field(ge=2)] = 8
-    """Images of a batch, of all workers together."""
-    class_weights: Literal["equal", "inverse_sqrt"] = "equal"
-    """How a pixel counts in the loss; inverse_sqrt: by (the share of its class) ** -0.5."""
-    augmentation: Augmentation = "none"
-    """How training images are changed; strong: in shape, light and sharpness; mirrored: left to right, too."""
-    keep: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The most certain share of the dataset, which is trained on."""
-    ignore_above: Annotated[float, Field(ge=0)] | None = None
-    """Pixels of a higher uncertainty, in nats, are ignored; it needs generate.uncertainty_maps."""
-    corrupt_shards: Literal["stop", "skip"] = "stop"
-    """What a shard does that is not as its report says: it stops the run, or it is left out and counted."""
-    decoded_gib: Annotated[float, Field(ge=0)] = 4.0
-    """GiB of decoded samples that stay in each worker's memory."""
-    checkpoint_every: Count | None = None
-    """Steps between checkpoints, each with a validation; unset: an epoch."""
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
-    """One network is trained from each."""
-    baseline: bool = False
-    """Whether the same network is trained on the annotated images alone as well."""
-    workers: Count = 1
-    """Processes that share every batch; more than one run on Ray."""
-
-    @model_validator(mode="after")
-    def _workers_share_batches(self) -> "TrainSection":
-        if self.batch_size % self.workers:
-            raise ValueError(f"batch_size {self.batch_size} cannot be shared evenly by {self.workers} workers")
-        if self.workers > 1 and self.optimisation.loss != "cross_entropy":
-            raise ValueError(f'loss "{self.optimisation.loss}" is of a whole batch; several workers need cross_entropy')
-        return self
 
 
 class StudySection(Section):

@@ -10,7 +10,7 @@ from pipelines.folders import ddpm_folder, interpreter_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import CHECKPOINT, RECORD, Record, parts_of, progress_of
-from pipelines.sections import TrainSection
+from pipelines.train_section import TrainSection
 
 _NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "decoded_gib"}
 
@@ -34,8 +34,10 @@ def difference(folder: Path, settings: dict[str, Any]) -> str:
 
 
 def trained_with(settings: TrainSection, seed: int) -> dict[str, Any]:
-    """All of the recipe that a network depends on, beside the images."""
-    return {"train": settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT), "seed": seed}
+    """All of the recipe that a network depends on, beside the images: of a mixed folder its name, not its place."""
+    train = settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT)
+    mix = [each | {"source": each["source"].rstrip("/").rpartition("/")[2]} for each in train["mix"]]
+    return {"train": train | {"mix": mix}, "seed": seed}
 
 
 def must_be_fitted_so(recipe: Recipe) -> None:

@@ -31,6 +31,13 @@ def test_the_file_says_its_classes_normalisation_and_size(exported: Path) -> Non
     assert OnnxModel.open(exported).size == (20, 36)
 
 
+def test_a_file_of_a_scaled_network_enlarges_images_itself(tmp_path: Path) -> None:
+    model = build(3, encoder="mobilenet_v2", encoder_depth=3, decoder_channels=8, variant="v3+", scale=2)
+    export_onnx(model, tmp_path / "scaled.onnx", (20, 36))
+    images = np.random.default_rng(0).integers(0, 256, (2, 20, 36, 3), dtype=np.uint8)
+    assert (OnnxModel.open(tmp_path / "scaled.onnx").predict(images) == predict(model, images)).mean() > 0.999
+
+
 def test_nothing_is_left_beside_the_file(exported: Path) -> None:
     assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]
 

@@ -58,6 +58,18 @@ def test_predictions_keep_an_odd_image_size(variant: str) -> None:
     assert masks.dtype == np.uint8
 
 
+@pytest.mark.parametrize("variant", ["v3", "v3+"])
+def test_a_scaled_networks_logits_are_means_over_the_enlarged_image(variant: str) -> None:
+    plain, scaled = small(variant=variant).eval(), small(variant=variant, scale=3).eval()
+    assert same_weights(plain, scaled)
+    batch = normalise(torch.from_numpy(images(2, 21, 30)))
+    enlarged = torch.nn.functional.interpolate(batch, scale_factor=3, mode="bilinear")
+    with torch.inference_mode():
+        fine = plain(enlarged)
+        means = fine.reshape(2, 3, 21, 3, 30, 3).mean((3, 5))
+        torch.testing.assert_close(scaled(batch), means, atol=1e-5, rtol=1e-5)
+
+
 def test_predictions_do_not_depend_on_the_rest_of_the_batch() -> None:
     model, batch = small(), images(3, 32, 32)
     np.testing.assert_array_equal(predict(model, batch)[1:2], predict(model, batch[1:2]))
@@ -118,6 +130,7 @@ def test_encoder_weights_that_cannot_be_downloaded_name_the_way_out(monkeypatch:
         ({"variant": "v4"}, r"variant is 'v4'; known are v3, v3\+"),
         ({"output_stride": 4}, "output_stride is 4; known are 8, 16"),
         ({"encoder_depth": 2}, "encoder_depth is 2; known are 3, 4, 5"),
+        ({"scale": 0}, "scale is 0; images are enlarged by a whole number, 1 or more"),
         ({"class_names": ["sky"]}, "1 class names came for 3 classes"),
     ],
 )
@@ -133,9 +146,17 @@ def test_a_folder_saved_and_loaded_predicts_the_same(tmp_path: Path) -> None:
 
 
 def test_a_folder_keeps_architecture_and_class_names(tmp_path: Path) -> None:
-    model = small(variant="v3+", class_names=("sky", "earth", "sea"), atrous_rates=(1, 2, 3))
+    model = small(variant="v3+", class_names=("sky", "earth", "sea"), atrous_rates=(1, 2, 3), scale=2)
     save(model, tmp_path)
     assert load(tmp_path).architecture == model.architecture
+
+
+def test_a_folder_of_the_first_format_is_of_a_network_without_scale(tmp_path: Path) -> None:
+    save(small(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["architecture"]["network"]["scale"]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "format": "deeplabv3-1"}))
+    assert load(tmp_path).architecture == small().architecture
 
 
 def test_a_save_replaces_an_earlier_one(tmp_path: Path) -> None:

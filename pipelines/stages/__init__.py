@@ -74,8 +74,9 @@ _ORDERED = (
         "train:train",
         """Train one DeepLab for each seed and source.
 
-        Those that are there are left alone. Reads the dataset; with train.baseline, paths.annotated as well. Writes
-        paths.out/deeplab. Keys: train.encoder, steps or epochs, batch_size, seeds, baseline.
+        Those that are there are left alone. Reads the dataset; with train.baseline, paths.annotated as well; with
+        train.mix, what that lists. Writes paths.out/deeplab. Keys: train.encoder, scale, steps or epochs, batch_size,
+        mix, seeds, baseline.
 
         Example: datasetddpm train recipe.toml --set train.epochs=5""",
         on_ray=True,

@@ -88,7 +88,7 @@ def _evaluate(
         _draw(folder, source, runs[0], scores[0], held_out)
         results[source] = list(map(_as_json, scores))
     write_whole(folder / "scores.json", (json.dumps({"classes": names} | results, indent=2) + "\n").encode())
-    write_whole(folder / "scores.md", score_page(results, names).encode())
+    write_whole(folder / "scores.md", score_page(results, names, recipe.train.mix).encode())
     return results
 
 

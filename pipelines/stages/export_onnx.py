@@ -18,9 +18,9 @@ from pipelines.stages.segment import Pixels, Results, class_shares, overlay, ste
 
 
 def export_model(recipe: Recipe, path: Path) -> Outcome:
-    """Write the recipe's network, of the first seed, trained on the synthetic images; any number of images at once."""
+    """Write the recipe's network, of the first seed, for any number of images at once; not that of the baseline."""
     start, seed = time.perf_counter(), recipe.train.seeds[0]
-    folder = network_folder(recipe, "synthetic", seed)
+    folder = network_folder(recipe, "mixed" if recipe.train.mix else "synthetic", seed)
     Record.read(folder)  # only a finished training is exported
     model = deeplab.load(folder)
     if not path.parent.is_dir():

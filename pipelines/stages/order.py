@@ -68,6 +68,16 @@ def _interpreter(recipe: Recipe) -> Lack | None:
     return None if folder.is_dir() else Lack(f"{folder} holds no interpreter", "fit")
 
 
+def _trained_on(recipe: Recipe) -> Lack | None:
+    """What train.mix lists, or else the recipe's dataset."""
+    mixed = {each.source for each in recipe.train.mix if each.share} or {"synthetic"}
+    for folder in sorted(mixed - {"synthetic", "annotated"}):
+        if "://" not in folder and not (Path(folder) / "dataset.json").is_file():
+            return Lack(f"train.mix names {folder}, which holds no dataset.json")
+    few = _annotated(recipe) if "annotated" in mixed else None
+    return few or (_dataset(recipe) if "synthetic" in mixed else None)
+
+
 def _dataset(recipe: Recipe) -> Lack | None:
     folder = dataset_folder(recipe)
     if not isinstance(folder, Path) or (folder / "dataset.json").is_file():
@@ -110,7 +120,7 @@ _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "sample": (_denoiser,),
     "fit": (_denoiser, _annotated),
     "generate": (_denoiser, _interpreter),
-    "train": (_dataset,),
+    "train": (_trained_on,),
     "evaluate": (_held_out, _interpreter, _networks_to_score),
     "report": (_dataset, _page),
     "segment": (_denoiser, _interpreter),

@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.folders import scores_folder
 from pipelines.recipe import Recipe
 from pipelines.record import Record
+from pipelines.train_section import MixedSource
 
 Scored = dict[str, list[dict[str, Any]]]  # source -> a record of scores for each run: what evaluate keeps
 
@@ -22,8 +23,17 @@ def source_names(recipe: Recipe, kept: int) -> dict[str, str]:
     return {
         "interpreter": "interpreter on the images themselves",
         "synthetic": f"{network} on {kept} synthetic images",
+        "mixed": f"{network} on {mixture(recipe.train.mix, kept)}",
         "annotated": f"{network} on the annotated images alone",
     }
+
+
+def mixture(mix: Sequence[MixedSource], kept: int | None = None) -> str:
+    """The sources of a training in words, as "75% of 288 synthetic, 25% annotated images"."""
+    total = sum(each.share for each in mix)
+    names = {"synthetic": f"of {kept} synthetic"} if kept else {}
+    parts = [f"{each.share / total:.0%} {names.get(each.source, each.source)}" for each in mix if each.share]
+    return f"{', '.join(parts)} images"
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -45,8 +55,11 @@ def over_runs(values: Sequence[float | None]) -> str:
     return f"{spread(known)} ({len(known)} runs)" if len(known) > 1 else spread(known)
 
 
-def score_page(scored: Scored, classes: Sequence[str]) -> str:
-    """Markdown tables: the means under both countings, and the IoU of each class; mean and deviation over runs."""
+def score_page(scored: Scored, classes: Sequence[str], mix: Sequence[MixedSource] = ()) -> str:
+    """Markdown tables: the means under both countings, and the IoU of each class; mean and deviation over runs.
+
+    `mix` is what the network called mixed was trained on.
+    """
     lines = ["| | mIoU | mIoU, counted as published | pixel accuracy |", "|---|---|---|---|"]
     for source, runs in scored.items():
         keys = ("mean_iou", "published_mean_iou", "pixel_accuracy")
@@ -55,4 +68,5 @@ def score_page(scored: Scored, classes: Sequence[str]) -> str:
     for i, name in enumerate(classes):
         cells = (over_runs([run["iou"][i] for run in runs]) for runs in scored.values())
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", f"mixed: trained on {mixture(mix)}"] if mix else []
     return "\n".join(lines) + "\n"

@@ -14,7 +14,6 @@ from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import CHECKPOINT, Outcome, Record, Results, complete, once, part_of
 from pipelines.sections import ClusterSection
-from pipelines.training.data import ShardData
 from pipelines.training.history import History
 from pipelines.training.loop import resumed, train_network
 from pipelines.training.plan import Run, runs
@@ -70,7 +69,7 @@ def _train(run: Run, settings: ClusterSection, folder: Path) -> Results:
         "losses": [round(loss, 4) for loss in history.losses],
         "validation": history.curve.points,
         "best_step": history.curve.best_step,
-        "skipped_shards": len(run.data.skipped) if isinstance(run.data, ShardData) else 0,
+        "skipped_shards": run.data.skipped,
     }
 
 

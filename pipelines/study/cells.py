@@ -108,7 +108,7 @@ def _changed(recipe: Recipe, cell: Cell) -> Recipe:
     out = study_work(recipe, named(of_dataset) or "common")
     update["paths"] = recipe.paths.model_copy(update={"out": out, "dataset": None})
     training = update.get("train", recipe.train)
-    update["train"] = training.changed(seeds=[cell.seed], baseline=False)
+    update["train"] = training.changed(seeds=[cell.seed], baseline=False, mix=[])
     return recipe.model_copy(update=update)
 
 

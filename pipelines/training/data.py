@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -46,9 +46,22 @@ class Part:
     def size(self) -> int:
         return self.batch_size // self.workers
 
+    @property
+    def places(self) -> range:
+        """Those of every batch that are the worker's."""
+        return range(self.rank * self.size, (self.rank + 1) * self.size)
+
     def has(self, number: int) -> bool:
         """Whether the sample of this number in the common order is the worker's."""
-        return number % self.batch_size // self.size == self.rank
+        return number % self.batch_size in self.places
+
+
+class Wanted(Protocol):
+    """Which samples of a common order are asked for."""
+
+    def has(self, number: int) -> bool:
+        """Whether the sample of this number is one of them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class ShardData:
         used = [c.class_pixels for r in self.reports for c in r.candidates if c.seed in self.seeds]
         return np.sum(used, axis=0).tolist()
 
-    def pairs(self, seed: int, start: int, part: Part) -> Iterator[tuple[int, Pair]]:
+    def pairs(self, seed: int, start: int, part: Wanted) -> Iterator[tuple[int, Pair]]:
         """Yield (number, (image, mask)) from sample `start` of the common order on, those of the part."""
         mine = ((number, record) for number, record in self._numbered(seed, start) if part.has(number))
         for number, (sample, pair) in decoded_ahead(self._decode, mine):
@@ -153,7 +166,7 @@ class AnnotatedData:
         scheme = self.annotations.scheme
         return np.sum([class_pixels(mask, scheme) for mask in self.annotations.masks], axis=0).tolist()
 
-    def pairs(self, seed: int, start: int, part: Part) -> Iterator[tuple[int, Pair]]:
+    def pairs(self, seed: int, start: int, part: Wanted) -> Iterator[tuple[int, Pair]]:
         """As ShardData.pairs: each epoch in an order of its own."""
         for epoch in itertools.count(start // len(self)):
             order = np.random.default_rng([seed, epoch]).permutation(len(self))

@@ -70,9 +70,8 @@ def resumed(run: Run, where: str) -> tuple[Trainee, History]:
 
 def training_batches(run: Run, done: int, part: Part) -> Iterator[Batch]:
     """The part's batches from the step after `done` on."""
-    name, start = run.settings.augmentation, done * run.optimisation.accumulate * part.batch_size
-    pairs = run.data.pairs(run.seed, start, part)
-    changed = (deeplab.augment(name, *pair, seed=[run.seed, number]) for number, pair in pairs)
+    drawn = run.data.drawn(run.seed, done * run.optimisation.accumulate * part.batch_size, part)
+    changed = (deeplab.augment(each.augmentation, *each.pair, seed=[run.seed, each.number]) for each in drawn)
     return batched(changed, part.size)
 
 

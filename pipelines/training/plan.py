@@ -11,16 +11,19 @@ import deeplab
 from deeplab import Optimisation
 from label import Annotations
 from pipelines.annotated import annotated_few, annotations_digest, open_annotations
-from pipelines.dataset.manifest import open_dataset
-from pipelines.errors import RecipeError
+from pipelines.dataset.manifest import open_dataset, stored_dataset
+from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import Source, dataset_folder, network_folder
-from pipelines.recipe import Recipe, digest_of
-from pipelines.sections import TrainSection
+from pipelines.recipe import Recipe
 from pipelines.standing import trained_with
+from pipelines.storage import Location, location
+from pipelines.train_section import MixedSource, TrainSection, places
 from pipelines.training.data import AnnotatedData, ShardData, shard_data
+from pipelines.training.mix import Ingredient, Mix
 from pipelines.units.models import open_denoiser
 
 _MOST_CHECKPOINTS = 100  # where an epoch is a step or two
+_KEPT_AS = {"synthetic": "dataset", "mixed": "mix", "annotated": "annotated"}  # in a network's record
 
 
 @dataclass(frozen=True)
@@ -34,20 +37,20 @@ class Run:
     seed: int
     folder: Path
     names: list[str]  # of the classes
-    data: ShardData | AnnotatedData
+    source: Source
+    data: Mix
     validation: Annotations | None
 
     @property
     def name(self) -> str:
         """For people; while it is trained, its folder has another."""
-        return f"{'synthetic' if isinstance(self.data, ShardData) else 'annotated'}, seed {self.seed}"
+        return f"{self.source}, seed {self.seed}"
 
     @property
     def inputs(self) -> dict[str, Any]:
         """All that the network depends on."""
-        source = "dataset" if isinstance(self.data, ShardData) else "annotated"
         validation = self.validation and annotations_digest(self.validation)
-        paths = {source: digest_of(self.data.record), "validation": validation}
+        paths = {_KEPT_AS[self.source]: self.data.digest, "validation": validation}
         return {**trained_with(self.settings, self.seed), "paths": paths}
 
 
@@ -70,6 +73,7 @@ def runs(recipe: Recipe, wanted: list[Source]) -> list[Run]:
             seed=seed,
             folder=network_folder(recipe, source, seed),
             names=names,
+            source=source,
             data=data,
             validation=validation,
         )
@@ -95,7 +99,7 @@ def _lengths(settings: TrainSection, samples: int) -> tuple[Optimisation, int]:
     return optimisation, every
 
 
-def _class_weights(settings: TrainSection, data: ShardData | AnnotatedData) -> tuple[float, ...] | None:
+def _class_weights(settings: TrainSection, data: Mix) -> tuple[float, ...] | None:
     """A class without a pixel weighs nothing."""
     if settings.class_weights == "equal":
         return None
@@ -107,38 +111,81 @@ def _class_weights(settings: TrainSection, data: ShardData | AnnotatedData) -> t
 class _Data:
     names: list[str]  # of the classes
     size: tuple[int, int]  # height and width of the images
-    by_source: dict[Source, ShardData | AnnotatedData]
+    by_source: dict[Source, Mix]
 
 
 def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
     """Open what the networks are trained on. The shards say classes and size; without them the denoiser does."""
     settings = recipe.train
-    by_source: dict[Source, ShardData | AnnotatedData] = {}
+    mixes: dict[Source, list[MixedSource]] = {source: settings.mixed(source) for source in wanted}
+    used = dict.fromkeys(each.source for mix in mixes.values() for each in mix)
+    opened: dict[str, ShardData | AnnotatedData] = {}
     names, size = None, None
-    if "synthetic" in wanted:
-        folder = dataset_folder(recipe)
-        names = open_dataset(folder).names
-        shards = shard_data(
-            folder,
-            keep=settings.keep,
-            ignore_above=settings.ignore_above,
-            corrupt=settings.corrupt_shards,
-            memory=settings.decoded_gib * 2**30,
-        )
-        by_source["synthetic"], size = shards, shards.image_size
-    if "annotated" in wanted:
+    for name in used:
+        if name == "annotated":
+            continue
+        folder = _folder(recipe, name)
+        data, came = _shards(settings, folder), open_dataset(folder).names
+        if (names or came, size or data.image_size) != (came, data.image_size):
+            raise RecipeError(_other_images(folder, came, data.image_size, names or came, size))
+        opened[name], names, size = data, came, data.image_size
+    if "annotated" in used:
         few = annotated_few(recipe, size or open_denoiser(recipe, "cpu").image_shape[1:])
         if names and list(few.scheme.names) != names:
             raise RecipeError(_other_classes("paths.annotated", few.scheme.names, names))
-        names, size = list(few.scheme.names), few.masks.shape[1:]
-        by_source["annotated"] = AnnotatedData(few)
+        names, size = list(few.scheme.names), (few.masks.shape[1], few.masks.shape[2])
+        opened["annotated"] = AnnotatedData(few)
     assert names is not None
     assert size is not None
-    return _Data(names, (size[0], size[1]), by_source)
+    by_source: dict[Source, Mix] = {source: _mix(settings, mix, opened) for source, mix in mixes.items()}
+    return _Data(names, size, by_source)
+
+
+def _folder(recipe: Recipe, name: str) -> Location:
+    """Of a source's shards. Raises DatasetError where train.mix names a folder without a dataset."""
+    if name == "synthetic":
+        return dataset_folder(recipe)
+    folder = location(name)
+    if stored_dataset(folder) is None:
+        raise DatasetError(f"train.mix names {folder}, which holds no dataset.json; generate a dataset there first")
+    return folder
+
+
+def _shards(settings: TrainSection, folder: Location) -> ShardData:
+    return shard_data(
+        folder,
+        keep=settings.keep,
+        ignore_above=settings.ignore_above,
+        corrupt=settings.corrupt_shards,
+        memory=settings.decoded_gib * 2**30,
+    )
+
+
+def _mix(settings: TrainSection, mix: Sequence[MixedSource], opened: dict[str, ShardData | AnnotatedData]) -> Mix:
+    counts = places(mix, settings.batch_size)
+    return Mix(
+        tuple(
+            Ingredient(each.source, opened[each.source], count, each.augmentation or settings.augmentation)
+            for each, count in zip(mix, counts, strict=True)
+        )
+    )
 
 
 def _other_classes(place: str, came: Sequence[str], names: list[str]) -> str:
     return (
         f"{place} has the classes {', '.join(came)}; the shards have {', '.join(names)}: name the recipe's own "
         "dataset, or generate one with these classes"
+    )
+
+
+def _other_images(
+    folder: Location, came: list[str], size: tuple[int, int], names: list[str], wanted: tuple[int, int] | None
+) -> str:
+    """`came` and `size` are those of the folder, the others those of the sources before it."""
+    if came != names:
+        return _other_classes(str(folder), came, names)
+    assert wanted is not None
+    return (
+        f"{folder} has images of {size[1]}x{size[0]}, the sources of train.mix before it {wanted[1]}x{wanted[0]}; "
+        "mix datasets of one size"
     )
