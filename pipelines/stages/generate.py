@@ -29,6 +29,7 @@ from pipelines.standing import must_be_fitted_so, say_what_is_unfinished
 from pipelines.units.builder import Plan, build, planned
 from pipelines.units.identity import identify
 
+_GO_ON = "run it again to go on"
 Outcomes = Iterator[Done[Report] | Failed]
 
 
@@ -40,6 +41,25 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     """
     must_be_fitted_so(recipe)
     say_what_is_unfinished(recipe)
+    made: list[Outcome] = []
+    for each in recipe.by_dataset():
+        made.append(_generate(each, repair=repair))
+        if any(failure.endswith(_GO_ON) for failure in made[-1].failures):
+            break  # it was stopped, and the next one would be begun
+    return made[0] if len(made) == 1 else _together(made)
+
+
+def _together(made: list[Outcome]) -> Outcome:
+    """Of several datasets, each of which has its clause with its place."""
+    *others, last = made
+    clause = "; ".join([*(f"{outcome.clause} in {outcome.where}" for outcome in others), last.clause])
+    failures = [f"{outcome.where}: {failure}" for outcome in made for failure in outcome.failures]
+    seconds, fresh = sum(outcome.seconds for outcome in made), any(outcome.fresh for outcome in made)
+    return Outcome(clause, last.where, seconds, fresh, failures)
+
+
+def _generate(recipe: Recipe, *, repair: bool) -> Outcome:
+    """One dataset."""
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
     plan = planned(_with_batch(recipe, inventory))
     units = plan.recipe.generate.units
@@ -152,9 +172,10 @@ def _count(outcome: Done[Report] | Failed, tally: Tally, plan: Plan) -> None:
 def _failures(tally: Tally) -> list[str]:
     """A sentence for each unit that failed, and one for those that were not begun."""
     failures = [f"unit {f.unit} failed {f.attempts} times: {f.reason}" for f in tally.failures]
-    return [*failures, f"{tally.ended}; run it again to go on"] if tally.unheard else failures
+    return [*failures, f"{tally.ended}; {_GO_ON}"] if tally.unheard else failures
 
 
 def _outcome(plan: Plan, whole: Totals, start: float, *, fresh: bool, failures: list[str]) -> Outcome:
-    clause = f"{whole.kept} labelled images in {whole.shards} shards, {whole.dropped} dropped by the filter"
+    noun = "photographs" if plan.recipe.generate.source.images == "photographs" else "images"
+    clause = f"{whole.kept} labelled {noun} in {whole.shards} shards, {whole.dropped} dropped by the filter"
     return Outcome(clause, plan.folder, time.perf_counter() - start, fresh, failures)
