@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +25,13 @@ from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.photographs import remember, remembered
 from pipelines.dataset.reports import reports
 from pipelines.dataset.shards import Sample
+from pipelines.driver.submission import packed
 from pipelines.folders import dataset_folder, photographed_folder
+from pipelines.stages.check import check
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
+from pipelines.stages.order import lack
+from pipelines.stages.overview import standings, standings_of
 from pipelines.stages.report import write_page
 from pipelines.training.data import shard_data
 from pipelines.units.batch_size import largest_batch
@@ -286,6 +291,56 @@ def test_networks_and_the_page_read_it_as_any_dataset(recipe_of) -> None:
     without_scores = recipe.model_copy(update={"paths": recipe.paths.model_copy(update={"held_out": None})})
     page = write_page(without_scores.model_copy(update={"train": recipe.train.changed(seeds=[])}))
     assert "Photographs, fit stretch; dataset" in (Path(str(page.where)) / "report.html").read_text()
+
+
+def test_status_and_check_tell_of_both_datasets(recipe_of, photos: Path, tmp_path: Path) -> None:
+    recipe = recipe_of('generate.images="both"')
+    made(recipe_of())
+    (stage,) = [each for each in standings(recipe) if each.stage == "generate"]
+    assert (stage.state, stage.note) == ("stopped", "painted: missing; made: 3 shards")
+    made(recipe)
+    (stage,) = [each for each in standings(recipe) if each.stage == "generate"]
+    assert (stage.state, stage.note) == ("done", "painted: 4 shards; made: 3 shards")
+    (finding,) = [each for each in check(recipe) if each.subject == "paths.photographs"]
+    assert finding.clause == "14 images, 16x16 pixels, to be labelled, fit stretch"
+    nowhere = recipe_of(f'paths.photographs="{tmp_path / "none"}"')
+    (finding,) = [each for each in check(nowhere) if each.subject == "paths.photographs"]
+    assert finding.clause == f"{tmp_path / 'none'} does not exist; photographs are needed there"
+    missing = lack("generate", nowhere)
+    assert missing is not None
+    assert "none, is no folder; images are needed there" in missing.clause
+
+
+def test_a_runs_folder_tells_of_its_photographs(recipe_of, fitted: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(fitted / "out" / "interpreter", out / "interpreter")
+    places = (f'paths.photographs="{photos}"', f'paths.out="{out}"', *LABELLED)
+    made(Recipe.load(fitted / "recipe.toml", places))
+    assert {each.stage: each.note for each in standings_of(out)}["generate"] == "3 shards"
+    assert (out / "photographed" / "shard-000002.tar").is_file()
+
+
+def test_photographs_that_the_cluster_does_not_see_are_refused_before_a_job_is_sent(
+    fitted: Path, photos: Path, tmp_path: Path
+) -> None:
+    address, places = "http://head:8265", [f'paths.photographs="{photos}"', f'paths.photographed="{fitted / "made"}"']
+    here = (*places, *LABELLED, f'cluster.shared=["{fitted}"]')
+    refused = rf"paths\.photographs = {photos}: on this machine only"
+    with pytest.raises(RecipeError, match=refused), packed("generate", fitted / "recipe.toml", here, address):
+        pass
+    shared = (*places, *LABELLED, f'cluster.shared=["{fitted}", "{tmp_path}"]')
+    with packed("generate", fitted / "recipe.toml", shared, address) as parcel:
+        assert f'paths.photographed="{fitted / "made"}"' in parcel.command
+        assert f'paths.photographs="{photos}"' in parcel.command
+
+
+def test_an_actor_that_does_not_see_the_photographs_says_so(recipe_of, photos: Path, tmp_path: Path) -> None:
+    plan = planned(recipe_of())
+    photos.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        RuntimeError, match=r"does not see the photographs in .*photos; name a folder that all machines"
+    ):
+        build(plan, "cpu")
 
 
 def test_the_dataset_says_where_its_images_come_from(recipe_of) -> None:
