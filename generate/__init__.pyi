@@ -1,10 +1,13 @@
 from .denoiser import Denoiser as Denoiser
+from .denoiser_images import DenoiserImages as DenoiserImages
 from .errors import CheckpointError as CheckpointError
 from .errors import GenerateError as GenerateError
 from .errors import ImageError as ImageError
+from .image_source import ImageSource as ImageSource
 from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .images import read_image as read_image
 from .images import to_rgb as to_rgb
+from .photographs import FolderImages as FolderImages
 from .sampler import sample as sample
 from .sampler import spaced_timesteps as spaced_timesteps
 from .sampler import trajectory as trajectory

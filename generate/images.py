@@ -1,5 +1,6 @@
 """The one place that opens other people's images: whatever they hold becomes upright 8-bit RGB."""
 
+import io
 import struct
 import warnings
 from collections.abc import Iterator
@@ -28,15 +29,21 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
         return to_rgb(image)
 
 
+def decoded_image(content: bytes, path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
+    """The same of a file's bytes that are in hand; its path is for what may be wrong with it."""
+    with open_image(path, content) as image:
+        return to_rgb(image)
+
+
 @contextmanager
-def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """A file as Pillow opens it; whatever damage shows while it is open is an ImageError that names the file."""
+def open_image(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
+    """A file, or its bytes, as Pillow opens it; what damage shows while it is open is an ImageError that names it."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images and refuses those twice as large; only the latter is a mistake
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # by its path, Pillow would map a TIFF into memory, and scramble it if it has an orientation (seen in 13.0)
-            with open(path, "rb") as file, Image.open(file) as image:
+            with open(path, "rb") if content is None else io.BytesIO(content) as file, Image.open(file) as image:
                 yield image
     except _DAMAGE as error:
         raise ImageError(f"{path} is no image that can be read ({_reason(error)})") from error

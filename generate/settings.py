@@ -9,6 +9,7 @@ from generate.errors import GenerateError
 
 Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
 CompileMode = Literal["default", "reduce-overhead"]  # of torch.compile
+PhotographFit = Literal["stretch", "pad"]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -56,3 +57,15 @@ class Training:
     """The seed of the weights, the order of the images and the noise."""
     checkpoint_every: Count = 250
     """Updates between checkpoints, from which a training that was stopped goes on."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the images of a dataset come from."""
+
+    images: Literal["denoiser", "photographs", "both"] = "denoiser"
+    """What is labelled: what the denoiser paints, what lies in paths.photographs, or both, as a dataset each."""
+    photographs: Count | None = None
+    """At most so many of the photographs, in the order of their paths; unset: all."""
+    fit: PhotographFit = "stretch"
+    """How a photograph comes to the denoiser's size, as in `segment`; it is stored as it was labelled."""

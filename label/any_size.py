@@ -11,10 +11,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
+from generate.frames import padded, resized, stretched, surrounded
 from label.interpreter import Interpreter, Labels
 from label.settings import Fit
 from label.uncertainty import decide, image_uncertainty
@@ -25,17 +25,14 @@ _BATCH = 4  # windows that go through the denoiser together
 
 def stretch(image: UInt8[np.ndarray, "h w 3"], interpreter: Interpreter) -> Labels:
     """Resize to the interpreter's size, and its answer back: shapes are distorted unless the proportions agree."""
-    labels = interpreter.predict(_resized(image, interpreter.features.image_size, Resampling.BILINEAR)[None])
+    labels = interpreter.predict(stretched(image, interpreter.features.image_size)[None])
     return _labels(labels.masks[0], labels.pixel_uncertainty[0], _size(image))
 
 
 def pad(image: UInt8[np.ndarray, "h w 3"], interpreter: Interpreter) -> Labels:
     """Shrink or enlarge in proportion, as large as the interpreter's size allows, and repeat the edges around it."""
-    (height, width), full = _size(image), interpreter.features.image_size
-    scale = min(full[0] / height, full[1] / width)
-    fitting = max(1, round(scale * height)), max(1, round(scale * width))
-    padded, inside = _padded(_resized(image, fitting, Resampling.BILINEAR), full)
-    labels = interpreter.predict(padded[None])
+    framed, inside = padded(image, interpreter.features.image_size)
+    labels = interpreter.predict(framed[None])
     return _labels(labels.masks[0][inside], labels.pixel_uncertainty[0][inside], _size(image))
 
 
@@ -49,11 +46,11 @@ def tile(image: UInt8[np.ndarray, "h w 3"], interpreter: Interpreter) -> Labels:
     and width being a window's, half of them again, and a few windows: wider images are labelled in strips.
     """
     height, width = interpreter.features.image_size
-    padded, inside = _padded(image, (max(height, image.shape[0]), max(width, image.shape[1])))
-    mask, doubt = np.empty(_size(padded), np.uint8), np.empty(_size(padded), np.float32)
-    rows, columns = _windows(padded.shape[0], height), _windows(padded.shape[1], width)
-    for strip in _strips(columns, padded.shape[1]):
-        for top, scores in _bands(padded, interpreter, rows, columns, strip):
+    framed, inside = surrounded(image, (max(height, image.shape[0]), max(width, image.shape[1])))
+    mask, doubt = np.empty(_size(framed), np.uint8), np.empty(_size(framed), np.float32)
+    rows, columns = _windows(framed.shape[0], height), _windows(framed.shape[1], width)
+    for strip in _strips(columns, framed.shape[1]):
+        for top, scores in _bands(framed, interpreter, rows, columns, strip):
             left = strip.start
             for piece in scores.split(width, dim=2):
                 place = np.s_[top : top + piece.shape[1], left : left + piece.shape[2]]
@@ -125,21 +122,7 @@ def _size(image: np.ndarray) -> tuple[int, int]:
     return height, width
 
 
-def _resized(array: np.ndarray, size: tuple[int, int], how: Resampling) -> np.ndarray:
-    height, width = size
-    return np.array(Image.fromarray(array).resize((width, height), how))  # a copy, since torch takes no read-only one
-
-
-def _padded(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """The image in the middle of a larger one whose edges repeat its own, and where in it the image lies."""
-    height, width = _size(image)
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    around = (top, size[0] - height - top), (left, size[1] - width - left), (0, 0)
-    padded = np.pad(image, around, mode="edge")
-    return padded, np.s_[top : top + height, left : left + width]
-
-
 def _labels(mask: np.ndarray, doubt: np.ndarray, size: tuple[int, int]) -> Labels:
     """At `size` (height, width): the mask by nearest neighbour, the uncertainty bilinearly."""
-    mask, doubt = _resized(mask, size, Resampling.NEAREST), _resized(doubt, size, Resampling.BILINEAR)
+    mask, doubt = resized(mask, size, Resampling.NEAREST), resized(doubt, size, Resampling.BILINEAR)
     return Labels(mask[None], image_uncertainty(torch.tensor(doubt)[None]).numpy(), doubt[None])

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from pipelines.errors import RecipeError
 from pipelines.recipe import Recipe
 from pipelines.storage import Location, location
 
@@ -31,7 +32,28 @@ def interpreter_folder(recipe: Recipe) -> Path:
 
 
 def dataset_folder(recipe: Recipe) -> Location:
+    """The shards that the recipe makes; of one that makes both kinds, what is painted."""
+    if recipe.generate.source.images == "photographs":
+        return photographed_folder(recipe)
+    return painted_folder(recipe)
+
+
+def painted_folder(recipe: Recipe) -> Location:
+    """The dataset of what the denoiser paints."""
     return location(recipe.paths.dataset or recipe.paths.out / "dataset")
+
+
+def photographed_folder(recipe: Recipe) -> Location:
+    """The dataset of labelled photographs."""
+    return location(recipe.paths.photographed or recipe.paths.out / "photographed")
+
+
+def photographs_folder(recipe: Recipe) -> Path:
+    """The photographs themselves. Raises RecipeError where the recipe names none."""
+    folder = recipe.paths.photographs or recipe.paths.unlabelled
+    if folder is None:
+        raise RecipeError("paths.photographs is missing; it names the folder of photographs to label")
+    return folder
 
 
 def networks_folder(recipe: Recipe) -> Path:

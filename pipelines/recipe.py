@@ -48,6 +48,10 @@ class PathsSection(Section):
     """A folder of annotated images by which the best step of a DeepLab training is chosen; unset: the last is kept."""
     unlabelled: Path | None = None
     """The folder of images that `train-ddpm` trains on."""
+    photographs: Path | None = None
+    """The folder of images that `generate` labels where generate.images says so; unset: that of paths.unlabelled."""
+    photographed: Path | str | None = None
+    """Where the shards of labelled photographs go, also as a URL; unset: the folder photographed in paths.out."""
 
 
 class Recipe(Section):
@@ -68,6 +72,12 @@ class Recipe(Section):
 
     def with_batch(self, batch_size: int) -> "Recipe":
         return self.model_copy(update={"generate": self.generate.changed(batch_size=batch_size)})
+
+    def by_dataset(self) -> list["Recipe"]:
+        """The recipe for each of the datasets that it makes: of what is painted, of photographs."""
+        source = self.generate.source.images
+        kinds = ("denoiser", "photographs") if source == "both" else (source,)
+        return [self.model_copy(update={"generate": self.generate.changed(images=kind)}) for kind in kinds]
 
     @property
     def makes_dataset(self) -> bool:

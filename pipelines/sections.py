@@ -104,6 +104,7 @@ class GenerateSection(Section):
     """Images that are made at once; their last bits depend on it. auto: as many as an actor's memory holds."""
     threads: Count = 1
     """Threads of the processor for one unit; the last bits depend on it, too."""
+    source: Annotated[ddpm.Source, Keys()] = ddpm.Source()
     run_seed: Annotated[int, Field(ge=0)] = 0
     """The seed of the run; all noise comes from it and the number of the sample."""
     solver: Solver = "dpmsolver++"

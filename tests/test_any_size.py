@@ -190,7 +190,7 @@ def test_stretching_resizes_the_answer_back(interpreter):
     small = noise(16, 16)
     large = small.repeat(3, 0).repeat(3, 1)
     labels = any_size.stretch(large, interpreter)
-    seen = any_size._resized(large, (16, 16), any_size.Resampling.BILINEAR)
+    seen = any_size.resized(large, (16, 16), any_size.Resampling.BILINEAR)
     assert np.array_equal(labels.masks, interpreter.predict(seen[None]).masks.repeat(3, 1).repeat(3, 2))
 
 

@@ -26,6 +26,7 @@ from forked import ENVIRONMENT, Forked, quick_ray
 from ray.cluster_utils import Cluster
 
 from cluster import ClusterError, connect, run_units
+from generate import denoiser_images as painting
 from label import Interpreter
 from pipelines import Recipe, read_shards, storage
 from pipelines.dataset.damage import damages, missing_units
@@ -108,7 +109,7 @@ def _is_on_another_node() -> bool:
 
 def _watch_phases(faulty: Faulty) -> None:
     """In this process, let every phase of a unit tell that it was reached."""
-    sample, predict, sync = unit_module.sample, Interpreter.predict, storage._sync
+    sample, predict, sync = painting.sample, Interpreter.predict, storage._sync
     tar_of = unit_module.tar_of
 
     def sampling(*args: Any, batch_size: int, **options: Any) -> Iterator[np.ndarray]:
@@ -134,7 +135,7 @@ def _watch_phases(faulty: Faulty) -> None:
             faulty.reached(("commit of the shard", "commit of the report")[_now["files"]])
             _now["files"] += 1
 
-    unit_module.sample, unit_module.tar_of, storage._sync = sampling, packing, syncing
+    painting.sample, unit_module.tar_of, storage._sync = sampling, packing, syncing
     Interpreter.predict = predicting
 
 

@@ -26,7 +26,7 @@ from label.pixel_source import PixelSource
 from label.tiles import _Axis
 from pipelines.dataset.manifest import Dataset
 from pipelines.sections import GenerateSection
-from pipelines.units.models import Models
+from pipelines.units.images import denoiser_images
 from pipelines.units.unit import make_unit
 
 SCHEME = Scheme(("background", "square"))
@@ -106,10 +106,12 @@ def test_a_unit_made_on_a_gpu_waits_for_it_only_where_its_results_come_and_its_i
 ) -> None:
     interpreter = interpreter_on_gpu()
     assert isinstance(interpreter.features, DenoiserFeatures)
-    models = Models(interpreter.features.denoiser, interpreter)
     settings = GenerateSection(samples=8, unit_size=4, batch_size=2, steps=3)
     dataset = Dataset("of all", list(SCHEME.names), [[0, 0, 0], [255, 0, 0]], {}, "denoiser", "interpreter", {})
-    make = partial(make_unit, models=models, settings=settings, dataset=dataset, folder=tmp_path)
+    source = denoiser_images(interpreter.features.denoiser, settings)
+    make = partial(
+        make_unit, source=source, interpreter=interpreter, settings=settings, dataset=dataset, folder=tmp_path
+    )
     make(0, settings.batch)
     gpu.waits.clear()
     report = make(1, settings.batch)

@@ -80,9 +80,11 @@ def claim(folder: Location, dataset: Dataset) -> Dataset:
             storage.write_new(folder / "dataset.json", dataset.content())
         stored = claimed(folder, dataset) or dataset
     if stored.samples > dataset.samples:
+        of_photographs = dataset.recipe.get("images") == "photographs"
+        count, place = ("photographs", "photographed") if of_photographs else ("samples", "dataset")
         raise DatasetError(
-            f"the dataset in {folder} has {stored.samples:,} samples, generate.samples is {dataset.samples:,}; "
-            f"datasets only grow: give at least {stored.samples}, or name another folder in paths.dataset"
+            f"the dataset in {folder} has {stored.samples:,} samples, generate.{count} is {dataset.samples:,}; "
+            f"datasets only grow: give at least {stored.samples}, or name another folder in paths.{place}"
         )
     return stored
 
@@ -102,6 +104,8 @@ def _difference(was: Dataset, now: Dataset) -> str:
     """The first thing that differs, as a clause."""
     if bool(was.denoiser) != bool(now.denoiser):
         return "one is generated, the other imported"
+    if was.recipe.get("images") != now.recipe.get("images"):
+        return "one is of photographs, the other of painted images"
     if difference := first_difference(_settings(was), _settings(now)):
         return difference
     if was.denoiser != now.denoiser:
@@ -122,8 +126,10 @@ def _settings(dataset: Dataset) -> dict[str, Any]:
 
 def claimed_settings(stored: Dataset, generate: dict[str, Any]) -> str:
     """The first key of [generate] that a generated dataset has otherwise, as a clause; "" for none."""
-    asked = {key: value for key, value in generate.items() if value != "auto"}  # as a batch size, it is any number
-    now = replace(stored, recipe={**stored.recipe, **asked})
+    asked = {key: generate.get(key, value) for key, value in stored.recipe.items()}
+    if asked.get("batch_size") == "auto":  # any number
+        asked["batch_size"] = stored.recipe["batch_size"]
+    now = replace(stored, recipe=asked)
     return first_difference(_settings(stored), _settings(now))
 
 

@@ -15,7 +15,15 @@ from cluster import Load, end_of
 from pipelines.dataset.damage import missing_units
 from pipelines.driver.tally import ranges
 from pipelines.errors import DatasetError, RecipeError
-from pipelines.folders import dataset_folder, interpreter_folder, network_folder, report_page, scores_folder, sources
+from pipelines.folders import (
+    dataset_folder,
+    interpreter_folder,
+    network_folder,
+    photographs_folder,
+    report_page,
+    scores_folder,
+    sources,
+)
 from pipelines.places import recipe_file
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD
@@ -23,9 +31,9 @@ from pipelines.storage import Location
 
 PACKAGES = ("generate", "label", "deeplab", "cluster", "pipelines")
 NEEDS = {  # the inputs of a stage that lie where the recipe says
-    "generate": ("denoiser",),
+    "generate": ("denoiser", "photographs"),
     "train": ("annotated", "validation"),
-    "run": ("denoiser", "annotated", "held_out", "validation"),
+    "run": ("denoiser", "annotated", "held_out", "validation", "photographs"),
 }
 _GRACE = 20.0  # seconds for a driver to write its index and leave, after its units' grace
 
@@ -49,7 +57,8 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
         raise RecipeError(f"{stage!r} is no stage for a cluster; known are {', '.join(NEEDS)}")
     recipe = Recipe.load(path, overrides)
     _refuse_what_stays_behind(stage, recipe, address)
-    settings = [*overrides, 'cluster.address="auto"', f'paths.dataset="{dataset_folder(recipe)}"']
+    settings = [*overrides, 'cluster.address="auto"']
+    settings += [f'{key}="{place}"' for key, place in _datasets(recipe).items()]
     settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
     if recipe.train.network.encoder_weights:
         settings.append(f'train.encoder_weights="{recipe.train.network.encoder_weights}"')
@@ -66,6 +75,23 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
         command = shlex.join(["python", "-c", code, stage, "recipe.toml", *options])
         load = Load(folder, tuple(map(_folder_of, PACKAGES)), excludes=("**/__pycache__", "demo"))
         yield Parcel(command, load, recipe.cluster.grace_seconds + _GRACE)
+
+
+def _datasets(recipe: Recipe) -> dict[str, Location]:
+    """The folders that the recipe's datasets go to, by their keys."""
+    keys = {"denoiser": "paths.dataset", "photographs": "paths.photographed"}
+    return {keys[each.generate.source.images]: dataset_folder(each) for each in recipe.by_dataset()}
+
+
+def _inputs(stage: str, recipe: Recipe) -> dict[str, Path | str | None]:
+    """What the job reads beside the recipe, by its keys."""
+    inputs = {f"paths.{name}": getattr(recipe.paths, name) for name in NEEDS[stage]}
+    if "photographs" in NEEDS[stage]:
+        labels_some = recipe.generate.source.images != "denoiser"
+        inputs["paths.photographs"] = photographs_folder(recipe) if labels_some else None
+    if stage != "generate":
+        inputs["train.encoder_weights"] = Path(recipe.train.network.encoder_weights or "none")
+    return inputs
 
 
 def _folder_of(package: str) -> Path:
@@ -92,10 +118,7 @@ def _is_loopback(address: str) -> bool:
 
 def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
     """A Hub id is no file here, so it is fetched there."""
-    inputs = {f"paths.{name}": getattr(recipe.paths, name) for name in NEEDS[stage]}
-    if stage != "generate":
-        inputs["train.encoder_weights"] = Path(recipe.train.network.encoder_weights or "none")
-    outputs: dict[str, Location] = {"paths.dataset": dataset_folder(recipe)}
+    inputs, outputs = _inputs(stage, recipe), _datasets(recipe)
     if stage != "generate":
         outputs["paths.out"] = recipe.paths.out
     files = {name: place for name, place in inputs.items() if isinstance(place, Path) and place.exists()}
@@ -111,14 +134,14 @@ def _refuse_what_stays_behind(stage: str, recipe: Recipe, address: str) -> None:
 
 def result(recipe: Recipe, stage: str, address: str, job: str) -> list[str]:
     """What is wrong once a job has ended, one sentence each: by the reports in its output, and by its exit code."""
-    end, dataset = end_of(address, job), dataset_folder(recipe)
-    wrong = []
+    end, wrong = end_of(address, job), list[str]()
     if end is None:
         wrong.append(f"{job} has not ended, but its log has")
     elif end.exit_code != 0 or end.status != "SUCCEEDED":
         wrong.append(f"{job} ended with exit code {end.exit_code}, {end.status}: {end.message.strip()}")
-    if stage != "train" and recipe.makes_dataset and is_reachable(dataset, recipe, address):
-        wrong += _missing_units(dataset)
+    if stage != "train" and recipe.makes_dataset:
+        for dataset in _datasets(recipe).values():
+            wrong += _missing_units(dataset) if is_reachable(dataset, recipe, address) else []
     if stage != "generate" and is_reachable(recipe.paths.out, recipe, address):
         wrong += [
             f"{folder} holds no finished stage; submit it again to go on"

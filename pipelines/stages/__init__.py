@@ -64,7 +64,8 @@ _ORDERED = (
         """Make the dataset, on all GPUs of a Ray cluster.
 
         Units that are there are left alone. Reads paths.denoiser and the interpreter. Writes paths.dataset, or else
-        paths.out/dataset. Keys: generate.samples, unit_size, batch_size, steps, portion; cluster.actors.
+        paths.out/dataset; of labelled photographs, paths.photographed. Keys: generate.images, samples, unit_size,
+        batch_size, steps, portion; cluster.actors.
 
         Example: datasetddpm generate recipe.toml --set generate.samples=50000""",
         on_ray=True,

@@ -14,10 +14,12 @@ from PIL import Image
 
 from generate import IMAGE_SUFFIXES, GenerateError
 from generate.identity import locate
+from generate.photographs import photograph_paths
 from generate.shape import Shape, shape_of
 from label import IGNORE, LabelError
 from pipelines.annotated import open_annotations
-from pipelines.folders import dataset_folder
+from pipelines.errors import RecipeError
+from pipelines.folders import dataset_folder, painted_folder, photographed_folder, photographs_folder
 from pipelines.recipe import Recipe
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
@@ -41,7 +43,8 @@ def check(recipe: Recipe) -> list[Finding]:
     """Everything that was looked at; nothing is written or fetched."""
     findings = list(_denoiser(recipe))
     shape, size = _shape(recipe), recipe.train_ddpm.network.size
-    findings += _photographs(recipe)
+    findings += _unlabelled(recipe)
+    findings += _to_label(recipe)
     for key in ("annotated", "held_out", "validation"):
         if folder := getattr(recipe.paths, key):
             findings += _masks(recipe, f"paths.{key}", folder, shape.size if shape else (size, size))
@@ -79,17 +82,33 @@ def _denoiser(recipe: Recipe) -> Iterator[Finding]:
         yield Finding("interpreter.blocks", f"{outside} are not among blocks 0 to {shape.blocks - 1}", mark="wrong")
 
 
-def _photographs(recipe: Recipe) -> Iterator[Finding]:
-    folder, key = recipe.paths.unlabelled, "paths.unlabelled"
-    if folder is None:
+def _unlabelled(recipe: Recipe) -> Iterator[Finding]:
+    if folder := recipe.paths.unlabelled:
+        purpose = f"cut to squares of {recipe.train_ddpm.network.size}"
+        yield from _images("paths.unlabelled", folder, photographs(folder), purpose)
+
+
+def _to_label(recipe: Recipe) -> Iterator[Finding]:
+    """The photographs of a recipe that labels some."""
+    key, source = "paths.photographs", recipe.generate.source
+    if source.images == "denoiser" or not recipe.makes_dataset:
         return
-    paths = photographs(folder)
+    try:
+        folder = photographs_folder(recipe)
+        paths = [folder / path for path in photograph_paths(folder)[: source.photographs]]
+    except (RecipeError, GenerateError) as error:
+        yield Finding(key, str(error), mark="wrong")
+        return
+    yield from _images(key, folder, paths, f"to be labelled, fit {source.fit}")
+
+
+def _images(key: str, folder: Path, paths: list[Path], purpose: str) -> Iterator[Finding]:
     if not paths:
         missing = "holds no images" if folder.is_dir() else "is no folder"
         yield Finding(key, f"{folder} {missing}; images ending in {', '.join(IMAGE_SUFFIXES)} are needed", mark="wrong")
         return
     sizes, broken = sizes_of(paths)
-    yield Finding(key, f"{len(paths)} images, {described(sizes)}, cut to squares of {recipe.train_ddpm.network.size}")
+    yield Finding(key, f"{len(paths)} images, {described(sizes)}, {purpose}")
     if broken:
         yield Finding(key, f"{broken[0]} cannot be read, one of {len(broken)}; repair or remove them", mark="wrong")
 
@@ -140,14 +159,17 @@ def _masks(recipe: Recipe, key: str, folder: Path, size: tuple[int, int]) -> Ite
 
 def _room(recipe: Recipe, shape: Shape | None) -> Iterator[Finding]:
     """Whether what is made can be written, and has room."""
-    places: dict[str, Location] = {"paths.out": recipe.paths.out, "paths.dataset": dataset_folder(recipe)}
+    places: dict[str, Location] = {"paths.out": recipe.paths.out, "paths.dataset": painted_folder(recipe)}
+    if recipe.generate.source.images != "denoiser":
+        places["paths.photographed"] = photographed_folder(recipe)
     if recipe.paths.unlabelled and isinstance(recipe.paths.denoiser, Path):
         places["paths.denoiser"] = recipe.paths.denoiser
     for key, place in places.items():
         if isinstance(place, Path) and not os.access(there := _nearest(place), os.W_OK | os.X_OK):
             yield Finding(key, f"{there} may not be written to; allow it, or name another folder", mark="wrong")
-    folder = dataset_folder(recipe)
-    if not (recipe.makes_dataset and shape and isinstance(folder, Path)):
+    folder = painted_folder(recipe)
+    is_painted = recipe.makes_dataset and recipe.generate.source.images != "photographs"
+    if not (is_painted and shape and isinstance(folder, Path)):
         return
     height, width = shape.size
     needed = recipe.generate.samples * (height * width * 3 + height * width // 4 + 4096)  # PNGs that compress badly
@@ -162,7 +184,8 @@ def _nearest(place: Path) -> Path:
 
 
 def _packages(recipe: Recipe) -> Iterator[Finding]:
-    protocols = {str(place).partition("://")[0] for place in (recipe.paths.denoiser, dataset_folder(recipe))}
+    places = [recipe.paths.denoiser, *map(dataset_folder, recipe.by_dataset())]
+    protocols = {str(place).partition("://")[0] for place in places}
     needed = [*_PACKAGES, *sorted({_OF_STORES[name] for name in protocols & set(_OF_STORES)})]
     if missing := [name for name in needed if find_spec(name) is None]:
         yield Finding("packages", f"{', '.join(missing)} are not installed; pip install them", mark="wrong")

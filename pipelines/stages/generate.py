@@ -42,6 +42,21 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     """
     must_be_fitted_so(recipe)
     say_what_is_unfinished(recipe)
+    made = [_generate(each, repair=repair) for each in recipe.by_dataset()]
+    return made[0] if len(made) == 1 else _together(made)
+
+
+def _together(made: list[Outcome]) -> Outcome:
+    """Of several datasets, each of which has its clause with its place."""
+    *others, last = made
+    clause = "; ".join([*(f"{outcome.clause} in {outcome.where}" for outcome in others), last.clause])
+    failures = [f"{outcome.where}: {failure}" for outcome in made for failure in outcome.failures]
+    seconds, fresh = sum(outcome.seconds for outcome in made), any(outcome.fresh for outcome in made)
+    return Outcome(clause, last.where, seconds, fresh, failures)
+
+
+def _generate(recipe: Recipe, *, repair: bool) -> Outcome:
+    """One dataset."""
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
     plan = planned(_with_batch(recipe, inventory))
     units = plan.recipe.generate.units
@@ -164,5 +179,6 @@ def _stopped(stop: Stop, tally: Tally, plan: Plan) -> Stopped:
 
 
 def _outcome(plan: Plan, whole: Totals, start: float, *, fresh: bool, failures: list[str]) -> Outcome:
-    clause = f"{whole.kept} labelled images in {whole.shards} shards, {whole.dropped} dropped by the filter"
+    noun = "photographs" if plan.recipe.generate.source.images == "photographs" else "images"
+    clause = f"{whole.kept} labelled {noun} in {whole.shards} shards, {whole.dropped} dropped by the filter"
     return Outcome(clause, plan.folder, time.perf_counter() - start, fresh, failures)

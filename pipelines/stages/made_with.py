@@ -33,8 +33,12 @@ def other_settings(stage: str, recipe: Recipe) -> str:
 
 
 def _of_dataset(recipe: Recipe) -> str:
-    stored = stored_dataset(dataset_folder(recipe))
-    return claimed_settings(stored, recipe.generate.model_dump(mode="json")) if stored and stored.denoiser else ""
+    for each in recipe.by_dataset():
+        stored = stored_dataset(dataset_folder(each))
+        wanted = each.generate.model_dump(mode="json")
+        if stored and stored.denoiser and (clause := claimed_settings(stored, wanted)):
+            return clause
+    return ""
 
 
 def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -13,6 +13,7 @@ from pipelines.folders import (
     interpreter_folder,
     network_folder,
     networks_folder,
+    photographs_folder,
     report_page,
     samples_folder,
     scores_folder,
@@ -40,6 +41,13 @@ def _images(recipe: Recipe) -> Lack | None:
     if source is None:
         return Lack("paths.unlabelled is missing; it names the folder of images to train on")
     return None if source.is_dir() else Lack(f"paths.unlabelled, {source}, is no folder; images are needed there")
+
+
+def _photographs(recipe: Recipe) -> Lack | None:
+    if recipe.generate.source.images == "denoiser":
+        return None
+    source = photographs_folder(recipe)
+    return None if source.is_dir() else Lack(f"paths.photographs, {source}, is no folder; images are needed there")
 
 
 def _denoiser(recipe: Recipe) -> Lack | None:
@@ -119,7 +127,7 @@ _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "train-ddpm": (_images,),
     "sample": (_denoiser,),
     "fit": (_denoiser, _annotated),
-    "generate": (_denoiser, _interpreter),
+    "generate": (_denoiser, _interpreter, _photographs),
     "train": (_trained_on,),
     "evaluate": (_held_out, _interpreter, _networks_to_score),
     "report": (_dataset, _page),
@@ -133,9 +141,9 @@ def is_there(stage: str, recipe: Recipe) -> bool:
     return _IS_THERE[stage](recipe)
 
 
-def _dataset_is_whole(recipe: Recipe) -> bool:
-    folder = dataset_folder(recipe)
-    return isinstance(folder, Path) and (folder / INDEX).is_file()
+def _datasets_are_whole(recipe: Recipe) -> bool:
+    folders = [dataset_folder(each) for each in recipe.by_dataset()]
+    return all(isinstance(folder, Path) and (folder / INDEX).is_file() for folder in folders)
 
 
 def _networks_are_there(recipe: Recipe) -> bool:
@@ -147,7 +155,7 @@ _IS_THERE: dict[str, Callable[[Recipe], bool]] = {
     "train-ddpm": lambda recipe: _denoiser(recipe) is None,
     "sample": lambda recipe: (samples_folder(recipe) / RECORD).is_file(),
     "fit": lambda recipe: (interpreter_folder(recipe) / RECORD).is_file(),
-    "generate": _dataset_is_whole,
+    "generate": _datasets_are_whole,
     "train": _networks_are_there,
     "evaluate": lambda recipe: (scores_folder(recipe) / RECORD).is_file(),
     "report": lambda recipe: (report_page(recipe).parent / RECORD).is_file(),

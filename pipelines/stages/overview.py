@@ -1,7 +1,7 @@
 """How far every stage of a run is, from its folders alone: no model is opened, and no shard read."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -80,7 +80,7 @@ class Part:
 def standings(recipe: Recipe) -> list[Standing]:
     """Of every stage of a recipe, in the order of work."""
     networks = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
-    return [_as_now(stage, recipe) for stage in _standings(recipe, networks, recipe.generate.units)]
+    return [_as_now(stage, recipe) for stage in _standings(recipe, networks, _planned_units)]
 
 
 def _as_now(stage: Standing, recipe: Recipe) -> Standing:
@@ -94,18 +94,19 @@ def standings_of(out: Location) -> list[Standing]:
     if not isinstance(out, Path):
         return []
     paths = {"out": out, "denoiser": out, "held_out": out}  # only the first is looked at
-    recipe = Recipe.model_validate({"name": out.name, "paths": paths, "generate": {}})
-    networks, dataset = networks_folder(recipe), dataset_folder(recipe)
+    recipe = Recipe.model_validate({"name": out.name, "paths": paths, "generate": {"images": "both"}})
+    made = [each for each in recipe.by_dataset() if _stored_units(each)] or recipe.by_dataset()[:1]
+    recipe = made[0] if len(made) == 1 else recipe
+    networks = networks_folder(recipe)
     folders = [path for path in networks.iterdir() if path.is_dir()] if networks.is_dir() else []
     begun = sorted({path.name.partition(_UNFINISHED)[0].partition(_ASIDE)[0] for path in folders})
-    units = open_dataset(dataset).units if "dataset.json" in storage.names(dataset) else range(0)
-    found = _standings(recipe, [networks / name for name in begun], units)
+    found = _standings(recipe, [networks / name for name in begun], _stored_units)
     if all(stage.state in _NOT_BEGUN for stage in found):
         return []
     return [stage for stage in found if stage.stage not in _OPTIONAL or stage.state not in _NOT_BEGUN]
 
 
-def _standings(recipe: Recipe, networks: Sequence[Path], units: range) -> list[Standing]:
+def _standings(recipe: Recipe, networks: Sequence[Path], units_of: Callable[[Recipe], range]) -> list[Standing]:
     folders = {
         "train-ddpm": [ddpm_folder(recipe)],
         "sample": [samples_folder(recipe)],
@@ -116,7 +117,9 @@ def _standings(recipe: Recipe, networks: Sequence[Path], units: range) -> list[S
     }
     needless = _needless(recipe)
     found = {name: _of_parts(name, [Part.of(folder) for folder in several]) for name, several in folders.items()}
-    found["generate"] = _of_dataset(dataset_folder(recipe), units)
+    found["generate"] = _together(
+        {(folder := dataset_folder(each)).name: _of_dataset(folder, units_of(each)) for each in recipe.by_dataset()}
+    )
     return [
         Standing(name, "not needed", note=needless[name])
         if found[name].state == "missing" and name in needless
@@ -178,6 +181,32 @@ def _of_dataset(folder: Location, units: range) -> Standing:
     samples = len(missing) * tally.samples / tally.units if tally and tally.units else 0.0
     left, entry = samples / tally.pace if tally and tally.pace else None, holder(folder)
     return _unfinished("generate", notes, left, [entry] if entry and not entry.owner.is_gone else [])
+
+
+def _planned_units(recipe: Recipe) -> range:
+    """Of one dataset: those of the recipe or, of photographs, those that the dataset remembers."""
+    is_of_photographs = recipe.generate.source.images == "photographs"
+    return _stored_units(recipe) if is_of_photographs else recipe.generate.units
+
+
+def _stored_units(recipe: Recipe) -> range:
+    folder = dataset_folder(recipe)
+    return open_dataset(folder).units if "dataset.json" in storage.names(folder) else range(0)
+
+
+def _together(datasets: dict[str, Standing]) -> Standing:
+    """Of the datasets of one recipe, by their folders' names: what is true of all, or that there is something to do."""
+    several = list(datasets.values())
+    if len(several) == 1:
+        return several[0]
+    states: set[State] = {each.state for each in several}
+    state: State = several[0].state if len(states) == 1 else "under way" if "under way" in states else "stopped"
+    note = "; ".join(f"{name}: {each.note or each.state}" for name, each in datasets.items())
+    if state != "done":
+        return Standing("generate", state, note=note if state != "missing" else "")
+    seconds = [each.seconds for each in several if each.seconds is not None]
+    whole = sum(seconds) if len(seconds) == len(several) else None
+    return Standing("generate", state, max(each.made or 0.0 for each in several), whole, note)
 
 
 def _whole(inventory: Inventory, tally: Tally | None) -> Standing:

@@ -12,10 +12,9 @@ from jaxtyping import UInt8
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from generate import sample
 from label import Scheme
 from pipelines.annotated import annotated_few
-from pipelines.dataset.manifest import open_dataset
+from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.reports import Candidate, Report, reports
 from pipelines.dataset.shards import class_pixels, png_bytes, read_shards
 from pipelines.errors import DatasetError
@@ -27,6 +26,7 @@ from pipelines.stages.rare_classes import ClassPixels, shares, taken_by_filter
 from pipelines.stages.scores import over_runs, source_names, stored_scores
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
+from pipelines.units.images import image_source
 from pipelines.units.models import Models
 
 SHOWN, REJECTED_SHOWN, IN_STRIP, BINS = 24, 9, 9, 40
@@ -75,6 +75,7 @@ def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Pat
         kept=kept,
         candidates=len(candidates),
         dataset=dataset,
+        origin=_origin(dataset),
         colors=list(zip(dataset.scheme.names, dataset.scheme.colors, strict=True)),
         scores=_scores(recipe, kept),
         ious=_ious(recipe, dataset.scheme),
@@ -92,20 +93,20 @@ def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Pat
     return {}
 
 
+def _origin(dataset: Dataset) -> str:
+    """Where the images come from, as a clause."""
+    if dataset.recipe.get("images") == "photographs":
+        return f"Photographs, fit {dataset.recipe['fit']}"
+    return f"{dataset.recipe['solver']}, {dataset.recipe['steps']} steps"
+
+
 def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> list[Shown]:
-    """The most uncertain of the dropped candidates, painted again from their seeds."""
+    """The most uncertain of the dropped candidates, painted or read again by their seeds."""
     dropped = sorted((c for c in candidates if not c.kept), key=lambda c: -c.uncertainty)[:REJECTED_SHOWN]
     if not dropped:
         return []
-    settings, seeds = recipe.generate, [c.seed for c in dropped]
-    (images,) = sample(
-        models.denoiser,
-        seeds,
-        run_seed=settings.run_seed,
-        solver=settings.solver,
-        steps=settings.steps,
-        batch_size=len(seeds),
-    )
+    source, seeds = image_source(models.denoiser, recipe, dataset_folder(recipe)), [c.seed for c in dropped]
+    (images,) = source.images(seeds, recipe.generate.run_seed, len(seeds))
     return _shown(models, seeds, images)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from generate import Denoiser, sample
+from generate import Denoiser
 from label.pairs import has_mask
 from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
@@ -17,10 +17,10 @@ from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
 from pipelines.sections import TO_ANNOTATE
-from pipelines.stages.made_with import IMAGES
 from pipelines.standing import say_what_is_unfinished
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
+from pipelines.units.images import denoiser_images
 from pipelines.units.models import open_denoiser
 
 COUNT = 64
@@ -43,8 +43,9 @@ def sample_images(recipe: Recipe, *, count: int = COUNT) -> Outcome:
 
 def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
     """With the seed, all that decides what an image shows."""
-    settings = recipe.generate.model_dump(mode="json", include=IMAGES)
-    return {"denoiser": denoiser.digest, "generate": settings}
+    settings = recipe.generate
+    said = denoiser_images(denoiser, settings).provenance(TO_ANNOTATE)
+    return {"denoiser": denoiser.digest, "generate": {"run_seed": settings.run_seed, **said}}
 
 
 def _name(seed: int) -> str:
@@ -53,14 +54,7 @@ def _name(seed: int) -> str:
 
 def _sample(recipe: Recipe, denoiser: Denoiser, seeds: range, folder: Path) -> Results:
     settings, origin = recipe.generate, _origin(recipe, denoiser)
-    batches = sample(
-        denoiser,
-        seeds,
-        run_seed=settings.run_seed,
-        solver=settings.solver,
-        steps=settings.steps,
-        batch_size=settings.batch,
-    )
+    batches = denoiser_images(denoiser, settings).images(seeds, settings.run_seed, settings.batch)
     followed = follow(batches, len(seeds), "sample", "images", count=len, folder=folder)
     pixels = (image for batch in followed for image in batch)
     for seed, image in zip(seeds, pixels, strict=True):

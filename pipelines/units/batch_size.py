@@ -4,13 +4,14 @@ One actor measures it once, and dataset.json keeps it: an image's last bits depe
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 
-from generate import sample
 from pipelines.recipe import Recipe
 from pipelines.sections import GenerateSection
+from pipelines.units.images import denoiser_images
 from pipelines.units.models import Models
 
 _SHARE = 0.85  # of the free memory; the rest is for what the allocator cannot use
@@ -56,14 +57,14 @@ def even(most: int, unit_size: int) -> int:
 def _peak(models: Models, settings: GenerateSection, batch_size: int) -> float:
     """Bytes on the GPU, the models' included."""
     torch.cuda.reset_peak_memory_stats()
-    batches = sample(
-        models.denoiser,
-        range(batch_size),
-        run_seed=settings.run_seed,
-        solver=settings.solver,
-        steps=settings.steps,
-        batch_size=batch_size,
-    )
-    for images in batches:
+    for images in _batches(models, settings, batch_size):
         models.interpreter.predict(images)
     return torch.cuda.max_memory_allocated()
+
+
+def _batches(models: Models, settings: GenerateSection, batch_size: int) -> Iterable[np.ndarray]:
+    """One batch as a unit has it; of photographs a blank one, since they take the same room whatever they show."""
+    if settings.source.images == "photographs":
+        _, height, width = models.denoiser.image_shape
+        return [np.zeros((batch_size, height, width, 3), np.uint8)]
+    return denoiser_images(models.denoiser, settings).images(range(batch_size), settings.run_seed, batch_size)

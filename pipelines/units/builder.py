@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim, claimed
+from pipelines.dataset.photographs import remember
 from pipelines.dataset.reports import Report
-from pipelines.folders import dataset_folder
+from pipelines.folders import dataset_folder, photographs_folder
 from pipelines.recipe import Recipe
 from pipelines.storage import Location
-from pipelines.units.identity import describe, identify
+from pipelines.units.identity import Identity, describe, identify
 
 T = TypeVar("T")
 
@@ -33,11 +35,32 @@ class Plan:
 def planned(recipe: Recipe) -> Plan:
     """Look at the models' files, and claim the dataset's folder for what they make.
 
-    Raises DatasetError when the folder is another dataset's or a larger one's, and what `identify` raises.
+    Of photographs, those that are new are read. Raises DatasetError when the folder is another dataset's or a larger
+    one's, ImageError for photographs that cannot be read, and what `identify` raises.
     """
-    plan = Plan(dataset_folder(recipe), recipe, describe(identify(recipe), recipe.generate))
+    models = identify(recipe)
+    if recipe.generate.source.images == "photographs":
+        recipe = _with_photographs(recipe, models)
+    plan = Plan(dataset_folder(recipe), recipe, describe(models, recipe.generate))
     claim(plan.folder, plan.dataset)
     return plan
+
+
+def _with_photographs(recipe: Recipe, models: Identity) -> Recipe:
+    """The recipe with as many samples as there are photographs; its dataset's folder remembers them.
+
+    Raises ImageError where a dataset that has grown would lose a photograph, which is there no more, of its last unit:
+    that unit is made again with those that have come.
+    """
+    folder, settings, source = dataset_folder(recipe), recipe.generate, photographs_folder(recipe)
+    stored = claimed(folder, describe(models, settings))  # before any photograph is read
+    photographs = remember(folder, source, settings.source.photographs)
+    if stored and stored.samples < len(photographs) and stored.units:
+        last = stored.units[-1]
+        if len(stored.seeds(last)) < settings.unit_size and last in take_inventory(folder).committed:
+            for seed in stored.seeds(last):
+                photographs[seed].content(source)
+    return recipe.model_copy(update={"generate": settings.changed(samples=len(photographs))})
 
 
 def build(plan: Plan, device: str | None = None) -> Callable[[int], Report]:
@@ -47,6 +70,7 @@ def build(plan: Plan, device: str | None = None) -> Callable[[int], Report]:
     machine that does not see the plan's folder; DatasetError where these models are not those of the plan.
     """
     from pipelines.units.devices import needed_device
+    from pipelines.units.images import image_source
     from pipelines.units.models import Models
     from pipelines.units.unit import make_unit
 
@@ -56,7 +80,11 @@ def build(plan: Plan, device: str | None = None) -> Callable[[int], Report]:
             f"{socket.gethostname()} does not see the dataset.json that lies in {plan.folder}; "
             "name a folder that all machines share, or a URL"
         )
-    make = partial(make_unit, models=models, settings=settings, dataset=plan.dataset, folder=plan.folder)
+    source = image_source(models.denoiser, plan.recipe, plan.folder)
+    interpreter, dataset = models.interpreter, plan.dataset
+    make = partial(
+        make_unit, source=source, interpreter=interpreter, settings=settings, dataset=dataset, folder=plan.folder
+    )
     return halving(make, settings.batch)
 
 

@@ -37,7 +37,7 @@ def identify(recipe: Recipe) -> Identity:
     denoiser = files.digest()
     interpreter = stored_interpreter(interpreter_folder(recipe), denoiser)
     steps, timesteps = recipe.generate.steps, files.timesteps()
-    if steps > timesteps:
+    if steps > timesteps and recipe.generate.source.images != "photographs":
         raise RecipeError(f"generate.steps: {steps} solver steps were asked for; 1 to {timesteps} are possible")
     dtype = f"torch.{recipe.denoiser.dtype}"
     return Identity(denoiser, interpreter.digest, interpreter.scheme, dtype, recipe.denoiser.compile)
@@ -47,7 +47,7 @@ def describe(models: Identity, settings: GenerateSection) -> Dataset:
     """The dataset that these models and settings make; its digest covers all that a sample's bytes depend on."""
     computed = {"dtype": models.dtype} | ({"compile": models.compiled} if models.compiled else {})
     content: dict[str, Any] = {
-        "recipe": settings.model_dump(mode="json") | computed,
+        "recipe": _made_by(settings) | computed,
         "denoiser": models.denoiser,
         "interpreter": models.interpreter,
         "names": list(models.scheme.names),
@@ -56,6 +56,17 @@ def describe(models: Identity, settings: GenerateSection) -> Dataset:
     versions = {package: _version(package) for package in ("torch", "diffusers", "datasetddpm")}
     digest = digest_of(content | {"recipe": lasting(content["recipe"])})
     return Dataset(**content, versions=versions, digest=digest)
+
+
+def _made_by(settings: GenerateSection) -> dict[str, Any]:
+    """What of [generate] a dataset's samples come from; `images` and `fit` stand in it where photographs are labelled.
+
+    How many photographs there may be is no part of it: they are the dataset's `samples`.
+    """
+    if settings.source.images != "photographs":
+        return settings.model_dump(mode="json", exclude={"source"})
+    flat = settings.model_dump(mode="json", exclude={"run_seed", "solver", "steps"})
+    return {key: value for key, value in flat.items() if key != "photographs"}
 
 
 def _version(package: str) -> str:

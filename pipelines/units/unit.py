@@ -1,4 +1,4 @@
-"""One unit: a fixed range of seeds, sampled, labelled, filtered, encoded and committed."""
+"""One unit: a fixed range of seeds, their images made or read, labelled, filtered, encoded and committed."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,40 +9,43 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from generate import sample
-from label import FILTERS, Labels
+from generate import ImageSource
+from label import FILTERS, Interpreter, Labels
 from label.threads import torch_threads
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Candidate, Report
 from pipelines.dataset.shards import Sample, class_pixels, encode, tar_of, write_shard
 from pipelines.sections import GenerateSection
 from pipelines.storage import Location
-from pipelines.units.models import Models
 
+_PHASES = {"denoiser": "sample", "both": "sample", "photographs": "read"}  # what taking images is called in reports
 _ENCODERS = 4  # threads, beside a GPU: a unit ends when its last batch is encoded, and nothing is sampled meanwhile
 
 
 def make_unit(
-    unit: int, batch_size: int, *, models: Models, settings: GenerateSection, dataset: Dataset, folder: Location
+    unit: int,
+    batch_size: int,
+    *,
+    source: ImageSource,
+    interpreter: Interpreter,
+    settings: GenerateSection,
+    dataset: Dataset,
+    folder: Location,
 ) -> Report:
-    """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
+    """Take images, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
     clock, unit_seeds = _Clock(), settings.seeds(unit)
     seeds, samples, encoded = iter(unit_seeds), list[Sample](), list[Future[dict[str, bytes]]]()
-    encoders = _ENCODERS if models.denoiser.device.type == "cuda" else 1
+    encoders, phase = _encoders(interpreter), _PHASES[settings.source.images]
     # the last bits of sums depend on the threads, whatever an actor was given
     with torch_threads(settings.threads):
         with ThreadPoolExecutor(encoders) as encoder:  # images are encoded while the next ones are sampled
-            for images in sample(
-                models.denoiser,
-                unit_seeds,
-                run_seed=settings.run_seed,
-                solver=settings.solver,
-                steps=settings.steps,
-                batch_size=batch_size,
-            ):
-                clock.lap("sample")
-                labels = models.interpreter.predict(images)  # of 8-bit images, so that it can be computed again
-                batch = _samples(settings, dataset, list(islice(seeds, len(images))), images, labels, batch_size)
+            for images in source.images(unit_seeds, settings.run_seed, batch_size):
+                clock.lap(phase)
+                labels = interpreter.predict(images)  # of 8-bit images, so that it can be computed again
+                several = list(islice(seeds, len(images)))
+                shared = {"dataset": dataset.digest} | _other_batch(settings, batch_size)
+                origins = [source.provenance(seed) | shared for seed in several]
+                batch = _samples(several, images, labels, origins, with_maps=settings.uncertainty_maps)
                 samples += batch
                 encoded += [encoder.submit(encode, each, dataset.scheme) for each in batch]
                 clock.lap("label")
@@ -52,8 +55,9 @@ def make_unit(
     tar = tar_of({samples[i].seed: encoded[i].result() for i in stored})
     candidates = [_candidate(each, dataset, kept=i in kept) for i, each in enumerate(samples)]
     clock.lap("encode")
-    other = None if batch_size == settings.batch else batch_size
-    return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
+    return write_shard(
+        folder, unit, dataset.digest, tar, candidates, clock.seconds, **_other_batch(settings, batch_size)
+    )
 
 
 class _Clock:
@@ -69,22 +73,29 @@ class _Clock:
         self._last = now
 
 
+def _encoders(interpreter: Interpreter) -> int:
+    """Threads that encode."""
+    return _ENCODERS if next(interpreter.classifiers.parameters()).device.type == "cuda" else 1
+
+
+def _other_batch(settings: GenerateSection, batch_size: int) -> dict[str, int]:
+    """What report and samples say of a batch that is not the recipe's."""
+    return {} if batch_size == settings.batch else {"batch_size": batch_size}
+
+
 def _samples(
-    settings: GenerateSection,
-    dataset: Dataset,
     seeds: list[int],
     images: UInt8[np.ndarray, "b h w 3"],
     labels: Labels,
-    batch_size: int,
+    origins: list[dict[str, Any]],
+    *,
+    with_maps: bool,
 ) -> list[Sample]:
-    provenance: dict[str, Any] = {"solver": settings.solver, "steps": settings.steps, "dataset": dataset.digest}
-    if batch_size != settings.batch:
-        provenance["batch_size"] = batch_size
-    doubts = labels.pixel_uncertainty if settings.uncertainty_maps else [None] * len(images)
+    doubts = labels.pixel_uncertainty if with_maps else [None] * len(images)
     return [
-        Sample(seed, image, mask, float(uncertainty), provenance, doubt)
-        for seed, image, mask, uncertainty, doubt in zip(
-            seeds, images, labels.masks, labels.uncertainty, doubts, strict=True
+        Sample(seed, image, mask, float(uncertainty), origin, doubt)
+        for seed, image, mask, uncertainty, origin, doubt in zip(
+            seeds, images, labels.masks, labels.uncertainty, origins, doubts, strict=True
         )
     ]
 

@@ -25,6 +25,7 @@ from pipelines.dataset.manifest import claim
 from pipelines.sections import GenerateSection
 from pipelines.units.devices import set_up
 from pipelines.units.identity import describe
+from pipelines.units.images import denoiser_images
 from pipelines.units.models import Models
 from pipelines.units.unit import make_unit
 
@@ -85,7 +86,10 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         claim(Path(folder), dataset)
-        make = partial(make_unit, models=models, settings=settings, dataset=dataset, folder=Path(folder))
+        source, interpreter = denoiser_images(denoiser, settings), models.interpreter
+        make = partial(
+            make_unit, source=source, interpreter=interpreter, settings=settings, dataset=dataset, folder=Path(folder)
+        )
 
         def unit() -> dict[str, float]:
             return make(0, options.batch).seconds

@@ -1,0 +1,86 @@
+"""Which photograph is which seed of a dataset, remembered from its beginning.
+
+`photographs-000000.json` lists what was in the folder when the dataset was begun, the next one what had come when it
+grew. A list is never rewritten, and of two drivers that write the same one comes first: so a seed keeps its photograph,
+and what has changed or vanished since is known.
+"""
+
+import contextlib
+import json
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from generate import ImageError
+from generate.photographs import Photograph, photograph_paths
+from pipelines import storage
+from pipelines.errors import DatasetError
+from pipelines.progress import follow
+from pipelines.storage import Location
+from pipelines.writable import must_be_writable
+
+_LIST = re.compile(r"photographs-[0-9]{6}\.json")
+_SHOWN = 5  # mistakes that a message lists
+
+
+def remembered(folder: Location) -> list[Photograph]:
+    """The photographs of a dataset by their seeds; none of a dataset that has none. Raises DatasetError."""
+    photographs: list[Photograph] = []
+    for path in _lists(folder):
+        try:
+            record = json.loads(storage.read(path))
+            photographs += [Photograph(**each | {"size": tuple(each["size"])}) for each in record["photographs"]]
+        except (ValueError, TypeError, KeyError) as error:
+            raise DatasetError(f"{path} does not list photographs ({error}); restore it, or begin anew") from error
+    return photographs
+
+
+def remember(folder: Location, photographs: Path, most: int | None) -> list[Photograph]:
+    """The same, after what has come into the folder of photographs is appended, in sorted order, up to `most` in all.
+
+    Each new one is read once. Raises ImageError where some cannot be read, and for a folder without images;
+    DatasetError where the dataset is one of other photographs.
+    """
+    known, paths = remembered(folder), photograph_paths(photographs)
+    names = {photograph.path for photograph in known}
+    new = [path for path in paths if path not in names]
+    if known and len(new) == len(paths):
+        raise DatasetError(
+            f"{folder} holds a dataset of other photographs: none of its {len(known)}, such as {known[0].path}, is in "
+            f"{photographs}; name that folder in paths.photographs, or another one in paths.photographed"
+        )
+    wanted = new if most is None else new[: max(0, most - len(known))]
+    if wanted:
+        must_be_writable(folder)
+        record = {"photographs": [asdict(photograph) for photograph in _looked_at(photographs, wanted)]}
+        with contextlib.suppress(FileExistsError):
+            storage.write_new(
+                folder / f"photographs-{len(_lists(folder)):06d}.json", (json.dumps(record, indent=1) + "\n").encode()
+            )
+    return remembered(folder)[:most]
+
+
+def _lists(folder: Location) -> list[Location]:
+    return [folder / name for name in sorted(filter(_LIST.fullmatch, storage.names(folder)))]
+
+
+def _looked_at(folder: Path, paths: list[str]) -> list[Photograph]:
+    with ThreadPoolExecutor(os.cpu_count()) as readers:
+        looks = readers.map(partial(_look, folder), paths)
+        looks = list(follow(looks, len(paths), "look at the photographs", "photographs"))
+    mistakes = [look for look in looks if isinstance(look, str)]
+    if mistakes:
+        more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
+        raise ImageError(f"{'; '.join(mistakes[:_SHOWN])}{more}: repair or remove what is broken")
+    return [look for look in looks if isinstance(look, Photograph)]
+
+
+def _look(folder: Path, path: str) -> Photograph | str:
+    """The photograph, or what is wrong with it."""
+    try:
+        return Photograph.of(folder, path)
+    except ImageError as error:
+        return str(error)
