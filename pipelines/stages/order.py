@@ -108,6 +108,7 @@ def _page(recipe: Recipe) -> Lack | None:
 _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "train-ddpm": (_images,),
     "sample": (_denoiser,),
+    "annotate": (_denoiser,),
     "fit": (_denoiser, _annotated),
     "generate": (_denoiser, _interpreter),
     "train": (_dataset,),
