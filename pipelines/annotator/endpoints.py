@@ -1,15 +1,13 @@
 """What the page may ask for: state, images, masks, classes, uploads; and the socket over which suggestions come."""
 
-import asyncio
 import io
 import tempfile
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, FastAPI, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jaxtyping import UInt8
@@ -20,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from generate import ImageError, read_image
 from label import AnnotationError, Scheme, SchemeError
 from pipelines.annotator.folder import AnnotatedFolder, ConflictError, UnknownImageError
+from pipelines.annotator.live import Tabs, live
 from pipelines.annotator.memory import cut_to
 from pipelines.annotator.strokes import ACCEPTED, Annotation
 from pipelines.annotator.watcher import Watcher
@@ -41,39 +40,6 @@ class ClassRow(BaseModel):
     color: tuple[int, int, int]
 
 
-class Tabs:
-    """All pages that are open: what is told reaches each of them."""
-
-    def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
-        self._last: dict[str, dict[str, Any]] = {}
-        self.loop: asyncio.AbstractEventLoop | None = None
-
-    def tell(self, message: dict[str, Any]) -> None:
-        """From any thread."""
-        if self.loop is not None:
-            with suppress(RuntimeError):  # the server has just ended
-                self.loop.call_soon_threadsafe(self._tell, message)
-
-    def _tell(self, message: dict[str, Any]) -> None:
-        self._last[message["kind"]] = message
-        for queue in self._queues:
-            queue.put_nowait(message)
-
-    def join(self) -> "asyncio.Queue[dict[str, Any]]":
-        """A queue, with what a new page has missed."""
-        self.loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        for kind in ("waiting", "fitted", "ahead", "validation"):
-            if kind in self._last:
-                queue.put_nowait(self._last[kind])
-        self._queues.add(queue)
-        return queue
-
-    def leave(self, queue: "asyncio.Queue[dict[str, Any]]") -> None:
-        self._queues.discard(queue)
-
-
 def make_app(
     folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs, token: str, *, fixed_classes: bool = False
 ) -> FastAPI:
@@ -82,7 +48,7 @@ def make_app(
     for router in (_images(folder, watcher), _saving(folder, watcher, tabs), _adding(folder, watcher, tabs)):
         app.include_router(router, prefix=f"/{token}/api")
     app.include_router(_classes(folder, watcher, tabs, fixed_classes), prefix=f"/{token}/api")
-    app.include_router(_live(watcher, tabs), prefix=f"/{token}")
+    app.include_router(live(watcher, tabs), prefix=f"/{token}")
     app.mount(f"/{token}/page", StaticFiles(directory=PAGE))
 
     @app.get(f"/{token}/")
@@ -194,31 +160,6 @@ def _classes(folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs, fixed: bool)
         return classes()
 
     return router
-
-
-def _live(watcher: Watcher, tabs: Tabs) -> APIRouter:
-    router = APIRouter()
-
-    @router.websocket("/live")
-    async def live(socket: WebSocket) -> None:
-        await socket.accept()
-        queue = tabs.join()
-        sending = asyncio.create_task(_send(socket, queue))
-        try:
-            while True:
-                watcher.opened(str((await socket.receive_json())["open"]))
-        except WebSocketDisconnect:
-            pass
-        finally:
-            sending.cancel()
-            tabs.leave(queue)
-
-    return router
-
-
-async def _send(socket: WebSocket, queue: "asyncio.Queue[dict[str, Any]]") -> None:
-    while True:
-        await socket.send_json(await queue.get())
 
 
 async def _body(request: Request, most: int) -> bytes:

@@ -95,6 +95,7 @@ def _listener(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # from here on a browser waits for the server, and is not turned away
     except OSError as error:
         listener.close()
         raise RunError(f"port {port} cannot be had ({error.strerror}); name another with --port") from error
