@@ -19,7 +19,7 @@ from cluster import ClusterError
 from deeplab import DeepLabError
 from generate import GenerateError
 from label import LabelError
-from pipelines.cli import datasets, imports, jobs, models, setup, sharing, stages
+from pipelines.cli import annotate, datasets, imports, jobs, models, setup, sharing, stages
 from pipelines.errors import InputError, RunError
 from pipelines.stopping import Stopped
 
@@ -52,7 +52,7 @@ def _options(
     pass
 
 
-for _commands in (setup.app, stages.app, models.app, imports.app, datasets.app, sharing.app, jobs.app):
+for _commands in (setup.app, stages.app, annotate.app, models.app, imports.app, datasets.app, sharing.app, jobs.app):
     app.add_typer(_commands)
 
 

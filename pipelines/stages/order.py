@@ -126,6 +126,7 @@ def _page(recipe: Recipe) -> Lack | None:
 _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "train-ddpm": (_images,),
     "sample": (_denoiser,),
+    "annotate": (_denoiser,),
     "fit": (_denoiser, _annotated),
     "generate": (_denoiser, _interpreter, _photographs),
     "train": (_trained_on,),

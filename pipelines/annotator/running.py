@@ -1,0 +1,133 @@
+"""`datasetddpm annotate`: the folder, the models and the server brought together, until Ctrl-C."""
+
+import secrets
+import shutil
+import socket
+import threading
+import webbrowser
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from generate import IMAGE_SUFFIXES, read_image
+from label import IGNORE, DenoiserFeatures, Scheme
+from label.pairs import has_mask
+from pipelines.annotator.endpoints import Tabs, make_app
+from pipelines.annotator.folder import AnnotatedFolder, scheme_text
+from pipelines.annotator.guard import guarded
+from pipelines.annotator.memory import cut_to
+from pipelines.annotator.watcher import Watcher
+from pipelines.errors import RecipeError, RunError
+from pipelines.folders import samples_folder
+from pipelines.places import PACKAGE
+from pipelines.progress import console
+from pipelines.recipe import Recipe
+from pipelines.stopping import Stopped
+from pipelines.storage import write_whole
+from pipelines.units.devices import device
+from pipelines.units.models import open_denoiser
+from pipelines.writable import must_be_writable
+
+_FIRST_CLASSES = Scheme(("background", "object"))
+
+
+def annotate(recipe: Recipe, images: Iterable[Path] = (), *, port: int = 0, browser: bool = True) -> None:
+    """Serve the page on this machine until Ctrl-C. `images` are added to paths.annotated first; port 0: any free one.
+
+    Raises RecipeError for a recipe without a folder to write to.
+    """
+    path = _folder(recipe)
+    listener = _listener(port)
+    features = _features(recipe)
+    folder = AnnotatedFolder(path, _scheme(recipe, path), ignore=recipe.classes.ignore if recipe.classes else IGNORE)
+    _add(folder, recipe, list(images), features.image_size)
+    _serve(folder, features, recipe, listener, browser=browser)
+
+
+def _folder(recipe: Recipe) -> Path:
+    folder = recipe.paths.annotated
+    if folder is None:
+        raise RecipeError("paths.annotated is missing; it names the folder that images and masks are written to")
+    if folder.is_relative_to(PACKAGE):
+        raise RecipeError(
+            f"paths.annotated, {folder}, is inside the installed package; name a folder of your own with "
+            "--set paths.annotated=FOLDER"
+        )
+    must_be_writable(folder)
+    return folder
+
+
+def _scheme(recipe: Recipe, folder: Path) -> Scheme:
+    """The recipe's classes, or those of scheme.toml, which is written where it is missing."""
+    if recipe.classes:
+        return recipe.classes.scheme
+    if not (folder / "scheme.toml").exists():
+        write_whole(folder / "scheme.toml", scheme_text(_FIRST_CLASSES).encode())
+    return Scheme.load(folder / "scheme.toml")
+
+
+def _features(recipe: Recipe) -> DenoiserFeatures:
+    denoiser, settings = open_denoiser(recipe, device()), recipe.interpreter
+    return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
+
+
+def _add(folder: AnnotatedFolder, recipe: Recipe, given: list[Path], size: tuple[int, int]) -> None:
+    """Copy the given images; where none are given and the folder is empty, the samples. Those of the name stay."""
+    samples = samples_folder(recipe)
+    if not given and not folder.names and samples.is_dir():
+        given = [samples]
+    there = {Path(name).stem for name in folder.names}
+    files = [file for place in given for file in (sorted(place.iterdir()) if place.is_dir() else [place])]
+    for file in files:
+        if file.suffix.lower() not in IMAGE_SUFFIXES or file.stem in there or file.stem.endswith((".mask", "_mask")):
+            continue
+        image = read_image(file)
+        if file.suffix.lower() == ".png" and image.shape[:2] == size and not has_mask(file):
+            shutil.copy(file, folder.path / file.name)  # with what it says of its seed
+        else:
+            folder.add(file.name, cut_to(image, size))
+    folder.refresh()
+
+
+def _listener(port: int) -> socket.socket:
+    """A socket that only this machine reaches. Raises RunError where the port is taken."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()  # from here on a browser waits for the server, and is not turned away
+    except OSError as error:
+        listener.close()
+        raise RunError(f"port {port} cannot be had ({error.strerror}); name another with --port") from error
+    return listener
+
+
+def _serve(
+    folder: AnnotatedFolder, features: DenoiserFeatures, recipe: Recipe, listener: socket.socket, *, browser: bool
+) -> None:
+    import uvicorn
+
+    token, port, tabs = secrets.token_urlsafe(24), listener.getsockname()[1], Tabs()
+    watcher = Watcher(folder, features, tabs.tell, upsampling=recipe.interpreter.upsampling)
+    app = guarded(make_app(folder, watcher, tabs, token, fixed_classes=recipe.classes is not None), token, port)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=1, lifespan="off"
+    )
+    server, address = uvicorn.Server(config), f"http://127.0.0.1:{port}/{token}/"
+    console.print(f"annotate: {len(folder.names)} images in {folder.path}", markup=False)
+    console.print(f"annotate: open {address} (Ctrl-C ends)", markup=False)
+    if browser:
+        threading.Timer(0.5, webbrowser.open, [address]).start()
+
+    def watch() -> None:
+        try:
+            watcher.run()
+        finally:  # a fault of the watcher ends the server, so that it is seen
+            server.should_exit = True
+
+    # as a daemon, since a pass of a large model's features is not waited for
+    threading.Thread(target=watch, name="watcher", daemon=True).start()
+    with suppress(Stopped):
+        server.run(sockets=[listener])
+    if not watcher.ends_well():
+        raise RunError("the interpreter that watches has failed, see above; all that was drawn is saved")
