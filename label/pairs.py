@@ -65,7 +65,7 @@ def drawings(paths: Iterable[Path]) -> str:
         return ""
     name, tool = next(iter(found.items()))
     more = f" and {len(found) - 1} more files hold" if len(found) > 1 else " holds"
-    return f"; {name}{more} drawings of {tool}, which are not read: export them as masks, a PNG for each image"
+    return f"; {name}{more} drawings of {tool}, of which `datasetddpm import` makes masks"
 
 
 def _sorted_out(paths: list[Path]) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:

@@ -4,24 +4,39 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from label import AnnotationError, Annotations, load_annotations
+from label import AnnotationError, Annotations, LabelError, load_annotations
+from label.pairs import find_pairs
 from pipelines.errors import RecipeError
 from pipelines.progress import console
 from pipelines.recipe import Recipe
+from pipelines.recognised import to_be_imported
 
 
 def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Annotations:
     """A folder of annotated images at `size` (height, width), with the recipe's [classes] where it has some.
 
-    Images without masks are told.
+    Images without masks are told. AnnotationError names the command that takes in what another tool wrote there.
     """
-    if recipe.classes is None:
-        annotations = load_annotations(folder, size)
-    else:
-        annotations = load_annotations(folder, size, scheme=recipe.classes.scheme, ignore=recipe.classes.ignore)
+    try:
+        if recipe.classes is None:
+            annotations = load_annotations(folder, size)
+        else:
+            annotations = load_annotations(folder, size, scheme=recipe.classes.scheme, ignore=recipe.classes.ignore)
+    except LabelError as error:
+        if not has_masks(folder) and (clause := to_be_imported(folder)):
+            raise AnnotationError(clause) from error
+        raise
     if annotations.unmasked:
         console.print(annotations.note, markup=False)
     return annotations
+
+
+def has_masks(folder: Path) -> bool:
+    """Whether any image in the folder has a mask of ours."""
+    try:
+        return bool(find_pairs(folder).annotated)
+    except AnnotationError:
+        return False
 
 
 def annotated_few(recipe: Recipe, size: tuple[int, int]) -> Annotations:

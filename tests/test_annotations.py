@@ -68,11 +68,12 @@ def test_drawings_of_other_tools_are_named_where_masks_are_missing(folder, key, 
     (folder / "a.mask.png").unlink()
     (folder / "a.json").write_text(json.dumps({key: []}))
     (folder / "b.json").write_text("{")
-    assert f"not used; a.json holds drawings of {tool}, which are not read" in load_annotations(folder, (12, 16)).note
-    (folder / "b.npy").unlink()
-    refused(
-        folder, rf"none of its 2 images has a mask; .*; a\.json holds drawings of {tool}, which are not read: export"
+    assert (
+        f"not used; a.json holds drawings of {tool}, of which `datasetddpm import` makes masks"
+        in load_annotations(folder, (12, 16)).note
     )
+    (folder / "b.npy").unlink()
+    refused(folder, rf"none of its 2 images has a mask; .*; a\.json holds drawings of {tool}, of which")
 
 
 def test_a_mask_of_another_size_is_named(folder):

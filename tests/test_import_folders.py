@@ -106,9 +106,9 @@ def test_what_supervision_writes_as_yolo_comes_in_as_supervision_reads_it(tmp_pa
     detections = sv.Detections(xyxy=sv.mask_to_xyxy(masks), mask=masks, class_id=np.array([0, 1]))
     dataset = sv.DetectionDataset(["cat", "dog"], [image], {image: detections})
     places = [str(tmp_path / "yolo" / name) for name in ("images", "labels", "data.yaml")]
-    dataset.as_yolo(*places)
+    dataset.as_yolo(places[0], places[1], places[2])
     (read,) = brought_in("yolo", tmp_path / "yolo", tmp_path / "out").values()
-    (_, _, again) = next(iter(sv.DetectionDataset.from_yolo(*places, force_masks=True)))
+    (_, _, again) = next(iter(sv.DetectionDataset.from_yolo(places[0], places[1], places[2], force_masks=True)))
     assert again.mask is not None
     for number, name in enumerate(("cat", "dog")):
         assert np.array_equal(read == name, np.asarray(again.mask)[number])

@@ -46,7 +46,7 @@ def import_command(
     portion: Portion = None,
     unit_size: UnitSize = None,
 ) -> None:
-    """Turn the annotations of another tool into masks for fit.
+    """Turn annotations of another tool into masks.
 
     Reads images with what was drawn on them. Writes a folder of images, masks and scheme.toml, whole or not at all;
     of npz, a dataset's folder.

@@ -152,11 +152,11 @@ def _notes(overlapping: list[str], left_out: list[str]) -> Iterator[str]:
 
 @contextmanager
 def _part_of(out: Path) -> Iterator[Path]:
-    """A folder beside that becomes `out` when the block ends well, and is gone otherwise."""
+    """A hidden folder beside that becomes `out` when the block ends well, and is gone otherwise."""
     if out.exists() and (not out.is_dir() or any(path.name != SCHEME for path in out.iterdir())):
         raise DatasetError(f"{out} holds something already; name a folder that is not there yet")
     must_be_writable(out.parent)
-    part = out.with_name(f"{out.name}.part-import")
+    part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:

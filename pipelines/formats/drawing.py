@@ -141,7 +141,7 @@ def patch(part: Pixels, top: int, left: int) -> Callable[[int, int], Pixels]:
 def runs(counts: Sequence[int], height: int, width: int) -> Pixels:
     """Run lengths, row by row, the first of pixels outside. Raises AnnotationError where they do not fill the box."""
     if min(counts, default=0) < 0 or sum(counts) != height * width:
-        raise AnnotationError(f"has run lengths of {sum(counts)} pixels, its box {width}x{height} = {height * width}")
+        raise AnnotationError(f"has run lengths of {sum(counts)} pixels, not of {height * width}")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width)
 
 

@@ -45,6 +45,7 @@ def _opened(source: Source) -> Any:
     from datasets.exceptions import DatasetsError
 
     place = Path(source.place)
+    datasets.disable_progress_bars()
     try:
         if not place.exists():
             return datasets.load_dataset(source.place)

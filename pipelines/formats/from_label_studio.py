@@ -33,12 +33,12 @@ class _Value(BaseModel):
 
 
 class _Result(BaseModel):
-    id: str = "?"
+    id: str | int = "?"
     type: str
-    value: _Value
+    value: _Value = _Value()  # a relation has none
     original_width: int | None = Field(None, gt=0)
     original_height: int | None = Field(None, gt=0)
-    image_rotation: int | None = 0
+    image_rotation: float | None = 0
 
     @property
     def labels(self) -> list[str]:
@@ -48,7 +48,8 @@ class _Result(BaseModel):
     @property
     def is_region(self) -> bool:
         value = self.value
-        return value.rle is not None or bool(value.points) or value.width is not None or value.radiusX is not None
+        is_box = value.width is not None and value.height is not None  # a key point has a width alone
+        return value.rle is not None or bool(value.points) or is_box or value.radiusX is not None
 
 
 class _Annotation(BaseModel):
@@ -128,7 +129,7 @@ def _drawn(regions: list[_Result]) -> Drawn:
     if len(sizes) > 1:
         raise AnnotationError("has regions of several image sizes")
     if turned := next((region for region in regions if region.image_rotation), None):
-        raise AnnotationError(f"has the image turned by {turned.image_rotation} degrees; turn it back there")
+        raise AnnotationError(f"has the image turned by {turned.image_rotation:g} degrees; turn it back there")
     shapes = [Shape(label, _pixels(region)) for region in regions for label in region.labels]
     height, width = next(iter(sizes), (None, None))
     return Drawn(shapes, (height, width) if height and width else None)

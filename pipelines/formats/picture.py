@@ -88,13 +88,12 @@ class Places:
         self._folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
         self._below: dict[str, list[Path]] | None = None
 
-    def find(self, name: str, *, prefixes: Sequence[str] = ("",)) -> Path:
+    def find(self, name: str) -> Path:
         """Raises AnnotationError where there is none, or more than one that may be meant."""
         plain = PureWindowsPath(name).as_posix()
         for folder in self._folders:
-            for prefix in prefixes:
-                if plain and (path := folder / prefix / plain).is_file():
-                    return path
+            if plain and _is_file(path := folder / plain):
+                return path
         if self._below is None:
             self._below = defaultdict(list)
             for path in dict.fromkeys(path for folder in self._folders for path in images_below(folder)):
@@ -106,6 +105,14 @@ class Places:
             where = ", ".join(map(str, self._folders)) or "the source"
             raise AnnotationError(f"names the image {name}, which is not in {where}; --images names its folder")
         return found[0]
+
+
+def _is_file(path: Path) -> bool:
+    """A name of another machine may be too long for this one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def by_stem(images: Path, masks: Path, *, suffix: str = "") -> tuple[list[tuple[Path, Path]], list[str], list[str]]:

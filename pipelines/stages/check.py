@@ -21,6 +21,7 @@ from pipelines.annotated import open_annotations
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, painted_folder, photographed_folder, photographs_folder
 from pipelines.recipe import Recipe
+from pipelines.recognised import to_be_imported
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
 
@@ -140,6 +141,9 @@ def described(sizes: list[tuple[int, int]]) -> str:
 
 def _masks(recipe: Recipe, key: str, folder: Path, size: tuple[int, int]) -> Iterator[Finding]:
     if key == "paths.annotated" and not has_images(folder):
+        if clause := to_be_imported(folder):
+            yield Finding(key, clause, mark="wrong")
+            return
         yield Finding(key, f"{folder} holds no images; a few with their masks are needed there", mark="not yet")
         return
     try:

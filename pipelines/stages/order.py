@@ -20,6 +20,7 @@ from pipelines.folders import (
     sources,
 )
 from pipelines.recipe import Recipe
+from pipelines.recognised import to_be_imported
 from pipelines.record import RECORD
 
 
@@ -62,9 +63,13 @@ def _annotated(recipe: Recipe) -> Lack | None:
     folder = recipe.paths.annotated
     if folder is None:
         return Lack("paths.annotated is missing; it names the folder of annotated images")
+    if has_images(folder):
+        return None
+    if clause := to_be_imported(folder):
+        return Lack(clause)
     if not folder.is_dir():
         return Lack(no_folder(folder))
-    return None if has_images(folder) else Lack(f"{folder} holds no images; a few with their masks are needed there")
+    return Lack(f"{folder} holds no images; a few with their masks are needed there")
 
 
 def has_images(folder: Path) -> bool:
