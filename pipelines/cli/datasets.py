@@ -121,7 +121,9 @@ def export_command(
     without: Annotated[
         list[str] | None, typer.Option(metavar="CLASS", help="Leave its pixels unlabelled; repeatable.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(metavar="NUMBER", min=1, help="Processes; else one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="Processes; else by cores and images.")
+    ] = None,
 ) -> None:
     """Write a dataset as another program reads it.
 

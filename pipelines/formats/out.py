@@ -30,6 +30,9 @@ from pipelines.formats.parts import Export, Format, once
 from pipelines.record import Outcome
 from pipelines.storage import location
 
+_OF_A_PROCESS = 1000
+"""Images for which another process is begun: it takes seconds to come up."""
+
 FORMATS: dict[str, Format] = {
     "folders": Format(to_folders.write, to_folders.finish),
     "coco": Format(to_coco.write, to_coco.finish, "coco", ("pycocotools", "cv2"), has_instances=True),
@@ -92,7 +95,8 @@ def export(
     refuse_empty_splits(chosen, shares)
     options = {"format": format_name, "split": shares, "where": where, "instances": instances, "without": without}
     inputs = {**options, "dataset": dataset.digest, "shards": identity(chosen)}
-    return once(to, Export(format, about, chosen, shares, inputs), workers or len(os.sched_getaffinity(0)))
+    planned = Export(format, about, chosen, shares, inputs)
+    return once(to, planned, workers or min(len(os.sched_getaffinity(0)), 1 + planned.count // _OF_A_PROCESS))
 
 
 def _known(name: str, split: str | None, instances: bool) -> Format:
