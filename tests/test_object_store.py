@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from exporting import make_dataset, random_masks
 from forked import Forked
 from moto.server import ThreadedMotoServer
 from upath import UPath
@@ -25,6 +26,7 @@ from pipelines.dataset.reports import reports
 from pipelines.driver.status import status
 from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.folders import dataset_folder
+from pipelines.formats.out import export
 from pipelines.lease import leased
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
@@ -99,6 +101,18 @@ def test_a_run_that_is_killed_midway_goes_on_and_makes_what_a_disk_would_hold(re
     number, (image, mask) = next(shard_data(folder).pairs(0, 0, Part(1)))
     assert number == 0
     assert any(np.array_equal(image, s.image) and np.array_equal(mask, s.mask) for s in local)
+
+
+def test_a_dataset_in_a_bucket_is_exported_by_two_processes_as_one_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    for place in (tmp_path / "set", UPath(f"{bucket}/set")):
+        make_dataset(place, random_masks(8))
+    for place, out, workers in ((tmp_path / "set", "near", 1), (f"{bucket}/set", "far", 2)):
+        export(place, tmp_path / out, "coco", where="seed != 4", split="0.5,0.5", workers=workers)
+    near, far = (
+        {path.relative_to(tmp_path / out): path.read_bytes() for path in (tmp_path / out).rglob("*") if path.is_file()}
+        for out in ("near", "far")
+    )
+    assert near == far
 
 
 def test_a_denoiser_at_a_url_is_fetched_once_a_machine_and_makes_the_same_shards(

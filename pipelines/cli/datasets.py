@@ -104,16 +104,35 @@ def import_npz_command(
 
 @app.command("export")
 def export_command(
-    dataset: Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
-    format_name: Annotated[str, typer.Option("--format", metavar="FORMAT", help="The file's format: npz.")] = "npz",
+    dataset: DatasetFolder,
+    out: Annotated[Path, typer.Option(metavar="PLACE", help="The folder to write, of npz the file.")],
+    format_name: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="What to write, as coco; a wrong one lists all.")
+    ] = "npz",
+    split: Annotated[
+        str | None, typer.Option(metavar="SHARES", help="Shares of train, val and test, as 0.9,0.1; by seed.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help='On the index, as "uncertainty < 0.2".')
+    ] = None,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="COCO: an annotation for each connected region.")
+    ] = False,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="Leave its pixels unlabelled; repeatable.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="Processes; else by cores and images.")
+    ] = None,
 ) -> None:
-    """Write a dataset as a file of another format.
+    """Write a dataset as another program reads it.
 
-    Reads a dataset's folder. Writes one file of the samples that were kept.
+    Reads a dataset's folder, also s3://. Writes the samples that were kept into a folder, as images and masks for
+    trainers, or as pre-annotations to be corrected, the most uncertain first. What was stopped is gone on with.
 
-    Example: datasetddpm export runs/demo/dataset --out samples.npz
+    Example: datasetddpm export runs/demo/dataset --format coco --out coco --split 0.9,0.1
     """
-    from pipelines.dataset.export_npz import export
+    from pipelines.formats.out import export
 
-    tell("export", export(dataset, out, format_name))
+    options = {"split": split, "where": where, "instances": instances, "without": tuple(without or ())}
+    tell("export", export(dataset, out, format_name, workers=workers, **options))

@@ -158,14 +158,15 @@ def decode(record: Mapping[str, Any], *, pixel_uncertainty: bool = True) -> Samp
     """The sample of a record; where the uncertainty of pixels is not wanted, that picture stays compressed."""
     provenance = json.loads(record["json"])
     seed, uncertainty, classes = (provenance.pop(key) for key in ("seed", "uncertainty", "class_pixels"))
-    image, mask = _pixels(record["png"]), _pixels(record["mask.png"])
+    image, mask = pixels(record["png"]), pixels(record["mask.png"])
     nats = None
     if pixel_uncertainty and "uncertainty.png" in record:
-        nats = _pixels(record["uncertainty.png"]).astype(np.float32) * (math.log(len(classes)) / 255)
+        nats = pixels(record["uncertainty.png"]).astype(np.float32) * (math.log(len(classes)) / 255)
     return Sample(seed, image, mask, uncertainty, provenance, nats)
 
 
-def _pixels(png: bytes) -> np.ndarray:
+def pixels(png: bytes) -> np.ndarray:
+    """Of a record's picture."""
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image)
 
