@@ -14,18 +14,21 @@ from pipelines.storage import location
 
 app = typer.Typer()
 
+License = Annotated[
+    str | None, typer.Option("--license", metavar="NAME", help="As cc-by-4.0; stands over card.license.")
+]
+LicenseLink = Annotated[
+    str | None, typer.Option(metavar="URL", help="Where its text is; stands over card.license_link.")
+]
+
 
 @app.command("card")
 def card(
     place: Annotated[
         str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, or its dataset's folder or URL alone.")
     ],
-    license_name: Annotated[
-        str | None, typer.Option("--license", metavar="NAME", help="As cc-by-4.0; stands over card.license.")
-    ] = None,
-    license_link: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where its text is; stands over card.license_link.")
-    ] = None,
+    license_name: License = None,
+    license_link: LicenseLink = None,
     title: Annotated[str | None, typer.Option(metavar="TITLE", help="Stands over the recipe's name.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -74,3 +77,51 @@ def preview(
     choice = Choice(count, where, parse_seeds(seeds) if seeds is not None else ())
     shown = write_preview(location(folder), out, choice)
     say(f"preview: {shown} samples of {folder} in {out}")
+
+
+@app.command("push")
+def push(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Of a dataset, an interpreter, a denoiser or a network.")
+    ],
+    url: Annotated[
+        str, typer.Argument(metavar="HUB", help="hf://datasets/OWNER/NAME of a dataset, hf://OWNER/NAME of a model.")
+    ],
+    license_name: Annotated[str | None, typer.Option("--license", metavar="NAME", help="Of a model, as mit.")] = None,
+    license_link: Annotated[str | None, typer.Option(metavar="URL", help="Where its text is.")] = None,
+    origin: Annotated[
+        str | None, typer.Option(metavar="SENTENCE", help="What a model was trained on, and under which licences.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Where a repository is made, make it private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, without a network.")] = False,
+) -> None:
+    """Give a dataset or a model away on the Hub.
+
+    Reads a dataset's folder with its card, or a model's, which gets a card on the Hub unless a README.md lies there.
+    Writes to the Hub. What is there already is not sent again, so that the same command goes on after a stop.
+
+    Example: datasetddpm push runs/demo/dataset hf://datasets/me/faces --dry-run
+    """
+    from pipelines.formats.parcels import kind_of
+    from pipelines.formats.push import follow_push, target_of
+
+    place = location(folder)
+    kind = kind_of(place)
+    target = target_of(url, kind)
+    if kind == "dataset":
+        if license_name or license_link or origin:
+            raise RecipeError("--license, --license-link and --origin go with a model; `card` says them of a dataset")
+        from pipelines.formats.parcels import dataset_parcel
+
+        parcel = dataset_parcel(place)
+    else:
+        from pipelines.formats.model_card import carded_parcel
+
+        parcel = carded_parcel(kind, place, target.name, license_name, license_link, origin)
+    if dry_run:
+        for name, piece in parcel.pieces.items():
+            say(f"{piece.size:>15,}  {name}")
+        say(f"push: {len(parcel.pieces)} files, {parcel.size:,} bytes, would go to {target}")
+        return
+    follow_push(parcel, target, private=private)
+    say(f"push: {len(parcel.pieces)} files, {parcel.size:,} bytes, are in {target}")
