@@ -101,7 +101,7 @@ def serving(hub: Hub) -> Iterator[str]:
 
         do_GET = do_HEAD = do_POST = _answer
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -72,7 +72,7 @@ def test_what_came_back_is_the_dataset(folder: Path, command: Command, hub: Hub)
     read, written = list(read_shards(Path(there))), list(read_shards(folder))
     assert [sample.seed for sample in read] == [sample.seed for sample in written]
     assert all(np.array_equal(one.mask, other.mask) for one, other in zip(read, written, strict=True))
-    assert DatasetCard.load(Path(there) / "README.md").data.license == "cc-by-4.0"
+    assert DatasetCard.load(Path(there) / "README.md").data.to_dict()["license"] == "cc-by-4.0"
 
 
 def test_the_same_command_goes_on_where_it_was_stopped(

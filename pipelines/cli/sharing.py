@@ -1,7 +1,7 @@
 """Commands by which a dataset or a model is looked at, described and given away."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,10 @@ from pipelines.cli.options import DatasetFolder, Overrides, from_here, load, say
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder
 from pipelines.places import is_recipe
-from pipelines.storage import location
+from pipelines.storage import Location, location
+
+if TYPE_CHECKING:
+    from pipelines.formats.parcels import Kind, Parcel
 
 app = typer.Typer()
 
@@ -108,20 +111,23 @@ def push(
     place = location(folder)
     kind = kind_of(place)
     target = target_of(url, kind)
-    if kind == "dataset":
-        if license_name or license_link or origin:
-            raise RecipeError("--license, --license-link and --origin go with a model; `card` says them of a dataset")
-        from pipelines.formats.parcels import dataset_parcel
-
-        parcel = dataset_parcel(place)
-    else:
-        from pipelines.formats.model_card import carded_parcel
-
-        parcel = carded_parcel(kind, place, target.name, license_name, license_link, origin)
-    if dry_run:
-        for name, piece in parcel.pieces.items():
-            say(f"{piece.size:>15,}  {name}")
-        say(f"push: {len(parcel.pieces)} files, {parcel.size:,} bytes, would go to {target}")
+    parcel = _parcel(kind, place, target.name, (license_name, license_link, origin))
+    if not dry_run:
+        follow_push(parcel, target, private=private)
+        say(f"push: {len(parcel.pieces)} files, {parcel.size:,} bytes, are in {target}")
         return
-    follow_push(parcel, target, private=private)
-    say(f"push: {len(parcel.pieces)} files, {parcel.size:,} bytes, are in {target}")
+    for name, piece in parcel.pieces.items():
+        say(f"{piece.size:>15,}  {name}")
+    say(f"push: {len(parcel.pieces)} files, {parcel.size:,} bytes, would go to {target}")
+
+
+def _parcel(kind: "Kind", folder: Location, name: str, said: tuple[str | None, str | None, str | None]) -> "Parcel":
+    """What goes: a dataset with its card, or a model with what is said of it, licence, its link, and origin."""
+    from pipelines.formats.model_card import carded_parcel
+    from pipelines.formats.parcels import dataset_parcel
+
+    if kind != "dataset":
+        return carded_parcel(kind, folder, name, *said)
+    if any(said):
+        raise RecipeError("--license, --license-link and --origin go with a model; `card` says them of a dataset")
+    return dataset_parcel(folder)

@@ -8,11 +8,10 @@ from typing import Literal
 
 from generate.identity import HUB_ID, StateDict, locate
 from label.identity import FEATURE_TENSORS, FEATURES, INTERPRETER, INTERPRETER_TENSORS, check_denoiser, features_record
-from pipelines.dataset.inventory import INDEX, report_path, shard_path, take_inventory
-from pipelines.dataset.reports import each_report
+from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.errors import DatasetError
 from pipelines.formats.card import README, STRIP
-from pipelines.formats.croissant import CROISSANT, listed, shards_of
+from pipelines.formats.croissant import CROISSANT, listed, shards_in
 from pipelines.storage import Location
 
 Kind = Literal["dataset", "interpreter", "denoiser", "network"]
@@ -64,12 +63,11 @@ def dataset_parcel(folder: Location) -> Parcel:
     inventory, cards = take_inventory(folder), (STRIP, CROISSANT, README)
     if lacking := [name for name in (INDEX, *cards) if name not in inventory.sizes]:
         raise DatasetError(f"{folder} holds no {lacking[0]}; run `datasetddpm card {folder}` first")
-    reports = list(each_report(inventory))
-    shas = shards_of(reports)
-    if listed(folder) != shas or any(inventory.sizes.get(shard_path(folder, r.unit).name) != r.bytes for r in reports):
+    shards = shards_in(inventory)
+    shas = {shard.name: shard.sha256 for shard in shards}
+    if listed(folder) != shas or any(inventory.sizes.get(shard.name) != shard.bytes for shard in shards):
         raise DatasetError(f"the card in {folder} is of other shards than lie there; run `datasetddpm card {folder}`")
-    paths = [place(folder, report.unit) for place in (shard_path, report_path) for report in reports]
-    names = [*(path.name for path in paths), INDEX, "dataset.json", *cards]
+    names = [*shas, *inventory.reports, INDEX, "dataset.json", *cards]
     return Parcel("dataset", {name: Piece(folder / name, inventory.sizes[name], shas.get(name)) for name in names})
 
 

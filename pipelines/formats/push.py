@@ -50,10 +50,10 @@ def push(parcel: Parcel, target: Target, *, private: bool) -> Iterator[int]:
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    api, kept = HfApi(), {"repo_type": target.repo_type}
+    api, kind = HfApi(), target.repo_type
     with _as_ours(target):
-        name = api.create_repo(target.name, private=private or None, exist_ok=True, **kept).repo_id
-        tree = api.list_repo_tree(name, recursive=True, **kept)
+        name = api.create_repo(target.name, private=private or None, exist_ok=True, repo_type=kind).repo_id
+        tree = api.list_repo_tree(name, recursive=True, repo_type=kind)
         held: dict[str, Any] = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
     if strange := sorted(path for path in held if path.startswith("shard-") and path not in parcel.pieces):
         raise DatasetError(f"{target} holds {strange[0]}, which is not of this dataset; name another repository")
@@ -63,7 +63,8 @@ def push(parcel: Parcel, target: Target, *, private: bool) -> Iterator[int]:
     for portion in portions(missing):
         additions = [CommitOperationAdd(path, _content(piece)) for path, piece in portion.items()]
         with _as_ours(target):
-            api.create_commit(name, additions, commit_message=f"{parcel.kind}: {len(portion)} files", **kept)
+            said = f"{parcel.kind}: {len(portion)} files"
+            api.create_commit(name, additions, commit_message=said, repo_type=kind)
         done += len(portion)
         yield done
 
