@@ -6,6 +6,7 @@ Nothing here needs torch: a run is planned before any network is built.
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def locate(source: str | Path, flags: Flags | None) -> StateDict | DiffusersFile
             f"flags belong to a guided-diffusion state_dict (.pt); {source} is opened by its own config"
         )
     if not path.exists() and HUB_ID.fullmatch(str(source)):
-        path = _from_hub(str(source))
+        path = _denoiser_from_hub(str(source))
     return DiffusersFiles.of(path)
 
 
@@ -95,21 +96,24 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
 
 
-def _from_hub(name: str) -> Path:
+def _denoiser_from_hub(name: str) -> Path:
+    """The folder of a denoiser's snapshot, with its weights in one form or the other."""
+    folder = from_hub(name, ("*.json", f"*{WEIGHTS}"))
+    return folder if any(folder.rglob(WEIGHTS)) else from_hub(name, ("*.json", f"*{OLD_WEIGHTS}"))
+
+
+def from_hub(name: str, patterns: Sequence[str]) -> Path:
     """The folder of a Hub repository's snapshot; without a network, the one in the local cache."""
-    from huggingface_hub import snapshot_download  # here, since most denoisers are files of this machine
+    from huggingface_hub import snapshot_download  # here, since most models are files of this machine
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=["*.json", f"*{WEIGHTS}"]))
-        if not any(folder.rglob(WEIGHTS)):
-            folder = Path(snapshot_download(name, allow_patterns=["*.json", f"*{OLD_WEIGHTS}"]))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{name} is no folder here, and as a Hub id it is neither cached nor reachable ({reason})"
         ) from error
-    return folder
 
 
 def _first_of(folder: Path, *names: str) -> Path:

@@ -129,7 +129,9 @@ class DenoiserFeatures:
         if denoiser is None:
             if not (source := record["source"]):
                 raise InterpreterError(f"{folder} does not say where its denoiser is; open it and name it")
-            denoiser = Denoiser.from_pretrained(source["path"], flags=source["flags"], device=device)
+            beside = folder / source["path"]  # an interpreter that was given away brings its denoiser
+            path = beside if beside.exists() else source["path"]
+            denoiser = Denoiser.from_pretrained(path, flags=source["flags"], device=device)
         check_denoiser(folder, record, denoiser.digest)
         noise = torch.from_numpy(stored_arrays(folder / FEATURE_TENSORS)["noise"])
         where = cast(Where, record["where"])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from label.features import FeatureSource, write_stored
 from label.fitting import FitStep, fit_members, labelled_pixels
+from label.hub import local_folder
 from label.identity import (
     INTERPRETER_TENSORS,
     check_features,
@@ -164,12 +165,12 @@ class Interpreter:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "Interpreter":
-        """Open what save_pretrained wrote; without features, those that it was fitted on.
+        """Open what save_pretrained wrote, a folder or a Hub id; without features, those that it was fitted on.
 
         Raises InterpreterError for a folder without an interpreter, damaged files, and other features than it was
         fitted on; CheckpointError where its denoiser cannot be opened.
         """
-        folder = Path(folder)
+        folder = local_folder(folder)
         record = interpreter_record(folder)
         if features is None:
             from label.saved_sources import open_features  # here, since most sources need no backbone's packages

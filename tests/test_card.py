@@ -142,6 +142,17 @@ def test_where_shards_hold_the_dropped_the_page_says_so(tmp_path: Path) -> None:
     )
 
 
+def test_an_imported_set_says_so_and_names_no_models(folder: Path) -> None:
+    record = json.loads((folder / "dataset.json").read_text())
+    record |= {"denoiser": "", "interpreter": "", "recipe": {"npz": {}, "portion": 0.0, "unit_size": 10}}
+    (folder / "dataset.json").write_text(json.dumps(record))
+    text = page(Words("Faces", CC_BY), facts_of(folder))
+    assert "**Synthetic.** A published synthetic set as shards" in text
+    made = rows(text, "How it was made")
+    assert made["filter"] == "none"
+    assert not made.keys() & {"diffusion model", "solver", "interpreter"}
+
+
 def test_a_licence_without_a_name_on_the_hub_comes_with_its_text(folder: Path, command: Command) -> None:
     command("card", folder, "--license", "Our own", "--license-link", "https://example.org/licence")
     data = yaml.safe_load((folder / "README.md").read_text().split("---")[1])

@@ -205,6 +205,8 @@ finally:
         ("segment {recipe} {recipe} --out {dataset}", 2),
         ("export-model {recipe} --onnx {dataset}", 2),
         ("convert --to {dataset}", 2),
+        ("card {dataset}", 2),
+        ("card {recipe}", 2),
     ],
 )
 def test_help_mistakes_and_looks_at_a_folder_wait_for_neither_torch_nor_ray(tmp_path, arguments, code):

@@ -12,7 +12,7 @@ from test_preview import SCHEME, dataset_in, sample
 
 from pipelines.dataset.inventory import unit_of
 from pipelines.dataset.reports import reports
-from pipelines.formats.croissant import CROISSANT, listed, shards_of
+from pipelines.formats.croissant import CROISSANT, listed
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlcroissant and rdflib warn of their own calls
 
@@ -65,6 +65,6 @@ def test_it_lists_the_shards_by_their_sha256(tmp_path: Path, command: Callable[.
     folder = dataset_in(tmp_path / "dataset")
     assert listed(folder) is None
     command("card", folder, "--license", "mit")
-    assert listed(folder) == shards_of(reports(folder))
+    assert listed(folder) == {f"shard-{r.unit:06d}.tar": r.sha256 for r in reports(folder)}
     assert [unit_of(name) for name in listed(folder) or ()] == [0, 1, 2]
     assert len(json.loads((folder / CROISSANT).read_text())["recordSet"]) == 4

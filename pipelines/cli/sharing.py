@@ -1,7 +1,7 @@
 """Commands by which a dataset or a model is looked at, described and given away."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,9 +10,19 @@ from pipelines.cli.options import DatasetFolder, Overrides, from_here, load, say
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder
 from pipelines.places import is_recipe
-from pipelines.storage import location
+from pipelines.storage import Location, location
+
+if TYPE_CHECKING:
+    from pipelines.formats.parcels import Kind, Parcel
 
 app = typer.Typer()
+
+License = Annotated[
+    str | None, typer.Option("--license", metavar="NAME", help="As cc-by-4.0; stands over card.license.")
+]
+LicenseLink = Annotated[
+    str | None, typer.Option(metavar="URL", help="Where its text is; stands over card.license_link.")
+]
 
 
 @app.command("card")
@@ -20,12 +30,8 @@ def card(
     place: Annotated[
         str, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, or its dataset's folder or URL alone.")
     ],
-    license_name: Annotated[
-        str | None, typer.Option("--license", metavar="NAME", help="As cc-by-4.0; stands over card.license.")
-    ] = None,
-    license_link: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where its text is; stands over card.license_link.")
-    ] = None,
+    license_name: License = None,
+    license_link: LicenseLink = None,
     title: Annotated[str | None, typer.Option(metavar="TITLE", help="Stands over the recipe's name.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -74,3 +80,54 @@ def preview(
     choice = Choice(count, where, parse_seeds(seeds) if seeds is not None else ())
     shown = write_preview(location(folder), out, choice)
     say(f"preview: {shown} samples of {folder} in {out}")
+
+
+@app.command("push")
+def push(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Of a dataset, an interpreter, a denoiser or a network.")
+    ],
+    url: Annotated[
+        str, typer.Argument(metavar="HUB", help="hf://datasets/OWNER/NAME of a dataset, hf://OWNER/NAME of a model.")
+    ],
+    license_name: Annotated[str | None, typer.Option("--license", metavar="NAME", help="Of a model, as mit.")] = None,
+    license_link: Annotated[str | None, typer.Option(metavar="URL", help="Where its text is.")] = None,
+    origin: Annotated[
+        str | None, typer.Option(metavar="SENTENCE", help="What a model was trained on, and under which licences.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Where a repository is made, make it private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, without a network.")] = False,
+) -> None:
+    """Give a dataset or a model away on the Hub.
+
+    Reads a dataset's folder with its card, or a model's, which gets a card on the Hub unless a README.md lies there.
+    Writes to the Hub. What is there already is not sent again, so that the same command goes on after a stop.
+
+    Example: datasetddpm push runs/demo/dataset hf://datasets/me/faces --dry-run
+    """
+    from pipelines.formats.parcels import kind_of
+    from pipelines.formats.push import follow_push, target_of
+
+    place = location(folder)
+    kind = kind_of(place)
+    target = target_of(url, kind)
+    parcel = _parcel(kind, place, target.name, (license_name, license_link, origin))
+    if not dry_run:
+        follow_push(parcel, target, private=private)
+        say(f"push: {len(parcel.pieces)} files, {parcel.size:,} bytes, are in {target}")
+        return
+    for name, piece in parcel.pieces.items():
+        say(f"{piece.size:>15,}  {name}")
+    say(f"push: {len(parcel.pieces)} files, {parcel.size:,} bytes, would go to {target}")
+
+
+def _parcel(kind: "Kind", folder: Location, name: str, said: tuple[str | None, str | None, str | None]) -> "Parcel":
+    """What goes: a dataset with its card, or a model with what is said of it, licence, its link, and origin."""
+    from pipelines.formats.model_card import carded_parcel
+    from pipelines.formats.parcels import dataset_parcel
+
+    if kind != "dataset":
+        return carded_parcel(kind, folder, name, *said)
+    if any(said):
+        raise RecipeError("--license, --license-link and --origin go with a model; `card` says them of a dataset")
+    return dataset_parcel(folder)

@@ -60,7 +60,7 @@ def write_card(folder: Location, words: Words, facts: Facts) -> None:
     licence = words.licence.link or words.licence.name
     described = Described(words.title, description, licence, words.authors, facts.has_maps)
     index_sha256 = hashlib.sha256(read(folder / INDEX)).hexdigest()
-    write_whole(folder / CROISSANT, croissant(described, facts.reports, index_sha256))
+    write_whole(folder / CROISSANT, croissant(described, facts.shards, index_sha256))
     write_whole(folder / README, page(words, facts).encode())
 
 
@@ -110,7 +110,7 @@ def _content(facts: Facts) -> Iterator[tuple[str, object]]:
     else:
         yield "dropped by the filter, not in the shards", f"{dropped:,}"
     yield "images", f"{width}x{height} pixels, RGB, PNG"
-    yield "shards", f"{len(facts.reports)}, {sum(report.bytes for report in facts.reports):,} bytes"
+    yield "shards", f"{len(facts.shards)}, {sum(shard.bytes for shard in facts.shards):,} bytes"
     yield "uncertainty of each pixel", "stored" if facts.has_maps else "not stored"
     yield "authors of the labels", "none: they are predictions"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.dataset.inventory import INDEX, shard_path
-from pipelines.dataset.reports import Report
+from pipelines.dataset.inventory import INDEX, Inventory, shard_path
+from pipelines.dataset.reports import each_report
 from pipelines.storage import Location, read
 
 CROISSANT = "croissant.json"
@@ -54,6 +54,15 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True)
+class Shard:
+    """What a report says of its shard, without the candidates."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Described:
     """What the file says beside the list of shards."""
 
@@ -64,10 +73,16 @@ class Described:
     has_maps: bool  # whether shards hold the uncertainty of each pixel
 
 
-def croissant(described: Described, reports: Sequence[Report], index_sha256: str) -> bytes:
+def shards_in(inventory: Inventory) -> list[Shard]:
+    """Those that are committed, by number of unit."""
+    reports = each_report(inventory)
+    return [Shard(shard_path(Path(), report.unit).name, report.bytes, report.sha256) for report in reports]
+
+
+def croissant(described: Described, shards: Sequence[Shard], index_sha256: str) -> bytes:
     """The file's content."""
     pictures = [name for name in _PICTURES if name != "uncertainty_map" or described.has_maps]
-    shards = [_shard(report) for report in reports]
+    tars = [_shard(shard) for shard in shards]
     index = _file(INDEX, "application/x-parquet", index_sha256, "A row for each candidate, dropped ones included.")
     content: Node = {
         "@context": _CONTEXT,
@@ -78,7 +93,7 @@ def croissant(described: Described, reports: Sequence[Report], index_sha256: str
         "license": described.license,
         "creator": [{"@type": "sc:Person", "name": author} for author in described.authors],
         "keywords": ["synthetic", "semantic segmentation"],
-        "distribution": [*shards, index, *(_members(name, shards) for name in pictures)],
+        "distribution": [*tars, index, *(_members(name, tars) for name in pictures)],
         "recordSet": [*map(_pictures, pictures), _candidates()],
     }
     if not described.authors:
@@ -96,18 +111,9 @@ def listed(folder: Location) -> dict[str, str] | None:
         return None
 
 
-def shards_of(reports: Sequence[Report]) -> dict[str, str]:
-    """What `listed` should say."""
-    return {_name(report.unit): report.sha256 for report in reports}
-
-
-def _name(unit: int) -> str:
-    return shard_path(Path(), unit).name
-
-
-def _shard(report: Report) -> Node:
-    return _file(_name(report.unit), "application/x-tar", report.sha256, f"Unit {report.unit}.") | {
-        "contentSize": f"{report.bytes} B"
+def _shard(shard: Shard) -> Node:
+    return _file(shard.name, "application/x-tar", shard.sha256, "The samples of a unit.") | {
+        "contentSize": f"{shard.bytes} B"
     }
 
 

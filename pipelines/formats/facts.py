@@ -16,9 +16,9 @@ from pipelines.annotated import annotated_few, annotations_digest
 from pipelines.dataset.index import candidates
 from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
-from pipelines.dataset.reports import Report, each_report
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import interpreter_folder, scores_folder
+from pipelines.formats.croissant import Shard, shards_in
 from pipelines.formats.preview import Choice, chosen_samples
 from pipelines.recipe import Recipe
 from pipelines.record import Record
@@ -30,7 +30,7 @@ class Facts:
     """All that nobody has to be asked for; what is not known is None."""
 
     dataset: Dataset
-    reports: list[Report]
+    shards: list[Shard]
     index: pa.Table  # of all candidates
     size: tuple[int, int]  # height, width
     has_maps: bool  # whether the uncertainty of each pixel is stored
@@ -65,7 +65,7 @@ def facts_of(folder: Location, recipe: Recipe | None = None) -> Facts:
     fitted, scored = _run_folders(folder, recipe)
     return Facts(
         dataset,
-        list(each_report(inventory)),
+        shards_in(inventory),
         candidates(inventory),
         (height, width),
         sample.pixel_uncertainty is not None,
