@@ -1,5 +1,7 @@
 """The one place that opens other people's images: whatever they hold becomes upright 8-bit RGB."""
 
+import os
+import stat
 import struct
 import warnings
 from collections.abc import Iterator
@@ -36,10 +38,20 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
             # Pillow warns of large images and refuses those twice as large; only the latter is a mistake
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # by its path, Pillow would map a TIFF into memory, and scramble it if it has an orientation (seen in 13.0)
-            with open(path, "rb") as file, Image.open(file) as image:
+            with open(path, "rb", opener=_without_waiting) as file, Image.open(file) as image:
                 yield image
     except _DAMAGE as error:
         raise ImageError(f"{path} is no image that can be read ({_reason(error)})") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe would be waited for until somebody writes."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(handle).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        os.close(handle)
+        raise OSError("it is a pipe or a device; a file is needed")
+    return handle
 
 
 def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:

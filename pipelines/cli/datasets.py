@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from label import Scheme
-from pipelines.cli.options import Call, DatasetFolder, Overrides, tell
+from pipelines.cli.options import Call, DatasetFolder, Overrides, here, tell
 from pipelines.dataset.damage import damages
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
@@ -83,7 +83,7 @@ def verify(folder: DatasetFolder) -> None:
 @app.command("import-npz")
 def import_npz_command(
     npz: Annotated[Path, typer.Argument(metavar="NPZ", help="A published synthetic set.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The dataset's folder.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="The dataset's folder, a path or a URL.")],
     scheme: Annotated[Path | None, typer.Option(metavar="FILE", help="The classes, a TOML file; else counted.")] = None,
     portion: Annotated[
         float, typer.Option(metavar="SHARE", help="The most uncertain share of each unit, to be dropped.")
@@ -99,13 +99,16 @@ def import_npz_command(
     """
     from pipelines.dataset.import_npz import import_npz
 
-    tell("import-npz", import_npz(npz, out, scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size))
+    tell(
+        "import-npz",
+        import_npz(npz, location(out), scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size),
+    )
 
 
 @app.command("export")
 def export_command(
-    dataset: Annotated[Path, typer.Argument(metavar="FOLDER", help="A dataset's folder.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    dataset: DatasetFolder,
+    out: Annotated[str, typer.Option(metavar="FILE", help="The file to write, on this machine.")],
     format_name: Annotated[str, typer.Option("--format", metavar="FORMAT", help="The file's format: npz.")] = "npz",
 ) -> None:
     """Write a dataset as a file of another format.
@@ -116,4 +119,4 @@ def export_command(
     """
     from pipelines.dataset.export_npz import export
 
-    tell("export", export(dataset, out, format_name))
+    tell("export", export(location(dataset), here(out), format_name))

@@ -19,7 +19,7 @@ from pipelines.storage import Location, writing
 from pipelines.writable import must_be_writable
 
 
-def export(folder: Path, out: Path, format_name: str) -> Outcome:
+def export(folder: Location, out: Path, format_name: str) -> Outcome:
     """Write the kept samples of the dataset in `folder` to `out`, in the order of seeds.
 
     Raises DatasetError for an unknown format, a dataset without samples, or images of several sizes.
