@@ -158,10 +158,15 @@ class Stage:
             return _code(lambda: build(planned(recipe))(0))
         if self.name == "weights":
             return _code(lambda: local_weights("memory://model"))
-        words = [word.format(p=project) for word in self.arguments]
-        settings = [word.format(p=project) for setting in self.settings for word in ("--set", setting)]
-        sys.argv = ["datasetddpm", *words, *settings]
+        sys.argv = ["datasetddpm", *self.words(project)]
         return _code(cli.main)
+
+    def words(self, project: Path, *settings: str) -> list[str]:
+        """Of the command line, with more settings."""
+        words = [word.format(p=project) for word in self.arguments]
+        return words + [
+            word.format(p=project) for setting in (*self.settings, *settings) for word in ("--set", setting)
+        ]
 
 
 def _recipe(name: str, makes: str, *settings: str) -> Stage:
@@ -170,7 +175,7 @@ def _recipe(name: str, makes: str, *settings: str) -> Stage:
 
 STAGES = (
     _recipe("fit", "out/interpreter", "interpreter.members=2", "interpreter.max_epochs=1"),
-    _recipe("sample", "out/samples"),
+    Stage("sample", ("sample", "{p}/recipe.toml", "-n", "4"), "out/samples", ("train.baseline=false",)),
     _recipe("train-ddpm", "out/train-ddpm", 'paths.denoiser="{p}/trained"'),
     _recipe("train", "out/deeplab"),
     _recipe("evaluate", "out/scores"),
@@ -205,7 +210,7 @@ def completed(project: Path) -> Path:
     return project
 
 
-def _made(place: Path) -> dict[str, str]:
+def made(place: Path) -> dict[str, str]:
     """What a stage made, by name; what differs from run to run left out."""
     files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
     return {
@@ -295,13 +300,13 @@ class Case:
             return wrong, None
         if code and self.stage.run(project):
             return "the same command does not go on once the disk is well", None
-        made = _made(place)
-        if self.expected and made != self.expected:
-            return f"something else was made: {sorted(set(made.items()) ^ set(self.expected.items()))}", None
+        result = made(place)
+        if self.expected and result != self.expected:
+            return f"something else was made: {sorted(set(result.items()) ^ set(self.expected.items()))}", None
         left = [path.name for path in project.rglob(".*.tmp")]
         if left and not self.lasts:  # a disk that refuses everything refuses to have them removed
             return f"left behind: {left}", None
-        return "", [disk.number, made]
+        return "", [disk.number, result]
 
     def _half_visible(self, place: Path, code: int) -> str:
         """Whatever says that it is whole must be."""
@@ -312,7 +317,7 @@ class Case:
             return f"damaged: {broken}" if broken else ""
         is_whole = place.is_file() or (place / "stage.json").is_file() or code == 0
         if is_whole and self.expected and self.stage.name not in ("train", "weights", "segment", "init"):
-            return "" if self.expected.items() <= _made(place).items() else "half of it is visible"
+            return "" if self.expected.items() <= made(place).items() else "half of it is visible"
         is_stage = self.stage.arguments[1:2] == ("{p}/recipe.toml",) and self.stage.name not in ("train", "segment")
         return "a folder without its record is visible" if is_stage and place.exists() and not is_whole else ""
 

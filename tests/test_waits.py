@@ -6,18 +6,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tensorboardX.event_file_writer import EventsWriter
 
 import cluster
 from cluster import ClusterError, connect, jobs, runtime
 from pipelines import storage
 from pipelines.errors import StorageError
-from pipelines.training.history import History, Log
+from pipelines.training.history import History
 from pipelines.units.weights import local_weights
 
 Command = Callable[..., str]
@@ -127,13 +126,14 @@ def test_a_full_disk_under_the_log_of_a_training_ends_it(tmp_path: Path, monkeyp
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(EventsWriter, "write_event", full)
-    with pytest.raises(StorageError, match="tensorboard cannot be written: No space left"), _log_of(tmp_path) as log:
-        log._add("train/loss", 0.5, 1)
+    def logged() -> None:
+        with History.start().logging(tmp_path, 0) as log:
+            monkeypatch.setattr(log._writer, "write_event", full)
+            for step in range(100):
+                log._add("train/loss", 0.5, step)
 
-
-def _log_of(folder: Path) -> AbstractContextManager[Log]:
-    return History.start().logging(folder, 0)
+    with pytest.raises(StorageError, match="tensorboard cannot be written: No space left"):
+        logged()
 
 
 def test_a_server_of_weights_that_stops_answering_ends_the_run(
