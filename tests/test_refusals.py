@@ -85,6 +85,15 @@ def test_no_command_shows_the_secrets_of_weights(project: Path, command: Command
     assert "SECRET" not in said + caplog.text
 
 
+@pytest.mark.parametrize("key", ["out", "annotated", "held_out", "unlabelled"])
+def test_a_folder_of_a_recipe_is_no_url(project: Path, command: Command, monkeypatch: Any, key: str) -> None:
+    monkeypatch.chdir(project)
+    before = set(os.listdir())
+    said = command("fit", project / "recipe.toml", "--set", f'paths.{key}="s3://bucket/x"', code=2)
+    assert f"paths.{key} is s3://bucket/x, a URL; a folder on this machine is needed there" in said
+    assert set(os.listdir()) == before
+
+
 def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     victim, planted = tmp_path / "victim", tmp_path / ".file.tmp"
     victim.write_bytes(b"precious")

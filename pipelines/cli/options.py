@@ -13,6 +13,7 @@ from pipelines.errors import InputError, RecipeError
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
+from pipelines.refusals import without_secrets
 from pipelines.stages import STAGES
 from pipelines.stages.order import Lack, lack
 from pipelines.storage import Location, location
@@ -88,7 +89,7 @@ def tell(name: str, outcome: Outcome) -> None:
 
 def say(sentence: str) -> None:
     """Print it as it is, whatever brackets a path or an override has."""
-    console.print(sentence, markup=False)
+    console.print(without_secrets(sentence), markup=False)
 
 
 def from_here(place: Location) -> Location:
