@@ -14,6 +14,7 @@ import ray
 import ray.cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
+from cluster.endings import Process
 from cluster.runtime import Resources
 
 T = TypeVar("T")
@@ -44,6 +45,8 @@ class Raised:
 @dataclass(frozen=True)
 class Here:
     """A machine had room for the actor, and its process runs."""
+
+    process: Process
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Actor:
     @ray.method
     def here(self) -> Here:
         """The call's return is the actor's sign of life."""
-        return Here()
+        return Here(Process.this_one())
 
     @ray.method
     def build(self, order: Order) -> Built | Raised:

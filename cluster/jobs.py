@@ -7,13 +7,20 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import requests
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from cluster.errors import ClusterError
 
+_GREETING_SECONDS = 10.0  # for the first answer
+_ANSWER_SECONDS = 60.0  # for each further one
+_REFUSED = (RuntimeError, requests.RequestException)
 _STARTING_SECONDS = 60.0  # a head answers before it can run jobs
 
 
@@ -51,7 +58,7 @@ def submit(address: str, command: str, load: Load, *, grace_seconds: float) -> s
     while True:
         try:
             return client.submit_job(entrypoint=command, runtime_env=runtime)
-        except RuntimeError as error:
+        except _REFUSED as error:
             if "No available agent" not in str(error) or time.monotonic() > patience_ends:
                 raise ClusterError(f"The cluster at {address} does not take the job: {error}") from error
         time.sleep(1.0)
@@ -70,7 +77,7 @@ def end_of(address: str, job: str) -> End | None:
     """None while it runs or waits."""
     try:
         info = _client(address).get_job_info(job)
-    except RuntimeError as error:
+    except _REFUSED as error:
         raise ClusterError(f"The cluster at {address} knows no job {job!r}: {error}") from error
     status = JobStatus(info.status)
     return End(status.value, info.driver_exit_code, info.message or "") if status.is_terminal() else None
@@ -82,14 +89,33 @@ def stop(address: str, job: str) -> bool:
         return end_of(address, job) is None and _client(address).stop_job(job)
     except ClusterError:
         raise
-    except RuntimeError as error:
+    except _REFUSED as error:
         raise ClusterError(f"The job {job!r} cannot be stopped: {error}") from error
 
 
+class _Client(JobSubmissionClient):
+    """Ray's own waits for ever for a server that keeps silent."""
+
+    def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
+        options.setdefault("timeout", _ANSWER_SECONDS)
+        return super()._do_request(method, endpoint, **options)
+
+
 def _client(address: str) -> JobSubmissionClient:
+    if not address.startswith(("http://", "https://")):
+        raise _nobody(address)
     try:
-        return JobSubmissionClient(address)
-    except (ConnectionError, ValueError) as error:
-        raise ClusterError(
-            f"No Ray dashboard answers at {address!r}: give its HTTP address, such as http://head:8265"
-        ) from error
+        with urlopen(f"{address.rstrip('/')}/api/version", timeout=_GREETING_SECONDS):
+            pass  # whoever answers at all is asked further
+    except HTTPError:
+        pass
+    except (OSError, ValueError, HTTPException) as error:
+        raise _nobody(address) from error
+    try:
+        return _Client(address)
+    except (ConnectionError, ValueError, RuntimeError, requests.RequestException, KeyError) as error:
+        raise _nobody(address) from error
+
+
+def _nobody(address: str) -> ClusterError:
+    return ClusterError(f"No Ray dashboard answers at {address!r}: give its HTTP address, such as http://head:8265")

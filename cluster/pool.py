@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import ray
 
 from cluster.actor import Answer, Built, Here, Lost, Made, Order, Raised, answer_of
+from cluster.endings import Process, wait_for_ends
 from cluster.errors import ClusterError
 from cluster.outcomes import Done, Failed, Limits
 from cluster.places import Crew, Place, Trial
@@ -51,7 +52,8 @@ def run_units(
     `units` is read as actors become free. A unit that raises, hangs, or whose process dies, is tried `retries`
     times more, where possible in another place.
     Once `stop` is requested no further unit is handed out, the current ones are finished within the grace, and
-    the iterator ends: a unit of which nothing was heard is unmade. Closing the iterator ends its actors at once.
+    the iterator ends: a unit of which nothing was heard is unmade. Closing the iterator ends its actors at once, and
+    returns when their processes are gone.
     `crew` is kept up to date for whoever shows progress.
 
     ClusterError: the builder raised; actors keep dying before they are built; a unit raised what ends a run; or for
@@ -81,6 +83,7 @@ class _Pool(Generic[T]):
     places: list[Place] = field(default_factory=list)
     waiting: deque[Trial] = field(default_factory=deque)
     calls: dict[ray.ObjectRef, Place] = field(default_factory=dict)  # oldest first: no actor is overlooked
+    begun: list[Process] = field(default_factory=list)
     looked_at: float = -math.inf
     patience_ends: float = math.inf
     grace_ends: float = math.inf
@@ -101,6 +104,7 @@ class _Pool(Generic[T]):
         finally:
             for place in self.places:
                 self._vacate(place)
+            wait_for_ends(self.begun)
             self._count()
 
     def _goes_on(self) -> bool:
@@ -173,9 +177,11 @@ class _Pool(Generic[T]):
 
     def _after_start(self, place: Place, answer: Answer) -> None:
         match answer:
-            case Here() if not self._has_waiting(1):
+            case Here(process) if not self._has_waiting(1):
+                self.begun.append(process)
                 self._vacate(place)
-            case Here():
+            case Here(process):
+                self.begun.append(process)
                 self.calls[place.build(self.order, self.limits.start)] = place
             case Built():
                 place.failed_starts = 0

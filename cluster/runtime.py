@@ -17,6 +17,7 @@ from cluster.errors import ClusterError
 
 _OBJECT_STORE_BYTES = 300 * 2**20  # units hand back reports; their samples go to storage, not through Ray
 _ANSWER_SECONDS = 5.0
+_SETTINGS = 4  # the type of the first frame of HTTP/2
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,24 @@ def _join(address: str, *, log_to_driver: bool) -> None:
     host, _, port = (known or "").removeprefix("ray://").rpartition(":")
     try:
         if port.isdigit():  # Ray itself would try for minutes, deaf to signals
-            socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+            _must_be_ray(host, int(port))
         ray.init(address=known or address, logging_level=logging.ERROR, log_to_driver=log_to_driver)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise ClusterError(
             f'No Ray cluster answers at {known or address!r} ({reason}): start one, or use "local".'
         ) from error
+
+
+def _must_be_ray(host: str, port: int) -> None:
+    """Raises OSError where nobody answers, or somebody who does not speak gRPC: that is HTTP/2, greeted by settings."""
+    with socket.create_connection((host.strip("[]"), port), timeout=_ANSWER_SECONDS) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
+            return
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0]))
+        answer = connection.recv(9)
+        if len(answer) < 4 or answer[0] or answer[3] != _SETTINGS:
+            raise OSError("what listens there is no Ray")
 
 
 def _look_up() -> str | None:

@@ -1,11 +1,14 @@
 """The one place that opens other people's images: whatever they hold becomes upright 8-bit RGB."""
 
 import io
+import os
+import stat
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -43,10 +46,24 @@ def open_image(path: str | Path, content: bytes | None = None) -> Iterator[Image
             # Pillow warns of large images and refuses those twice as large; only the latter is a mistake
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # by its path, Pillow would map a TIFF into memory, and scramble it if it has an orientation (seen in 13.0)
-            with open(path, "rb") if content is None else io.BytesIO(content) as file, Image.open(file) as image:
+            with _opened(path, content) as file, Image.open(file) as image:
                 yield image
     except _DAMAGE as error:
         raise ImageError(f"{path} is no image that can be read ({_reason(error)})") from error
+
+
+def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
+    return open(path, "rb", opener=_without_waiting) if content is None else io.BytesIO(content)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe would be waited for until somebody writes."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(handle).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        os.close(handle)
+        raise OSError("it is a pipe or a device; a file is needed")
+    return handle
 
 
 def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,82 +1,38 @@
 """The lease of an output folder: one process at a time writes there, on disks and in object stores alike.
 
-The lease is `lease-000001.json`, with owner, time and expiry; its holder writes it anew every few seconds. Another
-driver that comes watches it. A lease that changes is held; one that stays the same for its whole length is dead. The
-lease of a process of this machine that has ended is dead at once. No clock is compared with another machine's. A dead
-lease is taken over by making the next number, which only one driver can; the highest number counts.
+Whoever wants the folder has a file of its own there, `lease-<token>.json`, with owner, time and expiry: a claim first,
+then held. Its holder writes it anew every few seconds. All do the same, write and then read, until it is decided:
 
-Should two drivers write at once, they mix nothing: the same unit has the same bytes.
+- Who sees that another holds has lost. So has a claim that sees another claim whose name comes first.
+- Who holds, or whose claim comes first, waits for the other claims to be withdrawn. Who sees no other, goes on.
+- A file that stays the same for the length of a lease is dead, and that of an ended process of this machine at once.
+  No clock is compared with another machine's.
+- A holder trusts its lease for half that length since it last began to write and then read; then it does so again
+  before it changes anything. `storage` asks before every change in the folder.
+
+So two never hold at once. Of two that have written and then read, the later writer reads the file of the other, unless
+that was dead; but a holder has stopped trusting its lease long before anyone can have seen it stay the same so long.
+A name is never used twice, so that nothing that comes late, a write, its answer or a removal, touches another's file.
 """
 
-import json
 import logging
-import os
-import secrets
-import socket
+import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 from pipelines import storage
 from pipelines.errors import LeaseError, StorageError
+from pipelines.owner import Entry, Owner
 from pipelines.storage import Location
 
 SECONDS = 60.0  # how long a lease lasts that is not renewed
 RENEWAL = 10.0
+Leases = dict[str, Entry | None]  # by name of the file; None for one that is no lease
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A driver, as others may recognise it; `machine` changes with every boot and every container."""
-
-    name: str  # host and process, for people
-    machine: str
-    process: str  # number and start of the process, as the machine knows it
-    token: str
-
-    @classmethod
-    def this_process(cls) -> "Owner":
-        host, pid = socket.gethostname(), os.getpid()
-        return cls(f"process {pid} on {host}", f"{host} {_boot()}", f"{pid} {_start_of(pid)}", secrets.token_hex(8))
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether this is a process of this machine that has ended."""
-        if self.machine != Owner.this_process().machine or not _boot():
-            return False
-        pid, _, start = self.process.partition(" ")
-        return _start_of(int(pid)) != start
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a lease's file holds."""
-
-    owner: Owner
-    taken: float  # seconds since 1970, for people and never compared, as clocks differ
-    renewed: float
-    expires: float
-
-    @classmethod
-    def parse(cls, content: bytes) -> "Entry | None":
-        """None for a file whose writer was killed, or an object that is no lease."""
-        try:
-            record = json.loads(content)
-            return cls(Owner(**record.pop("owner")), **record)
-        except (ValueError, TypeError, AttributeError, KeyError):
-            return None
-
-    def renew(self) -> "Entry":
-        now = time.time()
-        return replace(self, renewed=now, expires=now + SECONDS)
-
-    def content(self) -> bytes:
-        return json.dumps(asdict(self), indent=2).encode()
 
 
 @dataclass(frozen=True)
@@ -94,12 +50,22 @@ class Place:
     def parent(self) -> Location:
         return self.folder.parent if self.beside else self.folder
 
-    def path(self, number: int) -> Location:
-        return self.parent / f"{self.prefix}{number:06d}.json"
+    def path(self, token: str) -> Location:
+        return self.parent / f"{self.prefix}{token}.json"
 
-    def numbers(self) -> list[int]:
-        names = (n for n in storage.names(self.parent) if n.startswith(self.prefix) and n.endswith(".json"))
-        return sorted(int(name.removeprefix(self.prefix).removesuffix(".json")) for name in names)
+    def holds(self, path: Location) -> bool:
+        """Whether the lease is asked before that changes: the folder, what is in it, and what it is made in."""
+        is_lease = path.parent == self.parent and path.name.startswith(self.prefix)
+        return str(path).startswith(str(self.folder)) and not is_lease
+
+    def leases(self) -> Leases:
+        """All that are there now."""
+        found: Leases = {}
+        for name in storage.names(self.parent):
+            if name.startswith(self.prefix) and name.endswith(".json"):
+                with suppress(FileNotFoundError):
+                    found[name] = Entry.parse(storage.read(self.parent / name))
+        return found
 
 
 @dataclass
@@ -107,44 +73,87 @@ class Lease:
     """A folder where this process alone writes, until `lost`."""
 
     place: Place
-    number: int
     entry: Entry
+    dead: Leases  # what others have left there
+    sure: float = -math.inf  # when it last began to write and then read, by a clock that no one sets
     lost: bool = False
+    trouble: BaseException | None = None  # by which the thread ended that renews it
+    _renewing: threading.Lock = field(default_factory=threading.Lock)
 
-    def renew(self) -> None:
-        """Write it anew, unless another driver has taken the folder over."""
-        newest = _newest(self.place)
-        self.lost = newest is None or newest[0] != self.number or not _is(newest[1], self.entry.owner)
-        if not self.lost:
-            self.entry = self.entry.renew()
-            storage.write_whole(self.place.path(self.number), self.entry.content())
+    @property
+    def path(self) -> Location:
+        """Its file."""
+        return self.place.path(self.entry.owner.token)
+
+    def renew(self, *, held: bool = True) -> None:
+        """Write it anew and read, until it is decided. Raises StorageError where the storage does not answer."""
+        with self._renewing:
+            began = now()
+            self.entry = self.entry.renew(SECONDS, held=held)
+            if not self.lost and (self.sure == -math.inf or self._is_there()):
+                storage.write_whole(self.path, self.entry.content())
+                self._decide()
+                self.sure = began
+
+    def _is_there(self) -> bool:
+        self.lost = self.path.name not in self.place.leases()
+        return not self.lost
+
+    def _decide(self) -> None:
+        waited_for, until = {}, math.inf
+        while not self.lost:
+            found = self.place.leases()
+            own = found.pop(self.path.name, None)
+            others = {name: entry for name, entry in found.items() if self.dead.get(name, ...) != entry}
+            if own is None or self._comes_after(others):
+                self.lost = True
+            elif not others:
+                return
+            elif others != waited_for:
+                waited_for, until = others, now() + SECONDS
+            elif now() >= until or are_gone(others):
+                self.dead |= others
+            else:
+                time.sleep(min(0.1, SECONDS / 10))
+
+    def _comes_after(self, others: Leases) -> bool:
+        is_second = not self.entry.held and any(name < self.path.name for name in others)
+        return is_second or any(entry is not None and entry.held for entry in others.values())
+
+    def must_hold(self) -> None:
+        """Raises LeaseError where the folder is another's, or nobody knows any more."""
+        if self.trouble is not None:
+            raise LeaseError(f"{self.place.folder}: its lease is not renewed any more ({self.trouble!r}); run it again")
+        if not self.lost and now() - self.sure > SECONDS / 2:
+            self.renew()
+        if self.lost:
+            raise LeaseError(f"{self.place.folder} was taken over by another process; this one stops")
 
     def release(self) -> None:
-        if not self.lost:
-            for number in self.place.numbers():
-                if number <= self.number:
-                    storage.remove(self.place.path(number))
+        """Remove its file, which is its own whatever has happened."""
+        self.entry.owner.say_goodbye()
+        storage.remove(self.path)
 
 
 def holder(folder: Location, *, beside: bool = False) -> Entry | None:
     """The lease as it stands, whether its holder is alive or not."""
-    newest = _newest(Place(folder, beside))
-    return newest and newest[1]
+    return _first(Place(folder, beside).leases())
 
 
 @contextmanager
 def leased(folder: Location, *, beside: bool = False) -> Iterator[Lease]:
     """Hold the folder for the length of the block; a thread renews the lease, which lies in the folder or beside it.
 
-    Raises LeaseError when another driver holds it: at once where that is a process of this machine, otherwise after
-    watching the lease for at most its length.
+    Once it is lost, `storage` raises LeaseError before anything changes in the folder. Raises LeaseError when another
+    driver holds it: at once where that is a process of this machine, otherwise after watching for at most its length.
     """
-    lease = _take(Place(folder, beside))
+    lease = take(Place(folder, beside))
     ended = threading.Event()
     thread = threading.Thread(target=_keep, args=(lease, ended), name="lease", daemon=True)
     thread.start()
     try:
-        yield lease
+        with storage.fenced(lambda path: lease.must_hold() if lease.place.holds(path) else None):
+            yield lease
     finally:
         ended.set()
         thread.join()
@@ -160,48 +169,61 @@ def _keep(lease: Lease, ended: threading.Event) -> None:
             lease.renew()
         except StorageError as error:
             _log.warning("The lease is not renewed: %s", error)
+        except BaseException as error:  # whatever it is, a run whose lease nobody renews must not go on
+            lease.trouble = error
+            return
 
 
-def _take(place: Place) -> Lease:
-    before = _newest(place)
-    if before is not None:
-        _outlive(place, before)
-    now, number = time.time(), before[0] + 1 if before else 1
-    lease = Lease(place, number, Entry(Owner.this_process(), now, now, now + SECONDS))
+def take(place: Place) -> Lease:
+    """Raises LeaseError where another driver holds the folder, StorageError where the storage does not answer."""
+    seen = place.leases()
+    if seen:
+        _outlive(place, seen)
+    moment = time.time()
+    lease = Lease(place, Entry(Owner.this_process(), moment, moment, moment + SECONDS, held=False), seen)
     try:
-        storage.write_new(place.path(number), lease.entry.content())
-    except FileExistsError as error:
-        raise _refusal(place, _newest(place)) from error
-    newest = _newest(place)
-    if newest is None or newest[0] != number:  # we were slow, and others have come and gone meanwhile
-        raise _refusal(place, newest)
-    for older in place.numbers():
-        if older < number:
-            storage.remove(place.path(older))
+        lease.renew(held=False)
+        lease.renew()
+    except StorageError:
+        with suppress(StorageError):
+            lease.release()
+        raise
+    if lease.lost:
+        others = {name: entry for name, entry in place.leases().items() if name != lease.path.name}
+        lease.release()
+        raise _refusal(place, others)
+    for name in lease.dead:
+        storage.remove(place.parent / name)
     return lease
 
 
-def _outlive(place: Place, lease: "tuple[int, Entry | None]") -> None:
-    """Return when the lease is dead. Raises LeaseError when it is not."""
-    entry = lease[1]
-    if entry is not None and entry.owner.is_gone:
-        _log.warning("The last driver here, %s, is gone without a goodbye; its folder is taken over.", entry.owner.name)
+def _outlive(place: Place, seen: Leases) -> None:
+    """Return when all these leases are dead. Raises LeaseError when one is not."""
+    entries = [entry for entry in seen.values() if entry is not None]
+    if are_gone(seen):
+        last = entries[-1].owner.name
+        _log.warning("The last driver here, %s, is gone without a goodbye; its folder is taken over.", last)
         return
-    if entry is not None and entry.owner.machine == Owner.this_process().machine:
-        raise _refusal(place, lease)
+    if any(entry.owner.is_here and not entry.owner.is_gone for entry in entries):
+        raise _refusal(place, seen)
     _log.warning("%s is leased; watching for %g s at most whether its driver is alive.", place.folder, SECONDS)
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
+    until = now() + SECONDS
+    while now() < until:
         time.sleep(min(1.0, SECONDS / 10))
-        now = _newest(place)
-        if now is None:
+        found = place.leases()
+        if not found:
             return
-        if now != lease:
-            raise _refusal(place, now)
+        if not found.items() <= seen.items():
+            raise _refusal(place, found)
 
 
-def _refusal(place: Place, lease: "tuple[int, Entry | None] | None") -> LeaseError:
-    entry = lease and lease[1]
+def are_gone(leases: Leases) -> bool:
+    """Whether all are of processes of this machine that have ended."""
+    return all(entry is not None and entry.owner.is_gone for entry in leases.values())
+
+
+def _refusal(place: Place, leases: Leases) -> LeaseError:
+    entry = _first(leases)
     who = f"{entry.owner.name} writes, since {_when(entry.taken)}" if entry else "another process has begun to write"
     return LeaseError(f"{place.folder} is one where {who}; wait for its end, stop it, or name another paths.out")
 
@@ -210,30 +232,12 @@ def _when(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
-def _is(entry: Entry | None, owner: Owner) -> bool:
-    return entry is not None and entry.owner == owner
+def _first(leases: Leases) -> Entry | None:
+    """The one that is held or, where none is, a claim; None where there is no lease."""
+    entries = [entry for entry in leases.values() if entry is not None]
+    return max(entries, key=lambda entry: (entry.held, entry.renewed), default=None)
 
 
-def _newest(place: Place) -> "tuple[int, Entry | None] | None":
-    """Number and content of the lease that counts."""
-    for number in reversed(place.numbers()):
-        try:
-            return number, Entry.parse(storage.read(place.path(number)))
-        except FileNotFoundError:
-            continue
-    return None
-
-
-def _boot() -> str:
-    """Names this boot of the machine or container; empty where /proc does not tell."""
-    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    return f"{boot.read_text().strip()} {os.readlink(space)}" if boot.exists() and space.exists() else ""
-
-
-def _start_of(pid: int) -> str:
-    """When the process started, in the machine's ticks; empty for a process that has ended."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if state == "Z" else fields[18]
+def now() -> float:
+    """Seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent
 _RECIPES = PACKAGE / "recipes"
 _OF_PACKAGE = "package:"
 OWN = ("synthetic", "annotated")  # sources of a training that are no folder
+_MAY_BE_URLS = ("denoiser", "dataset", "photographed")
 
 
 def shipped() -> dict[str, Path]:
@@ -43,11 +44,16 @@ def is_recipe(place: str) -> bool:
 
 
 def place_paths(tree: dict[str, Any], recipe: Path) -> None:
-    """Make the paths of a recipe's tables absolute; URLs, Hub ids and names of weights stay what they are."""
+    """Make the paths of a recipe's tables absolute; URLs, Hub ids and names of weights stay what they are.
+
+    Raises RecipeError for a URL where a folder of this machine is needed, or it would become one named `s3:`.
+    """
     folder = Path.cwd() if recipe.resolve().is_relative_to(_RECIPES.resolve()) else recipe.absolute().parent
     paths, train = tree.get("paths"), tree.get("train")
     if isinstance(paths, dict):
         for key, value in paths.items():
+            if isinstance(value, str) and "://" in value and key not in _MAY_BE_URLS:
+                raise RecipeError(f"paths.{key} is {value}, a URL; a folder on this machine is needed there")
             if isinstance(value, str) and "://" not in value:
                 stays = key == "denoiser" and "unlabelled" not in paths and _is_hub_id(value, folder)
                 paths[key] = Path(value) if stays else _placed(value, folder)

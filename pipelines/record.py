@@ -6,19 +6,20 @@ its settings again. Each step is a rename, and whatever the state between two of
 """
 
 import json
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipelines.differences import first_difference
-from pipelines.errors import LeaseError, RecipeError
-from pipelines.lease import leased
+from pipelines.errors import LeaseError, RecipeError, StorageError
+from pipelines.lease import Lease, leased
 from pipelines.progress import console
 from pipelines.recipe import digest_of
-from pipelines.storage import Location, is_temporary, write_whole
+from pipelines.refusals import refusing
+from pipelines.storage import Location, is_temporary, make_folder, remove, remove_folder, rename, sync, write_whole
 from pipelines.writable import must_be_writable
 
 RECORD = "stage.json"
@@ -96,29 +97,30 @@ def once(folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results], 
     must_be_writable(folder.parent)
     with leased(folder, beside=True) as lease:
         found = complete(folder, inputs)
-        place = found or _made(folder, inputs, make)
-        if lease.lost:
-            raise LeaseError(f"{folder} was taken over by another process; this one stops")
+        place = found or _made(folder, inputs, make, lease)
         put(place, folder)
     return Outcome(clause, folder, Record.read(folder).seconds, fresh=found is None)
 
 
-def _made(folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results]) -> Path:
-    """The folder's part, filled: its record comes last. What cannot be gone on with does not stay."""
+def _made(folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results], lease: Lease) -> Path:
+    """The folder's part, filled: its record comes last. What cannot be gone on with does not stay, but another's."""
     start, part = time.perf_counter(), part_of(folder, inputs)
     _say_what_was_begun(folder, part, inputs)
-    part.mkdir(exist_ok=True)
-    for path in filter(lambda path: is_temporary(path.name), part.iterdir()):
-        path.unlink()
+    make_folder(part)
+    for path in filter(lambda path: is_temporary(path.name), list(part.iterdir())):
+        remove(path)
     write_whole(part / BEGUN, _json(inputs))
     try:
-        results = make(part)
+        with refusing(part):
+            results = make(part)
+        sync(part)  # what the rooms below wrote is on the disk before the record says so
     except BaseException as error:
         if (part / CHECKPOINT).is_file():
             error.add_note(f"its last checkpoint is kept in {part}{progress_of(part)}")
-        else:
-            shutil.rmtree(part, ignore_errors=True)
-            error.add_note(f"nothing half-made is kept of {folder}")
+        elif not lease.lost:
+            with suppress(StorageError, LeaseError):  # or the reason would not be told
+                remove_folder(part)
+                error.add_note(f"nothing half-made is kept of {folder}")
         raise
     write_whole(part / RECORD, _json(asdict(Record(digest_of(inputs), time.perf_counter() - start, results, inputs))))
     return part
@@ -136,17 +138,16 @@ def put(place: Path, folder: Path) -> None:
     """Let what is complete be the folder; what was there stays beside it."""
     if place == folder:
         return
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-    elif folder.exists():
-        name = Record.read(folder).digest[:8] if (folder / RECORD).is_file() else f"unknown-{time.time_ns()}"
-        aside = folder.with_name(f"{folder.name}@{name}")
-        if aside.exists():
-            shutil.rmtree(aside)  # of the very same settings
-        folder.rename(aside)
-    place.rename(folder)
     for name in (BEGUN, PROGRESS):
-        (folder / name).unlink(missing_ok=True)
+        remove(place / name)
+    if folder.exists():
+        name = Record.read(folder).digest[:8] if (folder / RECORD).is_file() else f"unknown-{time.time_ns()}"
+        if folder.is_dir() and not any(folder.iterdir()):
+            remove_folder(folder)
+        else:
+            remove_folder(aside := folder.with_name(f"{folder.name}@{name}"))  # of the very same settings
+            rename(folder, aside)
+    rename(place, folder)
 
 
 def keep_progress(part: Path, done: int, total: int, noun: str) -> None:

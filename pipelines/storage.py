@@ -1,42 +1,54 @@
 """Files that are there whole or not at all: on a disk, or in any object store that fsspec opens.
 
 A local file is written under a temporary name, synced and renamed; an object appears when its upload is complete.
+All that a run changes goes through here. Where a folder is leased, a fence looks first whether it still is.
 """
 
-import errno
 import logging
 import os
-import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from errno import ENOTSUP
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from upath import UPath
 
+from pipelines import disk, stores
+from pipelines.disk import is_temporary as is_temporary  # of a file's name; for all who list folders
 from pipelines.errors import StorageError
+from pipelines.refusals import ANOTHER, LASTING, REPAIR, may_pass, refusing, trouble
+from pipelines.stores import opened
 
 Location = Path | UPath  # on this machine's disks, or elsewhere
+Fence = Callable[[Location], None]
 T = TypeVar("T")
 
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds between two tries
-_TEMPORARY = ".tmp"
-_REPAIR = "make room or repair it, then run it again"
-_PASSING = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EFBIG", "ESTALE", "ETIMEDOUT")}
-_CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests"}
-_CHANGING = ("size", "ETag", "md5Hash", "etag", "LastModified", "last_modified", "mtime")  # as stores name it
 _AT_ONCE = 64  # objects that are read together
+_fences: list[Fence] = []
 
 _log = logging.getLogger(__name__)
 
 
 def location(place: str | Path | UPath) -> Location:
-    """A folder or file by its path or URL; what is on this machine becomes an absolute path."""
-    path = UPath(place)
+    """A folder or file by its path or URL; what is on this machine becomes an absolute path. Raises InputError."""
+    path = opened(place)
     if path.protocol in ("", "file", "local"):
         return Path(path.path).resolve()
     return path
+
+
+@contextmanager
+def fenced(fence: Fence) -> Iterator[None]:
+    """For the length of the block, `fence` is called before anything changes, and raises where that may not be."""
+    _fences.append(fence)
+    try:
+        yield
+    finally:
+        _fences.remove(fence)
 
 
 def write_whole(path: Location, content: bytes) -> None:
@@ -51,44 +63,88 @@ def writing(path: Path) -> Iterator[Path]:
     When the block ends well, that file is synced and takes the name `path`; otherwise nothing of it stays.
     Raises StorageError when the disk does not take it.
     """
-    try:
-        with _renamed(path) as temporary:
-            yield temporary
-    except OSError as error:
-        if error.errno not in _PASSING:
-            raise
-        raise StorageError(f"{_trouble(path, 'written', error)}; {_REPAIR}") from error
+    _ask_fences(path)
+    with _refusing_to_write(path), disk.renamed(path) as temporary:
+        yield temporary
+        _ask_fences(path)
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that a killed process left half-written."""
-    return name.startswith(".") and name.endswith(_TEMPORARY)
+@contextmanager
+def filling(path: Path) -> Iterator[Path]:
+    """As `writing`, for a folder or a file that is made where nothing lies yet."""
+    _ask_fences(path)
+    with _refusing_to_write(path), disk.filled(path) as temporary:
+        yield temporary
+        _ask_fences(path)
 
 
 def write_new(path: Location, content: bytes) -> None:
-    """Write a file that is not there yet; of two that try, one raises FileExistsError."""
-    if isinstance(path, Path):
-        _patiently(path, "written", lambda: _link(path, content))
-    else:
-        _patiently(path, "written", lambda: path.fs.pipe_file(path.path, content, mode="create"))
+    """Write a file that is not there yet; of two that try, one raises FileExistsError.
+
+    What an earlier try of this very call has put there, though its answer was lost, is no other's.
+    """
+    tries = 0
+
+    def step() -> None:
+        nonlocal tries
+        tries += 1
+        try:
+            if isinstance(path, Path):
+                disk.write_new(path, content)
+            else:
+                path.fs.pipe_file(path.path, content, mode="create")
+        except FileExistsError:
+            if tries == 1 or read(path) != content:
+                raise
+
+    _patiently(path, "written", step)
+
+
+def make_folder(path: Path) -> None:
+    """With all above it. Raises StorageError where it cannot be."""
+    _ask_fences(path)
+    with refusing(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # so /proc says that it takes none
+            raise StorageError(f"{trouble(path, 'written', error)}; {ANOTHER}") from error
+
+
+def rename(path: Path, to: Path) -> None:
+    """What lies there has the other name afterwards, also after a power cut. Raises StorageError."""
+    _ask_fences(to)
+    with refusing(to):
+        path.rename(to)
+        disk.sync(to.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """With all below it, if it is there. Raises StorageError where something stays."""
+    _ask_fences(path)
+    with refusing(path), suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def sync(folder: Path) -> None:
+    """Have the disk hold all that others wrote into the folder, before something says that it is whole."""
+    with refusing(folder):
+        disk.sync_all(folder)
 
 
 def read(path: Location) -> bytes:
     """The file's bytes. FileNotFoundError when there is none."""
-    return _patiently(path, "read", path.read_bytes)
+    return _patiently(path, "read", lambda: disk.read(path) if isinstance(path, Path) else path.read_bytes())
 
 
 def read_all(paths: Sequence[Location]) -> Iterator[bytes]:
     """The bytes of each file, in order; objects of a store are fetched many at a time."""
     for start in range(0, len(paths), _AT_ONCE):
         several = paths[start : start + _AT_ONCE]
-        first = several[0]
-        if isinstance(first, Path):
-            yield from map(read, several)
+        distant = [path for path in several if not isinstance(path, Path)]
+        if distant:
+            yield from _patiently(distant[0].parent, "read", lambda distant=distant: stores.read_all(distant))
         else:
-            keys = [str(first.fs._strip_protocol(str(path))) for path in several]
-            contents: Any = _patiently(first.parent, "read", lambda fs=first.fs, keys=keys: fs.cat(keys))
-            yield from (contents[key] for key in keys)
+            yield from map(read, several)
 
 
 def contents(place: UPath) -> dict[str, str]:
@@ -96,15 +152,7 @@ def contents(place: UPath) -> dict[str, str]:
 
     A place that is a file has the one name ""; one where nothing is has none.
     """
-    place.fs.invalidate_cache()
-    root = str(place.fs._strip_protocol(str(place))).rstrip("/")
-    listing: Any = _patiently(place, "listed", lambda: place.fs.find(place.path, detail=True))
-    below = {path.removeprefix(root).strip("/"): file for path, file in listing.items() if not path.endswith("/")}
-    if len(below) > 1:
-        below.pop("", None)  # what some consoles make for an empty folder
-    if list(below) == [""]:
-        below = {"": _patiently(place, "listed", lambda: place.fs.info(place.path))}
-    return {name: repr([file.get(key) for key in _CHANGING]) for name, file in below.items()}
+    return _patiently(place, "listed", lambda: stores.contents(place))
 
 
 def fetch(path: UPath, to: Path) -> None:
@@ -131,112 +179,68 @@ def names(folder: Location) -> set[str]:
 
 def remove(path: Location) -> None:
     """Remove a file, if it is there."""
-    _patiently(path, "removed", lambda: path.unlink(missing_ok=True))
+    _ask_fences(path)
+    with suppress(FileNotFoundError):  # by its name, for a store's own way takes brackets for a pattern
+        _patiently(path, "removed", lambda: path.unlink() if isinstance(path, Path) else path.fs.rm_file(path.path))
 
 
 def _listing(folder: Location) -> dict[str, tuple[int, float]]:
     """Size and time of writing of every file."""
-    if isinstance(folder, Path):
-        return {name: (stat.st_size, stat.st_mtime) for name, stat in _files(folder)}
-    folder.fs.invalidate_cache()  # others write here as well
-    try:
-        entries = _patiently(folder, "listed", lambda: folder.fs.ls(folder.path, detail=True))
-    except FileNotFoundError:
-        return {}
-    files = [entry for entry in entries if entry["type"] == "file"]
-    return {file["name"].rpartition("/")[2]: (file["size"] or 0, _written(file)) for file in files}
-
-
-def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    if not folder.is_dir():
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):  # another process renamed or removed it meanwhile
-                if entry.is_file():
-                    yield entry.name, entry.stat()
-
-
-def _written(file: dict) -> float:
-    """When an object was written; stores name that differently."""
-    moments = [file[key] for key in ("LastModified", "mtime", "updated", "created") if key in file]
-    if not moments:
-        return 0.0
-    return moments[0].timestamp() if hasattr(moments[0], "timestamp") else float(moments[0])
+    return _patiently(
+        folder, "listed", lambda: disk.listing(folder) if isinstance(folder, Path) else stores.listing(folder)
+    )
 
 
 def _write(path: Location, content: bytes) -> None:
     if not isinstance(path, Path):
         path.fs.pipe_file(path.path, content)
         return
-    with _renamed(path) as temporary:
+    with disk.renamed(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _ask_fences(path: Location) -> None:
+    for fence in tuple(_fences):
+        fence(path)
 
 
 @contextmanager
-def _renamed(path: Path) -> Iterator[Path]:
-    """As `writing`, with the disk's own errors."""
-    temporary = _temporary(path)
+def _refusing_to_write(path: Path) -> Iterator[None]:
+    """Only the file's own trouble: a FileNotFoundError in the block is the block's."""
+    missing = not path.parent.is_dir()
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)  # so that the name outlives a power cut as well
-
-
-def _link(path: Path, content: bytes) -> None:
-    """A hard link is made only where nothing of that name is, and with all of the content."""
-    temporary = _temporary(path)
-    try:
-        temporary.write_bytes(content)
-        _sync(temporary)
-        os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what a file or folder is now."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        with refusing(path):
+            yield
+    except FileNotFoundError as error:
+        if not missing:
+            raise
+        raise StorageError(f"{trouble(path, 'written', error)}; {ANOTHER}") from error
 
 
 def _patiently(path: Location, doing: str, step: Callable[[], T]) -> T:
     """Try again where the storage may recover; after the last wait the trouble becomes a StorageError."""
     for wait in (*WAITS, None):
+        if doing == "written":
+            _ask_fences(path)
         try:
             return step()
         except Exception as error:  # sorted at once: every object store has exceptions of its own
-            trouble = _trouble(path, doing, error)
-            if doing == "written" and isinstance(error, FileNotFoundError | PermissionError):
-                raise StorageError(f"{trouble}; name a place that exists and may be written to") from error
-            if not _may_pass(error, path):
+            said = trouble(path, doing, error)
+            if _is_of_place(error, doing):
+                raise StorageError(f"{said}; {ANOTHER}") from error
+            if not may_pass(error, path):
                 raise
             if wait is None:
-                raise StorageError(f"{trouble}; {_REPAIR}") from error
-            _log.warning("%s; tried again in %g s", trouble, wait)
+                raise StorageError(f"{said}; {REPAIR}") from error
+            _log.warning("%s; tried again in %g s", said, wait)
             time.sleep(wait)
     raise AssertionError("the last try returns or raises")
 
 
-def _trouble(path: Location, doing: str, error: Exception) -> str:
-    return f"{path} cannot be {doing}: {getattr(error, 'strerror', None) or str(error) or repr(error)}"
-
-
-def _may_pass(error: Exception, path: Location) -> bool:
-    """Whether it tells of the storage and not of us: full, read-only, slow, refusing, gone."""
-    if isinstance(error, FileExistsError | FileNotFoundError):
+def _is_of_place(error: Exception, doing: str) -> bool:
+    """Whether no patience helps, since the place is wrong. What is not there is no trouble of reading it."""
+    if isinstance(error, FileNotFoundError):
+        return doing == "written"
+    if doing == "read" and isinstance(error, NotADirectoryError):
         return False
-    if isinstance(error, OSError):
-        return not isinstance(path, Path) or error.errno in _PASSING
-    return any(kind.__module__.partition(".")[0] in _CLIENTS for kind in type(error).__mro__)
+    return isinstance(error, OSError) and error.errno in LASTING | {ENOTSUP}

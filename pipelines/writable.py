@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from pipelines import stores
 from pipelines.errors import StorageError
+from pipelines.refusals import without_secrets
 from pipelines.storage import Location, writing
 
 
@@ -12,12 +14,21 @@ def must_be_writable(folder: Location) -> None:
     A store's own refusal comes with its first object.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if not isinstance(folder, Path):
+            _must_be_a_store(folder)
             return
+        folder.mkdir(parents=True, exist_ok=True)
         with writing(folder / ".tried") as temporary:
             temporary.touch()
         (folder / ".tried").unlink(missing_ok=True)
     except (OSError, StorageError) as error:
         why = getattr(error.__cause__ or error, "strerror", None) or str(error)
-        raise StorageError(f"{folder} takes no files: {why}; name another folder, or change its permissions") from error
+        shown = without_secrets(str(folder))
+        raise StorageError(f"{shown} takes no files: {why}; name another folder, or change its permissions") from error
+
+
+def _must_be_a_store(folder: Location) -> None:
+    if getattr(folder, "protocol", "") in ("http", "https"):
+        raise StorageError("a web server is read, and not written to")
+    assert not isinstance(folder, Path)
+    stores.make_folder(folder)

@@ -2,7 +2,8 @@
 
 Three nodes with a GPU each in their books; a driver makes a dataset of tiny images and is started again until it is
 whole. Meanwhile actors, drivers and nodes are killed, drivers stopped, shards cut and bytes flipped. Every dataset
-must have the sha256 of the one that a single process makes. The last line is JSON; the exit code is 1 on a difference.
+must have the sha256 of the one that a single process makes. After each comes a round over all other stages, which are
+killed, changed, refused and given a full disk. The last line is JSON; the exit code is 1 on a difference.
 """
 
 import argparse
@@ -26,8 +27,10 @@ ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP
 os.environ |= ENVIRONMENT | {"RAY_DEDUP_LOGS": "0", "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 import psutil  # noqa: E402  # the environment comes first
-from conftest import make_project  # noqa: E402
+from conftest import copy_of, make_finished, make_project  # noqa: E402
+from disk_faults import completed  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
+from soaked_stages import StageRound, expectations, small_disk  # noqa: E402
 
 from pipelines import Recipe  # noqa: E402
 from pipelines.dataset.damage import damages, missing_units  # noqa: E402
@@ -147,6 +150,10 @@ def main() -> int:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": QUICK})
         for _ in range(3):
             add_node(cluster)
+        finished = Path(home) / "finished" / "project"
+        finished.mkdir(parents=True)
+        make_finished(finished)
+        expected_of = expectations(completed(finished), Path(home) / "undisturbed" / "project")
         total: Counter[str] = Counter()
         while time.monotonic() - begin < 60 * asked.minutes:
             seed = asked.seed + rounds
@@ -157,6 +164,12 @@ def main() -> int:
             rounds, right = rounds + 1, right + same
             total += soak.counts
             print(f"seed {seed}: {'same' if same else 'DIFFERENT'}; {dict(soak.counts)}", flush=True)
+            with small_disk(folder / "disk"):
+                stages = StageRound(random.Random(seed), copy_of(finished, folder / "disk" / "project"), expected_of)
+                same = stages.same()
+            rounds, right = rounds + 1, right + same
+            total += stages.counts
+            print(f"seed {seed}, stages: {'same' if same else 'DIFFERENT'}; {dict(stages.counts)}", flush=True)
         cluster.shutdown()
     minutes = round((time.monotonic() - begin) / 60, 1)
     print(json.dumps({"rounds": rounds, "same": right, "minutes": minutes, **total}))

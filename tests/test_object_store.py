@@ -31,9 +31,11 @@ from pipelines.lease import leased
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
 from pipelines.storage import location
+from pipelines.stores import opened
 from pipelines.training.data import Part, shard_data
 from pipelines.units.builder import build, planned
 from pipelines.units.weights import local_weights
+from pipelines.writable import must_be_writable
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "nobody",
@@ -88,7 +90,7 @@ def test_a_run_that_is_killed_midway_goes_on_and_makes_what_a_disk_would_hold(re
         time.sleep(0.05)
     assert process.kill() == -signal.SIGKILL
     assert 2 <= len(take_inventory(folder).committed) < 10
-    assert storage.names(folder) >= {"dataset.json", "lease-000001.json"}
+    assert storage.names(folder) >= {"dataset.json"}
     assert generate(recipe).failures == []
     assert (damages(take_inventory(folder)), missing_units(folder)) == ([], [])
     assert "index.parquet" in storage.names(folder)
@@ -221,8 +223,27 @@ def test_a_second_driver_is_refused_there_as_well(bucket: str) -> None:
     with leased(folder):
         with pytest.raises(LeaseError, match="writes, since"), leased(folder):
             pass
-        assert storage.names(folder) == {"lease-000001.json"}
+        assert len(storage.names(folder)) == 1
     assert storage.names(folder) == set()
+
+
+def test_a_typo_in_a_buckets_name_makes_no_bucket(bucket: str) -> None:
+    place = opened("s3://fases/dataset")
+    must_be_writable(place)
+    with pytest.raises(StorageError, match="specified bucket does not exist"):
+        storage.write_new(place / "dataset.json", b"")
+    assert place.fs.ls("", refresh=True) == ["faces"]
+
+
+def test_a_folder_with_brackets_is_no_pattern(bucket: str) -> None:
+    folder = opened(f"{bucket}/run[1]")
+    with leased(folder):
+        storage.write_whole(folder / "a[12]", b"mine")
+        storage.write_whole(opened(f"{bucket}/run1") / "a[12]", b"other")
+        assert list(storage.read_all([folder / "a[12]"])) == [b"mine"]
+        storage.remove(folder / "a[12]")
+    assert storage.names(folder) == set()
+    assert storage.names(opened(f"{bucket}/run1")) == {"a[12]"}
 
 
 def test_a_bucket_that_is_not_there_is_named_at_once(bucket: str) -> None:

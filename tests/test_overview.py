@@ -10,7 +10,8 @@ import pytest
 
 from pipelines import Recipe, progress
 from pipelines.driver.tally import Failure, Tally
-from pipelines.lease import Owner, leased
+from pipelines.lease import leased
+from pipelines.owner import Owner
 from pipelines.progress import Pace
 from pipelines.stages.overview import Standing, standings, standings_of
 

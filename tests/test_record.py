@@ -134,9 +134,9 @@ def test_whatever_step_it_is_killed_after_the_next_run_goes_on_and_nothing_finis
         return do
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", counted(Path.rename))
+        patch.setattr(records, "rename", counted(records.rename))
         patch.setattr(records, "write_whole", counted(records.write_whole))
-        patch.setattr(records.shutil, "rmtree", lambda *_, **__: None)  # a killed process tidies nothing up
+        patch.setattr(records, "remove_folder", lambda _: None)  # a killed process tidies nothing up
         with contextlib.suppress(Killed):
             once(make.folder, second, make, clause="")
     before = make.times

@@ -10,7 +10,8 @@ from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import write_shard
 from pipelines.driver.status import status
 from pipelines.driver.tally import Failure, Tally, ranges
-from pipelines.lease import Entry, Owner, leased
+from pipelines.lease import leased
+from pipelines.owner import Entry, Owner
 
 DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 10, "unit_size": 2}, "denoiser", "interpreter", {})
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from generate import GenerateError
 from label import LabelError
 from pipelines.cli import annotate, datasets, imports, jobs, models, setup, sharing, stages
 from pipelines.errors import InputError, RunError
+from pipelines.refusals import refusing, without_secrets
 from pipelines.stopping import Stopped
 
 USER_ERRORS = (InputError, GenerateError, LabelError, DeepLabError)
@@ -64,7 +66,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("ray").setLevel(logging.WARNING)
     try:
-        with _signals_raised():
+        with _signals_raised(), refusing(Path.cwd()):
             app()
     except USER_ERRORS as error:
         sys.exit(_say(error, code=2))
@@ -93,5 +95,5 @@ def _signals_raised() -> Iterator[None]:
 
 
 def _say(error: Exception | str, *, code: int) -> int:
-    typer.echo(f"datasetddpm: {error}", err=True)
+    typer.echo(f"datasetddpm: {without_secrets(str(error))}", err=True)
     return code

@@ -83,7 +83,7 @@ def verify(folder: DatasetFolder) -> None:
 @app.command("import-npz")
 def import_npz_command(
     npz: Annotated[Path, typer.Argument(metavar="NPZ", help="A published synthetic set.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The dataset's folder.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="The dataset's folder, a path or a URL.")],
     scheme: Annotated[Path | None, typer.Option(metavar="FILE", help="The classes, a TOML file; else counted.")] = None,
     portion: Annotated[
         float, typer.Option(metavar="SHARE", help="The most uncertain share of each unit, to be dropped.")
@@ -99,13 +99,16 @@ def import_npz_command(
     """
     from pipelines.dataset.import_npz import import_npz
 
-    tell("import-npz", import_npz(npz, out, scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size))
+    tell(
+        "import-npz",
+        import_npz(npz, location(out), scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size),
+    )
 
 
 @app.command("export")
 def export_command(
     dataset: DatasetFolder,
-    out: Annotated[Path, typer.Option(metavar="PLACE", help="The folder to write, of npz the file.")],
+    out: Annotated[str, typer.Option(metavar="PLACE", help="The folder to write, of npz the file.")],
     format_name: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="What to write, as coco; a wrong one lists all.")
     ] = "npz",

@@ -8,9 +8,10 @@ import typer
 
 import generate
 from label import Fit
-from pipelines.cli.options import Call, Overrides, RecipePath, load, say, tell
+from pipelines.cli.options import Call, Overrides, RecipePath, here, load, say, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
+from pipelines.storage import filling
 from pipelines.writable import must_be_writable
 
 app = typer.Typer()
@@ -33,10 +34,13 @@ def convert(
 
     Example: datasetddpm convert lsun_horse.pt --to horses
     """
+    to = here(to)
     if to.exists() and any(to.iterdir()):
         raise generate.CheckpointError(f"{to} is there already and not empty; name another folder")
     must_be_writable(to.parent)
-    generate.Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
+    denoiser = generate.Denoiser.from_pretrained(checkpoint, flags=flags)
+    with filling(to) as part:
+        denoiser.save_pretrained(part)
     console.print(f"{checkpoint}: converted to {to}")
 
 
@@ -69,7 +73,7 @@ def segment(
             )
         from pipelines.stages.export_onnx import segment_with_model
 
-        tell("segment", segment_with_model(model, inputs, out))
+        tell("segment", segment_with_model(model, inputs, here(out)))
         return
     path, *images = inputs
     if not images:
@@ -79,7 +83,7 @@ def segment(
     call.require("segment", recipe)
     from pipelines.stages.segment import segment_files
 
-    tell("segment", segment_files(recipe, images, out, fit or "stretch"))
+    tell("segment", segment_files(recipe, images, here(out), fit or "stretch"))
 
 
 @app.command("export-model")
@@ -99,7 +103,7 @@ def export_model(
     call.require("export-model", loaded)
     from pipelines.stages.export_onnx import export_model
 
-    tell("export-model", export_model(loaded, onnx))
+    tell("export-model", export_model(loaded, here(onnx)))
     say(f"next: {shlex.join(['datasetddpm', 'segment', '--model', str(onnx)])} IMAGES --out FOLDER")
 
 

@@ -1,5 +1,6 @@
 """Arguments and options that several commands have, and how a command ends."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +9,16 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import RecipeError
+from pipelines.errors import InputError, RecipeError
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
+from pipelines.refusals import without_secrets
 from pipelines.stages import STAGES
 from pipelines.stages.order import Lack, lack
-from pipelines.storage import Location
+from pipelines.storage import Location, location
+
+_URL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/")  # also as a path has it, with one slash
 
 RecipePath = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="The run's recipe: a TOML file, or the name of a shipped one.")
@@ -62,6 +66,14 @@ class Call:
         return f"{missing.clause}; run `{self.line(missing.maker)}` first" if missing.maker else missing.clause
 
 
+def here(place: str | Path) -> Path:
+    """A file or folder of this machine. Raises InputError for a URL, which would become a folder named `s3:`."""
+    where = location(place) if "://" in str(place) else Path(place)
+    if isinstance(where, Path) and not _URL.match(str(place)):
+        return where
+    raise InputError(f"{place} is a URL; a path on this machine is needed here")
+
+
 def load(recipe: Path, overrides: Sequence[str] | None) -> Recipe:
     """The recipe with the command's --set."""
     return Call.of(recipe, overrides).load()
@@ -77,7 +89,7 @@ def tell(name: str, outcome: Outcome) -> None:
 
 def say(sentence: str) -> None:
     """Print it as it is, whatever brackets a path or an override has."""
-    console.print(sentence, markup=False)
+    console.print(without_secrets(sentence), markup=False)
 
 
 def from_here(place: Location) -> Location:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.options import Address, Call, Overrides, RecipePath, from_here, say, tell
+from pipelines.cli.options import Address, Call, Overrides, RecipePath, from_here, here, say, tell
 from pipelines.folders import dataset_folder, report_page, samples_folder, scores_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe
@@ -123,7 +123,7 @@ def demo(
 
     Example: datasetddpm demo --out faces
     """
-    _run(Call.of(Path("demo"), [f"paths.out={json.dumps(str(out), ensure_ascii=False)}", *(overrides or ())]))
+    _run(Call.of(Path("demo"), [f"paths.out={json.dumps(str(here(out)), ensure_ascii=False)}", *(overrides or ())]))
 
 
 def _run(call: Call) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cluster import ClusterError, Failed, Limits, Resources, connect, run_units
+from pipelines import storage
 from pipelines.driver.resources import device_of, resources_of
 from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.progress import console
@@ -49,11 +50,11 @@ def marked(folder: Path) -> Iterator[Path]:
     """A file that lies in the folder for the length of the block: a machine that sees it shares the folder."""
     must_be_writable(folder)
     mark = folder / f".seen-{secrets.token_hex(4)}"
-    mark.touch()
+    storage.write_whole(mark, b"")
     try:
         yield mark
     finally:
-        mark.unlink(missing_ok=True)
+        storage.remove(mark)
 
 
 def must_see(mark: Path) -> None:

@@ -6,7 +6,8 @@ from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import counted, each_report
 from pipelines.driver.tally import Tally, ranges
-from pipelines.lease import Entry, holder
+from pipelines.lease import holder
+from pipelines.owner import Entry
 from pipelines.progress import duration
 from pipelines.storage import Location
 

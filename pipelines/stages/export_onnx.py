@@ -15,6 +15,8 @@ from pipelines.folders import dataset_folder, network_folder
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record
 from pipelines.stages.segment import Pixels, Results, class_shares, overlay, stems_to_write, write_each
+from pipelines.storage import writing
+from pipelines.writable import must_be_writable
 
 
 def export_model(recipe: Recipe, path: Path) -> Outcome:
@@ -27,7 +29,9 @@ def export_model(recipe: Recipe, path: Path) -> Outcome:
         raise ExportError(f"{path.parent} is no folder; make it first, or name another file")
     if path.is_dir():
         raise ExportError(f"{path} is a folder; name a file")
-    difference = export_onnx(model, path, stored_size(dataset_folder(recipe)))
+    must_be_writable(path.parent)
+    with writing(path) as temporary:
+        difference = export_onnx(model, temporary, stored_size(dataset_folder(recipe)))
     clause = f"an ONNX file of {folder.name}, whose logits differ from torch's by {difference:.1g},"
     return Outcome(clause, path, time.perf_counter() - start, fresh=True)
 

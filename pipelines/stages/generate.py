@@ -19,7 +19,6 @@ from pipelines.driver.monitor import keep, shown
 from pipelines.driver.placing import one_answer
 from pipelines.driver.resources import device_of, limits_of, resources_of
 from pipelines.driver.tally import Failure, Tally, ranges
-from pipelines.errors import LeaseError
 from pipelines.folders import dataset_folder
 from pipelines.lease import leased
 from pipelines.progress import console
@@ -69,8 +68,7 @@ def _generate(recipe: Recipe, *, repair: bool) -> Outcome:
         try:
             with _running(plan, missing, tally, stop) as outcomes:
                 for outcome in outcomes:
-                    if lease.lost:
-                        raise LeaseError(f"{plan.folder} was taken over by another driver; this one stops")
+                    lease.must_hold()
                     _count(outcome, tally, plan)
         finally:
             inventory = take_inventory(plan.folder)

@@ -15,6 +15,7 @@ from pipelines.errors import RecipeError
 from pipelines.progress import duration
 from pipelines.stages.check import described, photographs, sizes_of
 from pipelines.storage import write_whole
+from pipelines.writable import must_be_writable
 
 _SECONDS = 3.0  # of a measurement
 _SIDES = (16, 32, 64, 128, 256)  # that a network is trained at
@@ -87,7 +88,7 @@ def init(folder: Path, images: Path | None, model: str | None) -> tuple[Path, Pa
     if (images is None) == (model is None):
         raise RecipeError("photographs or a model are needed, one of them: --images FOLDER, or --model PLACE")
     denoiser = _trained_on(images, folder) if images else _that_exists(str(model), folder)
-    scheme.parent.mkdir(parents=True, exist_ok=True)
+    must_be_writable(scheme.parent)
     write_whole(recipe, _written(folder, denoiser).encode())
     write_whole(scheme, _SCHEME.encode())
     return recipe, scheme

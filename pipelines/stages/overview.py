@@ -22,7 +22,8 @@ from pipelines.folders import (
     scores_folder,
     sources,
 )
-from pipelines.lease import Entry, holder
+from pipelines.lease import holder
+from pipelines.owner import Entry
 from pipelines.progress import Pace, duration
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD, Record

@@ -5,10 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from generate import Denoiser
+from generate.images import open_image
 from label.pairs import has_mask
 from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
@@ -67,10 +68,10 @@ def _sample(recipe: Recipe, denoiser: Denoiser, seeds: range, folder: Path) -> R
 def provenance(path: Path) -> dict[str, Any] | None:
     """What a sampled image was made from; None for any other image."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             origin = json.loads(image.info[PROVENANCE])
             return origin if isinstance(origin, dict) else None
-    except (UnidentifiedImageError, OSError, KeyError, ValueError):
+    except (KeyError, ValueError):
         return None
 
 

@@ -24,7 +24,7 @@ from pipelines.folders import ddpm_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import CHECKPOINT, Outcome, Results, complete, keep_progress, once, part_of
-from pipelines.storage import write_whole
+from pipelines.storage import filling, remove_folder, rename, write_whole
 from pipelines.units.devices import device
 from pipelines.writable import must_be_writable
 
@@ -91,14 +91,12 @@ def _put_model(folder: Path, target: Path) -> None:
     if _same(model, target):
         return
     must_be_writable(target.parent)
-    part = target.with_name(f"{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(model, part)
-    if any(_same(kept, target) for kept in folder.parent.glob(f"{folder.name}*/{MODEL}")):
-        shutil.rmtree(target)
-    elif target.exists():
-        target.rename(target.with_name(f"{target.name}@{time.strftime('%Y%m%d-%H%M%S')}"))
-    part.rename(target)
+    with filling(target) as part:
+        shutil.copytree(model, part)
+        if any(_same(kept, target) for kept in folder.parent.glob(f"{folder.name}*/{MODEL}")):
+            remove_folder(target)
+        elif target.exists():
+            rename(target, target.with_name(f"{target.name}@{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
 def _same(model: Path, target: Path) -> bool:

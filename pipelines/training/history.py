@@ -1,23 +1,30 @@
 """What a training has done so far: its checkpoint, its losses and validation curve, and logs for TensorBoard."""
 
 import math
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
 from torch import Tensor, nn
 
 from deeplab import Step, Trainee
 from generate import CheckpointError
 from generate.tensors import load_saved
+from pipelines import storage
 from pipelines.differences import first_difference
 from pipelines.errors import RecipeError
 from pipelines.record import CHECKPOINT
-from pipelines.storage import is_temporary, writing
+from pipelines.refusals import refusing
+from pipelines.storage import writing
+
+_events: Any = event_pb2  # whose names are made when it is imported
 
 
 @dataclass
@@ -38,22 +45,26 @@ class Curve:
 
 
 class Log:
-    """Scalars for TensorBoard, below the training's folder."""
+    """Scalars for TensorBoard, below the training's folder; written at once, for a queue would wait for a full disk."""
 
-    def __init__(self, writer: SummaryWriter) -> None:
+    def __init__(self, writer: EventsWriter) -> None:
         self._writer = writer
+
+    def _add(self, name: str, value: float, step: int) -> None:
+        self._writer.write_event(_events.Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
 
     def step(self, step: Step, samples: int) -> None:
         """`samples` is how many the step saw, those of all workers."""
-        self._writer.add_scalar("train/loss", step.loss, step.number)
-        self._writer.add_scalar("train/learning_rate", step.learning_rate, step.number)
-        self._writer.add_scalar("speed/samples_per_second", samples / step.seconds, step.number)
-        self._writer.add_scalar("speed/share_of_time_waiting", step.waited / step.seconds, step.number)
+        self._add("train/loss", step.loss, step.number)
+        self._add("train/learning_rate", step.learning_rate, step.number)
+        self._add("speed/samples_per_second", samples / step.seconds, step.number)
+        self._add("speed/share_of_time_waiting", step.waited / step.seconds, step.number)
 
     def curve(self, curve: Curve) -> None:
         if curve.points:
             step, mean_iou = curve.points[-1]
-            self._writer.add_scalar("validation/mean_iou", mean_iou, step)
+            self._add("validation/mean_iou", mean_iou, step)
+            self._writer.flush()
 
 
 @dataclass
@@ -99,23 +110,23 @@ class History:
         curve = {"points": self.curve.points, "best": self.curve.best, "best_step": self.curve.best_step}
         stored = {"inputs": inputs, "losses": self.losses, "curve": curve, "trainee": trainee.state()}
         with writing(folder / CHECKPOINT) as temporary, open(temporary, "wb") as file:
-            try:
-                torch.save(stored, file)
-            except RuntimeError as error:  # torch hides the disk's own error behind one of its format
-                raise error.__context__ or error from None
+            torch.save(stored, file)
 
     @staticmethod
     def forget(folder: Path) -> None:
         """Remove the checkpoint of a training that is finished, and what a kill left of others."""
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        for path in filter(lambda path: is_temporary(path.name), folder.iterdir()):
-            path.unlink()
+        for name in storage.names(folder):
+            if name == CHECKPOINT or storage.is_temporary(name):
+                storage.remove(folder / name)
 
     @contextmanager
     def logging(self, folder: Path, done: int) -> Iterator[Log]:
         """Open the log; what an interrupted run logged after step `done` is hidden by it."""
-        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
-        try:
-            yield Log(writer)
-        finally:
-            writer.close()
+        storage.make_folder(folder / "tensorboard")
+        with refusing(folder / "tensorboard"):
+            writer = EventsWriter(str(folder / "tensorboard" / "events"))
+            with closing(writer):
+                writer.write_event(
+                    _events.Event(step=done + 1, session_log=_events.SessionLog(status=_events.SessionLog.START))
+                )
+                yield Log(writer)

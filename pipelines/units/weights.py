@@ -1,17 +1,18 @@
 """The weights of a denoiser on this machine: where they lie, or a copy of what is at a URL."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 from fsspec.utils import tokenize
-from upath import UPath
 
 from pipelines import storage
-from pipelines.errors import RecipeError
+from pipelines.disk import discard
+from pipelines.errors import RecipeError, StorageError
 from pipelines.progress import console
+from pipelines.refusals import refusing, without_secrets
+from pipelines.stores import opened
 
 
 def local_weights(place: Path | str) -> Path:
@@ -22,22 +23,39 @@ def local_weights(place: Path | str) -> Path:
     """
     if isinstance(place, Path):
         return place
+    shown, newest = without_secrets(place), _cache_folder() / "newest" / tokenize(place)
     try:
-        source = UPath(place)
+        source = opened(place)
         files = storage.contents(source)
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        raise RecipeError(f"paths.denoiser: {place} cannot be opened: {error}") from error
+    except (FileNotFoundError, ValueError) as error:
+        why = without_secrets(str(error))
+        raise RecipeError(f"paths.denoiser: {shown} cannot be opened: {why}") from error
+    except StorageError as error:
+        return _copied_before(newest, error)
     if not files:
-        raise RecipeError(f"paths.denoiser: there is nothing at {place}")
+        raise RecipeError(f"paths.denoiser: there is nothing at {shown}")
 
     def fetch(part: Path) -> None:
-        console.print(f"fetching {place}")
+        console.print(f"fetching {shown}", markup=False)
         for name in sorted(files):
             target = part / name if name else part  # a source that is a file has the one name ""
             target.parent.mkdir(parents=True, exist_ok=True)
             storage.fetch(source / name if name else source, target)
 
-    return copied_once(tokenize(place, files), source.name or "weights", fetch)
+    copy = copied_once(tokenize(place, files), source.name or "weights", fetch)
+    if not newest.is_file() or newest.read_text() != str(copy):
+        storage.make_folder(newest.parent)
+        storage.write_whole(newest, str(copy).encode())
+    return copy
+
+
+def _copied_before(newest: Path, error: StorageError) -> Path:
+    """The last copy of a place that does not answer now. Raises the error where there is none."""
+    copy = Path(newest.read_text()) if newest.is_file() else None
+    if copy is None or not copy.exists():
+        raise error
+    console.print(f"warning: {error}; the copy in {copy} is taken", markup=False)
+    return copy
 
 
 def copied_once(key: str, name: str, write: Callable[[Path], None]) -> Path:
@@ -47,21 +65,17 @@ def copied_once(key: str, name: str, write: Callable[[Path], None]) -> Path:
     stay until the user removes them.
     """
     folder = _cache_folder() / key
-    copy, part = folder / name, folder / f"{name}.part"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    copy = folder / name
+    if copy.exists():
+        return copy
+    storage.make_folder(folder)
+    with refusing(folder), FileLock(folder / "lock"):
         if not copy.exists():
-            _remove(part)  # of a process that was killed
-            write(part)
-            part.replace(copy)
+            for left in filter(storage.is_temporary, os.listdir(folder)):
+                discard(folder / left)  # of a process that was killed
+            with storage.filling(copy) as part:
+                write(part)
     return copy
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _cache_folder() -> Path:
