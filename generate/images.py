@@ -1,5 +1,7 @@
 """The one place that opens other people's images: whatever they hold becomes upright 8-bit RGB."""
 
+import io
+import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -15,6 +17,9 @@ from generate.errors import ImageError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Endings, in lower case, of the files that are images where a folder of them is read."""
 
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF")
+"""What a file may be, whatever it is called: Pillow would start Ghostscript for PostScript."""
+
 # What Pillow was seen to raise when bytes of its twelve commonest formats were flipped or cut off.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, struct.error, Image.DecompressionBombError)
 
@@ -29,17 +34,29 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
 
 
 @contextmanager
-def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """A file as Pillow opens it; whatever damage shows while it is open is an ImageError that names the file."""
+def open_image(path: str | Path | io.BytesIO, name: str | Path | None = None) -> Iterator[Image.Image]:
+    """A file, or its bytes, as Pillow opens it; whatever damage shows while it is open is an ImageError.
+
+    It names the file, or `name`.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images and refuses those twice as large; only the latter is a mistake
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # by its path, Pillow would map a TIFF into memory, and scramble it if it has an orientation (seen in 13.0)
-            with open(path, "rb") as file, Image.open(file) as image:
+            with _opened(path) as file, Image.open(file, formats=_FORMATS) as image:
                 yield image
     except _DAMAGE as error:
-        raise ImageError(f"{path} is no image that can be read ({_reason(error)})") from error
+        raise ImageError(f"{name or path} is no image that can be read ({_reason(error)})") from error
+
+
+def _opened(path: str | Path | io.BytesIO) -> io.BufferedReader | io.BytesIO:
+    """Raises OSError for what is no file: a FIFO would keep its reader waiting."""
+    if isinstance(path, io.BytesIO):
+        return path
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError("it is no file")
+    return open(path, "rb")
 
 
 def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:

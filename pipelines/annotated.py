@@ -20,7 +20,7 @@ def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Ann
     else:
         annotations = load_annotations(folder, size, scheme=recipe.classes.scheme, ignore=recipe.classes.ignore)
     if annotations.unmasked:
-        console.print(annotations.note, markup=False)
+        console.print(annotations.note)
     return annotations
 
 

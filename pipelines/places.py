@@ -5,6 +5,7 @@ with the package.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipelines.errors import RecipeError
 PACKAGE = Path(__file__).parent
 _RECIPES = PACKAGE / "recipes"
 _OF_PACKAGE = "package:"
+_SECRETS = re.compile(r"(\b[\w+.-]+://)(?:[^/@\s]*@)?([^\s?#]*)(\?[^\s\"';,)]*)?")  # a user with password, and a query
 
 
 def shipped() -> dict[str, Path]:
@@ -25,14 +27,22 @@ def shipped() -> dict[str, Path]:
 def recipe_file(recipe: str | Path) -> Path:
     """The file of a recipe that is given by its path, or of a shipped one by its name. Raises RecipeError."""
     path = Path(recipe)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError) as error:  # a name too long, or that no file has
+        raise RecipeError(f"{str(recipe)[:80]!r} is no name of a file ({error})") from error
     known = shipped()
     if (name := path.as_posix()) in known:
         return known[name]
     raise RecipeError(
         f"{recipe} is no file; a recipe in TOML is needed, or the name of a shipped one: {', '.join(known)}"
     )
+
+
+def without_secrets(text: str) -> str:
+    """The text with its URLs as they may be shown: without user, password and query, which hold keys and signatures."""
+    return _SECRETS.sub(lambda url: url[1] + url[2] + ("?..." if url[3] else ""), text)
 
 
 def is_recipe(place: str) -> bool:

@@ -17,12 +17,18 @@ def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: st
 
     Only the sections in `settings` are compared; a folder whose record does not say how it was made is taken as it is.
     """
-    inputs = Record.read(folder).inputs if (folder / RECORD).is_file() else {}
+    record = Record.read(folder) if (folder / RECORD).is_file() else None
+    inputs = record.inputs if record else {}
     difference = first_difference({name: inputs[name] for name in settings if name in inputs}, settings)
     if inputs and difference:
         raise RecipeError(
             f"{made} in {folder} is of another recipe: {difference}; "
             f"run `datasetddpm {command}` again, or restore the recipe"
+        )
+    if record and (lost := record.lost(folder)):
+        raise RecipeError(
+            f"{made} in {folder} is not what was written: {lost[0]} is damaged or gone; "
+            f"run `datasetddpm {command}` again"
         )
 
 

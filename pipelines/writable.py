@@ -9,12 +9,12 @@ from pipelines.storage import Location, writing
 def must_be_writable(folder: Location) -> None:
     """Make the folder where it is missing, and a file in it that is gone at once. Raises StorageError otherwise.
 
-    A store's own refusal comes with its first object.
+    A store is not asked: its own refusal comes with its first object, and to make a folder there could make a bucket.
     """
+    if not isinstance(folder, Path):
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not isinstance(folder, Path):
-            return
         with writing(folder / ".tried") as temporary:
             temporary.touch()
         (folder / ".tried").unlink(missing_ok=True)

@@ -12,7 +12,9 @@ from pipelines.driver.status import status
 from pipelines.driver.tally import Failure, Tally, ranges
 from pipelines.lease import Entry, Owner, leased
 
-DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 10, "unit_size": 2}, "denoiser", "interpreter", {})
+DATASET = Dataset(
+    "digest", ["ground", "dot"], [[0, 0, 0], [9, 9, 9]], {"samples": 10, "unit_size": 2}, "denoiser", "interpreter", {}
+)
 
 
 @pytest.fixture

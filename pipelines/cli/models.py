@@ -8,7 +8,7 @@ import typer
 
 import generate
 from label import Fit
-from pipelines.cli.options import Call, Overrides, RecipePath, load, say, tell
+from pipelines.cli.options import Call, Overrides, RecipePath, load, of_this_machine, say, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
 from pipelines.writable import must_be_writable
@@ -33,7 +33,7 @@ def convert(
 
     Example: datasetddpm convert lsun_horse.pt --to horses
     """
-    if to.exists() and any(to.iterdir()):
+    if of_this_machine(to, "--to").exists() and any(to.iterdir()):
         raise generate.CheckpointError(f"{to} is there already and not empty; name another folder")
     must_be_writable(to.parent)
     generate.Denoiser.from_pretrained(checkpoint, flags=flags).save_pretrained(to)
@@ -69,7 +69,7 @@ def segment(
             )
         from pipelines.stages.export_onnx import segment_with_model
 
-        tell("segment", segment_with_model(model, inputs, out))
+        tell("segment", segment_with_model(model, inputs, of_this_machine(out, "--out")))
         return
     path, *images = inputs
     if not images:
@@ -79,7 +79,7 @@ def segment(
     call.require("segment", recipe)
     from pipelines.stages.segment import segment_files
 
-    tell("segment", segment_files(recipe, images, out, fit or "stretch"))
+    tell("segment", segment_files(recipe, images, of_this_machine(out, "--out"), fit or "stretch"))
 
 
 @app.command("export-model")
@@ -99,7 +99,7 @@ def export_model(
     call.require("export-model", loaded)
     from pipelines.stages.export_onnx import export_model
 
-    tell("export-model", export_model(loaded, onnx))
+    tell("export-model", export_model(loaded, of_this_machine(onnx, "--onnx")))
     say(f"next: {shlex.join(['datasetddpm', 'segment', '--model', str(onnx)])} IMAGES --out FOLDER")
 
 

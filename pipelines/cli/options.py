@@ -1,5 +1,7 @@
 """Arguments and options that several commands have, and how a command ends."""
 
+import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import RecipeError
+from pipelines.places import without_secrets
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
@@ -27,6 +30,7 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="PLACE", help="The Ray cluster: local, auto, host:6379 or ray://host:10001; cluster.address."),
 ]
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 JobAddress = Annotated[str, typer.Option(metavar="URL", help="The HTTP address of the cluster's head.")]
 DatasetFolder = Annotated[str, typer.Argument(metavar="FOLDER", help="A dataset's folder, a path or a URL.")]
 
@@ -44,7 +48,7 @@ class Call:
         return cls(recipe, tuple(overrides or ()), address)
 
     def load(self) -> Recipe:
-        addressed = [f'cluster.address="{self.address}"'] if self.address else []
+        addressed = [f"cluster.address={json.dumps(self.address, ensure_ascii=False)}"] if self.address else []
         return Recipe.load(self.recipe, (*self.overrides, *addressed))
 
     def line(self, command: str, *more: str) -> str:
@@ -70,14 +74,23 @@ def load(recipe: Path, overrides: Sequence[str] | None) -> Recipe:
 def tell(name: str, outcome: Outcome) -> None:
     """Say what was made; a unit or an image that failed ends in exit code 1."""
     verb = "made" if outcome.fresh else "found"
-    console.print(f"[bold]{name}[/bold]: ", end="")
+    console.print(name, style="bold", end=": ")
     say(f"{verb} {outcome.clause} in {from_here(outcome.where)} ({outcome.seconds:.0f} s)")
     end([f"{name}: {failure}" for failure in outcome.failures])
 
 
 def say(sentence: str) -> None:
-    """Print it as it is, whatever brackets a path or an override has."""
-    console.print(sentence, markup=False)
+    """Print it as it is, whatever brackets a path or an override has; but for the secrets of a URL."""
+    console.print(without_secrets(sentence))
+
+
+def of_this_machine(path: Path, option: str) -> Path:
+    """The path. Raises RecipeError for a URL, which would become a folder that is called so."""
+    if _URL.match(str(path)):
+        raise RecipeError(
+            f"{option} {path}: a path of this machine is needed, not a URL; copy the file there afterwards"
+        )
+    return path
 
 
 def from_here(place: Location) -> Location:
@@ -90,6 +103,6 @@ def from_here(place: Location) -> Location:
 def end(failures: list[str]) -> None:
     """Print the failures, a sentence each, and end in exit code 1 if there are any."""
     for failure in failures:
-        console.print(failure, style="red", markup=False)
+        console.print(without_secrets(failure), style="red")
     if failures:
         raise typer.Exit(1)

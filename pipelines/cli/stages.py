@@ -30,10 +30,6 @@ def _command(stage: Stage) -> Callable[..., None]:
         call, loaded = _called(stage, recipe, overrides)
         _end(stage, call, loaded, stage.imported()(loaded))
 
-    def on_ray(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
-        call, loaded = _called(stage, recipe, overrides, address)
-        _end(stage, call, loaded, stage.imported()(loaded))
-
     def repairing(
         recipe: RecipePath,
         overrides: Overrides = None,
@@ -43,6 +39,17 @@ def _command(stage: Stage) -> Callable[..., None]:
         call, loaded = _called(stage, recipe, overrides, address)
         _end(stage, call, loaded, stage.imported()(loaded, repair=repair))
 
+    def whole(
+        recipe: RecipePath,
+        overrides: Overrides = None,
+        address: Address = None,
+        partial: Annotated[
+            bool, typer.Option("--partial", help="Go on though units of the dataset are missing.")
+        ] = False,
+    ) -> None:
+        call, loaded = _called(stage, recipe, overrides, address)
+        _end(stage, call, loaded, stage.imported()(loaded, partial=partial))
+
     def counted(
         recipe: RecipePath,
         overrides: Overrides = None,
@@ -51,8 +58,8 @@ def _command(stage: Stage) -> Callable[..., None]:
         call, loaded = _called(stage, recipe, overrides)
         _end(stage, call, loaded, stage.imported()(loaded, count=count))
 
-    ways = {"generate": repairing, "sample": counted}
-    return ways.get(stage.name, on_ray if stage.on_ray else here)
+    ways = {"generate": repairing, "sample": counted, "train": whole}
+    return ways.get(stage.name, here)
 
 
 def _called(

@@ -20,11 +20,14 @@ from pipelines.errors import DatasetError
 from pipelines.progress import follow
 from pipelines.recipe import digest_of
 from pipelines.record import Outcome
+from pipelines.storage import Location
 
 _CHECKED_ROWS = 50
 
 
-def import_npz(path: Path, out: Path, scheme: Scheme | None, *, portion: float = 0.0, unit_size: int = 250) -> Outcome:
+def import_npz(
+    path: Path, out: Location, scheme: Scheme | None, *, portion: float = 0.0, unit_size: int = 250
+) -> Outcome:
     """Write the units that `out` lacks; a row is its sample's seed, and `portion` of each unit's rows is dropped.
 
     Without a scheme the classes are 0 to the highest label, named "class 0" and so on.
@@ -59,7 +62,7 @@ def _rows(npz: Npz, unit: int, unit_size: int) -> range:
     return range(unit * unit_size, min((unit + 1) * unit_size, npz.rows))
 
 
-def _claim(npz: Npz, out: Path, scheme: Scheme | None, portion: float, unit_size: int) -> Dataset:
+def _claim(npz: Npz, out: Location, scheme: Scheme | None, portion: float, unit_size: int) -> Dataset:
     """Check the file and claim `out` for it; a folder that is claimed for it already had its file checked."""
     settings = {"portion": portion, "unit_size": unit_size, "uncertainty": npz.uncertainty.dtype.str}
     identity = {"npz": npz.identity, **settings, "scheme": scheme and [scheme.names, scheme.colors]}
@@ -88,7 +91,7 @@ def _checked(npz: Npz, scheme: Scheme | None) -> Scheme:
     return scheme or Scheme(tuple(f"class {i}" for i in range(highest + 1)))
 
 
-def _import(npz: Npz, out: Path, dataset: Dataset, uncertainty: np.ndarray, units: list[int]) -> Iterator[Report]:
+def _import(npz: Npz, out: Location, dataset: Dataset, uncertainty: np.ndarray, units: list[int]) -> Iterator[Report]:
     portion, size = dataset.recipe["portion"], dataset.recipe["unit_size"]
     ranges = [_rows(npz, unit, size) for unit in units]
     blocks = zip(units, ranges, npz.blocks(npz.images, ranges), npz.blocks(npz.labels, ranges), strict=True)

@@ -1,5 +1,6 @@
 """A stage as a job on a Ray cluster: what it needs travels, or is reachable there, or is refused by name."""
 
+import json
 import shlex
 import shutil
 import tempfile
@@ -49,10 +50,11 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
         raise RecipeError(f"{stage!r} is no stage for a cluster; known are {', '.join(NEEDS)}")
     recipe = Recipe.load(path, overrides)
     _refuse_what_stays_behind(stage, recipe, address)
-    settings = [*overrides, 'cluster.address="auto"', f'paths.dataset="{dataset_folder(recipe)}"']
-    settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
+    places = {"paths.dataset": str(dataset_folder(recipe))}
+    places |= {f"paths.{name}": str(place) for name, place in recipe.paths if isinstance(place, Path)}
     if recipe.train.network.encoder_weights:
-        settings.append(f'train.encoder_weights="{recipe.train.network.encoder_weights}"')
+        places["train.encoder_weights"] = recipe.train.network.encoder_weights
+    settings = [*overrides, 'cluster.address="auto"', *(f"{key}={quoted(at)}" for key, at in places.items())]
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as temporary:
         folder = Path(temporary)
         shutil.copy(recipe_file(path), folder / "recipe.toml")
@@ -66,6 +68,11 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
         command = shlex.join(["python", "-c", code, stage, "recipe.toml", *options])
         load = Load(folder, tuple(map(_folder_of, PACKAGES)), excludes=("**/__pycache__", "demo"))
         yield Parcel(command, load, recipe.cluster.grace_seconds + _GRACE)
+
+
+def quoted(text: str) -> str:
+    """As TOML has it, whatever quotes and backslashes are in it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _folder_of(package: str) -> Path:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
-from generate import IMAGE_SUFFIXES, GenerateError
+from generate import IMAGE_SUFFIXES, GenerateError, ImageError
 from generate.identity import locate
+from generate.images import open_image
 from generate.shape import Shape, shape_of
 from label import IGNORE, LabelError
 from pipelines.annotated import open_annotations
@@ -104,9 +104,9 @@ def sizes_of(paths: list[Path]) -> tuple[list[tuple[int, int]], list[Path]]:
     sizes, broken = [], []
     for path in paths[:: 1 + len(paths) // _OPENED]:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 sizes.append((image.height, image.width))
-        except (OSError, ValueError, Image.DecompressionBombError):
+        except ImageError:
             broken.append(path)
     return sizes, broken
 

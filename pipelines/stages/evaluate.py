@@ -60,6 +60,7 @@ def evaluate(recipe: Recipe) -> Outcome:
         inputs,
         lambda folder: _evaluate(recipe, interpreter, networks, held_out, folder),
         clause=f"scores on {len(held_out.names)} held-out images",
+        outputs=("scores.json", "scores.md"),
     )
 
 
@@ -88,7 +89,9 @@ def _evaluate(
         scores = [score(masks, held_out, excluded) for masks in runs]
         _draw(folder, source, runs[0], scores[0], held_out)
         results[source] = list(map(_as_json, scores))
-    write_whole(folder / "scores.json", (json.dumps({"classes": names} | results, indent=2) + "\n").encode())
+    write_whole(
+        folder / "scores.json", (json.dumps({"classes": names} | results, indent=2, allow_nan=False) + "\n").encode()
+    )
     write_whole(folder / "scores.md", score_page(results, names).encode())
     return results
 

@@ -17,6 +17,8 @@ from pipelines.standing import say_what_is_unfinished
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
 
+_OUTPUTS = ("features.*", "interpreter.*", "source-*/*")
+
 
 def open_features(recipe: Recipe) -> DenoiserFeatures:
     """The denoiser's features as the recipe wants them."""
@@ -37,7 +39,13 @@ def fit(recipe: Recipe) -> Outcome:
     }
     labelled_pixels(annotations.masks, settings.min_class_pixels)  # or there is nothing to learn
     clause = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
-    return once(interpreter_folder(recipe), inputs, partial(_fit, recipe, features, annotations), clause=clause)
+    return once(
+        interpreter_folder(recipe),
+        inputs,
+        partial(_fit, recipe, features, annotations),
+        clause=clause,
+        outputs=_OUTPUTS,
+    )
 
 
 def label_lines(recipe: Recipe, annotations: Annotations) -> Iterator[str]:
@@ -64,7 +72,7 @@ def label_lines(recipe: Recipe, annotations: Annotations) -> Iterator[str]:
 def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations, folder: Path) -> Results:
     settings, batches = recipe.interpreter.fitting, 0
     for line in label_lines(recipe, annotations):
-        console.print(line, markup=False)
+        console.print(line)
     interpreter, steps = Interpreter.fitting(
         features,
         annotations.images,

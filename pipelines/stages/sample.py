@@ -5,10 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from generate import Denoiser, sample
+from generate import Denoiser, ImageError, sample
+from generate.images import open_image
+from generate.stored import StoredError, stored_tree
 from label.pairs import has_mask
 from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
@@ -72,9 +74,9 @@ def _sample(recipe: Recipe, denoiser: Denoiser, seeds: range, folder: Path) -> R
 def provenance(path: Path) -> dict[str, Any] | None:
     """What a sampled image was made from; None for any other image."""
     try:
-        with Image.open(path) as image:
-            return json.loads(image.info[PROVENANCE])
-    except (UnidentifiedImageError, OSError, KeyError, ValueError):
+        with open_image(path) as image:
+            return stored_tree(str(image.info[PROVENANCE]).encode())
+    except (ImageError, StoredError, KeyError):
         return None
 
 

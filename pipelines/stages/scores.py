@@ -54,5 +54,5 @@ def score_page(scored: Scored, classes: Sequence[str]) -> str:
     lines += ["", f"| IoU | {' | '.join(scored)} |", "|---" * (1 + len(scored)) + "|"]
     for i, name in enumerate(classes):
         cells = (over_runs([run["iou"][i] for run in runs]) for runs in scored.values())
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name.replace('|', chr(92) + '|')} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -56,9 +56,12 @@ def trained_with(settings: TrainSection, seed: int) -> dict[str, Any]:
     return {"train": settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT), "seed": seed}
 
 
-def runs(recipe: Recipe, wanted: list[Source]) -> list[Run]:
-    """Every training of the recipe. All that is read is checked here, before the first one starts."""
-    settings, opened = recipe.train, _data(recipe, wanted)
+def runs(recipe: Recipe, wanted: list[Source], *, partial: bool = False) -> list[Run]:
+    """Every training of the recipe. All that is read is checked here, before the first one starts.
+
+    A dataset of which units are missing is trained on where `partial` says so.
+    """
+    settings, opened = recipe.train, _data(recipe, wanted, partial=partial)
     names, size = opened.names, opened.size
     if recipe.classes and recipe.classes.names != names:
         raise RecipeError(_other_classes("[classes]", recipe.classes.names, names))
@@ -115,7 +118,7 @@ class _Data:
     by_source: dict[Source, ShardData | AnnotatedData]
 
 
-def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
+def _data(recipe: Recipe, wanted: list[Source], *, partial: bool) -> _Data:
     """Open what the networks are trained on. The shards say classes and size; without them the denoiser does."""
     settings = recipe.train
     by_source: dict[Source, ShardData | AnnotatedData] = {}
@@ -129,6 +132,7 @@ def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
             ignore_above=settings.ignore_above,
             corrupt=settings.corrupt_shards,
             memory=settings.decoded_gib * 2**30,
+            partial=partial,
         )
         by_source["synthetic"], size = shards, shards.image_size
     if "annotated" in wanted:

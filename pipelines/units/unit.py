@@ -47,6 +47,12 @@ def make_unit(
                 encoded += [encoder.submit(encode, each, dataset.scheme) for each in batch]
                 clock.lap("label")
         scores = torch.tensor([each.uncertainty for each in samples])
+        if not scores.isfinite().all():
+            wrong = samples[int((~scores.isfinite()).nonzero()[0])]
+            raise FloatingPointError(
+                f"the uncertainty of seed {wrong.seed} is {wrong.uncertainty}; the models compute what is not finite: "
+                'take denoiser.dtype = "float32", or other models'
+            )
         kept = set(FILTERS[settings.filter](scores, settings.portion).tolist())
     stored = range(len(samples)) if settings.keep_all else sorted(kept)
     tar = tar_of({samples[i].seed: encoded[i].result() for i in stored})
