@@ -32,7 +32,7 @@ class Process:
         except PermissionError:
             return False
         stat = Path(f"/proc/{self.pid}/stat")
-        return stat.exists() and stat.read_text().rpartition(")")[2].split()[:1] == ["Z"]
+        return stat.exists() and stat.read_text("utf-8").rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def wait_for_ends(killed: Iterable[Process]) -> None:

@@ -136,7 +136,7 @@ def _must_be_ray(host: str, port: int) -> None:
 def _look_up() -> str | None:
     """The address that Ray takes for "auto": of the environment, or of the file that `ray start` leaves behind."""
     file = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
-    return os.environ.get("RAY_ADDRESS") or (file.read_text().strip() if file.exists() else None)
+    return os.environ.get("RAY_ADDRESS") or (file.read_text("utf-8").strip() if file.exists() else None)
 
 
 def _describe() -> Cluster:

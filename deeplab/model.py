@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import ASPPPooling
@@ -31,6 +32,8 @@ FORMATS = ("deeplabv3-1", "deeplabv3-2")  # of the folder; the first, whose netw
 class Architecture:
     """A network's shape, and the names of what it tells apart, if they are known."""
 
+    __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
+
     classes: int
     network: Network
     class_names: tuple[str, ...] = ()
@@ -40,6 +43,17 @@ class Architecture:
             raise NetworkError(f"a network of {self.classes} classes was asked for; 2 to 255 fit into an 8-bit mask")
         if self.class_names and len(self.class_names) != self.classes:
             raise NetworkError(f"{len(self.class_names)} class names came for {self.classes} classes")
+
+
+@dataclass(frozen=True)
+class _Config:
+    """What config.json holds."""
+
+    format: str
+    architecture: Architecture
+
+
+_CONFIG = TypeAdapter(_Config)
 
 
 class DeepLab(nn.Module):
@@ -95,6 +109,8 @@ def save(model: DeepLab, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)  # a save that is cut short leaves no folder that looks complete
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if wrong := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
+        raise NetworkError(f"{wrong[0]} of the network has a value that is not finite; lower the learning rate")
     save_file(weights, folder / WEIGHTS)
     config = {"format": FORMATS[-1], "architecture": asdict(model.architecture)}
     partial = folder / f"{CONFIG}.part"
@@ -112,28 +128,38 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> DeepLab:
             )
     model = _fresh(_read_architecture(folder / CONFIG), seed=0)
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        weights = load_file(folder / WEIGHTS)
+        model.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
         raise NetworkError(
             f"{folder / WEIGHTS} is cut short, or of another network than {CONFIG} describes; train again"
         ) from error
+    if wrong := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
+        raise NetworkError(f"{folder / WEIGHTS}: {wrong[0]} has a value that is not finite; train again")
     return model.to(device).eval()
 
 
 def _read_architecture(path: Path) -> Architecture:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if config["format"] not in FORMATS:
-            raise ValueError(f"its format is {config['format']}, this code reads {' and '.join(FORMATS)}")
-        stored = config["architecture"]
-        before = {"scale": 1} if config["format"] == FORMATS[0] else {}
-        shape = {field.name: (before | stored["network"])[field.name] for field in fields(Network)}
-        network = Network(**{**shape, "atrous_rates": tuple(shape["atrous_rates"])})
-        return Architecture(stored["classes"], network, tuple(stored["class_names"]))
-    except (KeyError, TypeError, ValueError) as error:
+        config = _CONFIG.validate_json(path.read_bytes())
+        if config.format not in FORMATS:
+            raise ValueError(f"its format is {config.format}, this code reads {' and '.join(FORMATS)}")
+        said = json.loads(path.read_bytes())["architecture"]["network"]  # what has a default is not left out either
+        newer = {"scale"} if config.format == FORMATS[0] else set()
+        if lacking := [field.name for field in fields(Network) if field.name not in {*said, *newer}]:
+            raise ValueError(f"it lacks {lacking[0]!r}")
+        return config.architecture
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise NetworkError(
+            f"{path} does not describe a network that deeplab.save() wrote: "
+            f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}; train again"
+        ) from error
+    except (ValueError, OSError) as error:
         raise NetworkError(
             f"{path} does not describe a network that deeplab.save() wrote: {error}; train again"
         ) from error
+    return config.architecture
 
 
 def _fresh(architecture: Architecture, seed: int) -> DeepLab:

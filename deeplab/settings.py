@@ -34,7 +34,7 @@ class Network:
     """Stages of the encoder; 3 reach stride 8, the later ones see further at that stride and cost most of the time."""
     output_stride: Literal[8, 16] = 8
     """Side, in pixels of the image, of what one pixel of the encoder's last map stands for."""
-    decoder_channels: Count = 256
+    decoder_channels: Annotated[int, Field(ge=1, le=16384)] = 256
     """Channels of the decoder."""
     atrous_rates: Annotated[tuple[Count, ...], Strict(False), Field(min_length=3, max_length=3)] = (12, 24, 36)
     """How far the decoder looks, in pixels of the last map; a rate as long as the side of that map sees nothing."""

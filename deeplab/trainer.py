@@ -1,6 +1,7 @@
 """The training loop, as a generator: the caller owns logging, stopping, validation and checkpoints."""
 
 import copy
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -117,6 +118,10 @@ class Trainee:
             self._follow()
             source.fetch()  # while a GPU works, for which the next line waits
             loss = summed(torch.stack(losses).sum()).item()
+            if not math.isfinite(loss):
+                raise BatchError(
+                    f"the loss is {loss} at step {self.done}; lower the learning rate, or look at the data"
+                )
             now = time.perf_counter()
             yield Step(self.done, loss, rate, now - start, source.read_waited())
             start = time.perf_counter()

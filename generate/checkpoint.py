@@ -13,7 +13,14 @@ from generate.guided import Shapes, build_unet, layout, shown_flags, split, stru
 from generate.guided_flags import Flags, GuidedFlags
 from generate.identity import OLD_WEIGHTS, DiffusersFiles, StateDict, locate, read_json
 from generate.schedule import Schedule
-from generate.tensors import load_safetensors, load_saved
+from generate.shape import shape_of
+from generate.tensors import load_safetensors, load_saved, must_be_finite
+
+# What diffusers was seen to raise of a configuration in which one value was changed.
+_UNBUILT = (
+    *(TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError),
+    *(NameError, AssertionError, MemoryError),
+)
 
 Opened = tuple[UNet2DModel, Schedule, str]
 
@@ -54,6 +61,7 @@ def open_guided(
     if labels is not None:  # the class's embedding is added to the time's, so the bias of the time's can hold it
         assert flags.class_label is not None
         converted["time_embedding.linear_2.bias"] += labels[flags.class_label].to(device, dtype)
+    must_be_finite(converted, path)
     unet.load_state_dict(converted, assign=True)
     return unet, schedule_of(flags)
 
@@ -90,7 +98,7 @@ def _check_fit(path: Path, flags: GuidedFlags, wanted: Shapes, came: Shapes) -> 
 def _state_dict(path: Path, *, mmap: bool = True) -> dict[str, Tensor]:
     """A file's tensors by name, not yet read where it can be mapped. Raises CheckpointError for anything else."""
     state = load_saved(path, mmap=mmap)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         content = ", ".join(map(repr, list(state)[:_SHOWN])) if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(f"{path} is no state_dict, which maps names to tensors; it holds {content}")
     return state
@@ -108,11 +116,13 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 def open_diffusers(files: DiffusersFiles, device: torch.device, dtype: torch.dtype) -> tuple[UNet2DModel, Schedule]:
     """The files say what the network is, and its weights are checked against it."""
     config, scheduler = read_json(files.config), read_json(files.scheduler)
+    shape_of(files)
+    files.timesteps()
     try:
         with torch.device("meta"):
             unet = UNet2DModel.from_config(config)
         schedule = Schedule.from_diffusers(scheduler)
-    except (TypeError, ValueError) as error:
+    except _UNBUILT as error:
         raise CheckpointError(
             f"{files.folder} does not describe a UNet2DModel with a DDPM schedule: {error}"
         ) from error
@@ -122,6 +132,7 @@ def open_diffusers(files: DiffusersFiles, device: torch.device, dtype: torch.dty
     wrong = _differences(wanted, {name: tuple(tensor.shape) for name, tensor in weights.items()})
     if wrong:
         raise CheckpointError(f"{files.weights} is of another shape than config.json says: {wrong}")
+    must_be_finite(weights, files.weights)
     unet.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
     return unet, schedule
 

@@ -9,5 +9,9 @@ class CheckpointError(GenerateError):
     """A checkpoint that is missing, cut short, or not of the shape that its configuration states."""
 
 
+class TrainingError(GenerateError):
+    """A training whose numbers are no longer finite; the message names the step."""
+
+
 class ImageError(GenerateError):
     """An image that cannot be read or used; the message names it."""

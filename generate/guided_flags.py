@@ -30,8 +30,10 @@ def _joined(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-Count = Annotated[int, Field(ge=1)]
-Numbers = Annotated[str, BeforeValidator(_joined), Field(pattern=r"^(\d+(\.\d+)?(,\d+(\.\d+)?)*)?$")]
+Large = Annotated[int, Field(ge=1, le=16384)]
+Numbers = Annotated[
+    str, BeforeValidator(_joined), Field(pattern=r"^([0-9]{1,5}(\.[0-9]{1,5})?(,[0-9]{1,5}(\.[0-9]{1,5})?){0,15})?$")
+]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -42,10 +44,10 @@ class GuidedFlags:
     accepted and have no effect. `class_label` is ours: the one class that a class-conditional network is to paint.
     """
 
-    image_size: Count = 64
-    num_channels: Count = 128
-    num_res_blocks: Count = 2
-    num_heads: Count = 4
+    image_size: Large = 64
+    num_channels: Large = 128
+    num_res_blocks: Annotated[int, Field(ge=1, le=64)] = 2
+    num_heads: Large = 4
     num_heads_upsample: int = -1  # -1: as num_heads
     num_head_channels: int = -1  # -1: num_heads counts
     attention_resolutions: Numbers = "16,8"
@@ -60,7 +62,7 @@ class GuidedFlags:
     use_new_attention_order: bool = False
     learn_sigma: bool = False
     sigma_small: bool = False
-    diffusion_steps: Annotated[int, Field(ge=2)] = 1000
+    diffusion_steps: Annotated[int, Field(ge=2, le=1_000_000)] = 1000
     noise_schedule: Literal["linear", "cosine"] = "linear"
     timestep_respacing: str = ""
     use_kl: bool = False
@@ -119,7 +121,7 @@ def parse_flags(flags: Flags) -> GuidedFlags:
         if flags not in PRESETS:
             raise FlagError(f"flags {flags!r} are no preset; known are {', '.join(PRESETS)}, or give a command line")
         flags = PRESETS[flags]
-    given = _from_command_line(flags) if isinstance(flags, str) else dict(flags)
+    given: Mapping[str, Any] = _from_command_line(flags) if isinstance(flags, str) else dict(flags)
     try:
         return TypeAdapter(GuidedFlags).validate_python(given)
     except ValidationError as error:
@@ -128,7 +130,10 @@ def parse_flags(flags: Flags) -> GuidedFlags:
 
 def _from_command_line(line: str) -> dict[str, str]:
     """`--name value` and `--name=value`; values stay text, so that "False" is read as false."""
-    given, words = {}, iter(shlex.split(line))
+    try:
+        given, words = {}, iter(shlex.split(line))
+    except ValueError as error:  # a quote that is not closed
+        raise FlagError(f"flags: {line!r} is no command line: {error}") from error
     for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):

@@ -9,15 +9,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from generate.errors import CheckpointError
 from generate.guided_flags import PRESETS, FlagError, Flags, GuidedFlags, parse_flags
+from generate.stored import TOLERANT, StoredError, stored, stored_tree
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 OLD_WEIGHTS = "diffusion_pytorch_model.bin"
 STATE_DICTS = (".pt", ".pth")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class _Scheduler:
+    """What of scheduler_config.json says the steps."""
+
+    __pydantic_config__ = TOLERANT
+
+    num_train_timesteps: Annotated[int, Field(ge=1, le=10**6)] = 1000
+    trained_betas: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +70,11 @@ class DiffusersFiles:
         return _digest(self.config, self.scheduler, self.weights)
 
     def timesteps(self) -> int:
-        config = read_json(self.scheduler)
-        return len(config.get("trained_betas") or ()) or config.get("num_train_timesteps", 1000)
+        try:
+            config = stored(self.scheduler.read_bytes(), _Scheduler)
+        except (StoredError, OSError) as error:
+            raise CheckpointError(f"{self.scheduler} is no configuration: {error}") from error
+        return len(config.trained_betas or ()) or config.num_train_timesteps
 
 
 def locate(source: str | Path, flags: Flags | None) -> StateDict | DiffusersFiles:
@@ -91,9 +107,9 @@ def locate(source: str | Path, flags: Flags | None) -> StateDict | DiffusersFile
 def read_json(path: Path) -> dict[str, Any]:
     """A configuration. Raises CheckpointError for a file that is none."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+        return stored_tree(path.read_bytes())
+    except (StoredError, OSError) as error:
+        raise CheckpointError(f"{path} is no configuration: {error}") from error
 
 
 def _denoiser_from_hub(name: str) -> Path:
@@ -109,7 +125,7 @@ def from_hub(name: str, patterns: Sequence[str]) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:  # the last: no Hub id after all
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{name} is no folder here, and as a Hub id it is neither cached nor reachable ({reason})"

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +17,9 @@ from generate.errors import ImageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Endings, in lower case, of the files that are images where a folder of them is read."""
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF")
+"""What a file may be, whatever it is called: Pillow would start Ghostscript for PostScript."""
 
 # What Pillow was seen to raise when bytes of its twelve commonest formats were flipped or cut off.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, struct.error, Image.DecompressionBombError)
@@ -46,13 +48,13 @@ def open_image(path: str | Path, content: bytes | None = None) -> Iterator[Image
             # Pillow warns of large images and refuses those twice as large; only the latter is a mistake
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # by its path, Pillow would map a TIFF into memory, and scramble it if it has an orientation (seen in 13.0)
-            with _opened(path, content) as file, Image.open(file) as image:
+            with _opened(path, content) as file, Image.open(file, formats=_FORMATS) as image:
                 yield image
     except _DAMAGE as error:
         raise ImageError(f"{path} is no image that can be read ({_reason(error)})") from error
 
 
-def _opened(path: str | Path, content: bytes | None) -> IO[bytes]:
+def _opened(path: str | Path, content: bytes | None) -> io.BufferedReader | io.BytesIO:
     return open(path, "rb", opener=_without_waiting) if content is None else io.BytesIO(content)
 
 

@@ -11,17 +11,18 @@ Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
 CompileMode = Literal["default", "reduce-overhead"]  # of torch.compile
 PhotographFit = Literal["stretch", "pad"]
 Count = Annotated[int, Field(ge=1)]
+Channels = Annotated[int, Field(ge=1, le=16384)]
 
 
 @dataclass(frozen=True)
 class Network:
     """The shape of a UNet that is trained from scratch."""
 
-    size: Annotated[int, Field(ge=8)] = 64
+    size: Annotated[int, Field(ge=8, le=16384)] = 64
     """Side of its square images, in pixels."""
-    channels: Annotated[tuple[Count, ...], Strict(False), Field(min_length=2)] = (32, 64, 96, 128)
+    channels: Annotated[tuple[Channels, ...], Strict(False), Field(min_length=2, max_length=16)] = (32, 64, 96, 128)
     """Channels of each level; a level has half the resolution of the one before."""
-    layers: Count = 1
+    layers: Annotated[int, Field(ge=1, le=64)] = 1
     """Residual blocks of a level."""
     attention: Annotated[tuple[Count, ...], Strict(False)] = (8,)
     """Resolutions, in pixels, at which there is attention."""
@@ -53,7 +54,7 @@ class Training:
     """Decay of the moving average of the weights, which is kept in their place."""
     mirror: bool = False
     """Whether half of the images are flipped left to right, where a mirrored one is as likely."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """The seed of the weights, the order of the images and the noise."""
     checkpoint_every: Count = 250
     """Updates between checkpoints, from which a training that was stopped goes on."""

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ def load_saved(path: str | Path, *, mmap: bool = False) -> Any:
         if mmap and "mmap can only be used" in str(error):  # torch.save's format before 1.6
             return load_saved(path)
         raise CheckpointError(f"{path} cannot be read; it is cut short or no file of torch.save's ({error})") from error
+
+
+def must_be_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raises CheckpointError for a weight that is nan or infinite, and names its tensor."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{path}: {name} has a value that is not finite; the file is damaged, or its training failed"
+            )
 
 
 def load_safetensors(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from diffusers import UNet2DModel
 from diffusers.training_utils import EMAModel
 from PIL import Image, ImageOps
 
-from generate.errors import CheckpointError, ImageError
+from generate.errors import CheckpointError, ImageError, TrainingError
 from generate.images import IMAGE_SUFFIXES, read_image
 from generate.pixels import to_model
 from generate.schedule import Schedule
@@ -165,6 +165,11 @@ def train(
             with autocast:
                 prediction = state.unet(schedule.add_noise(x_0, t, noise), t).sample
             loss = (prediction.float() - schedule.training_target(x_0, t, noise)).square().mean()
+            if not loss.isfinite():
+                raise TrainingError(
+                    f"the loss is {loss.item()} at update {state.done + 1}; lower the learning rate, or look at the "
+                    "images"
+                )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(state.unet.parameters(), 1.0)
             state.optimizer.step()

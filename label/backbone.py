@@ -64,7 +64,7 @@ class Backbone(nn.Module):
     def save_pretrained(self, folder: Path) -> None:
         """Write features.json, from which `open_backbone` makes the same source again, given the same weights."""
         record = {"backbone": self.identity, "image_size": self.image_size, "digest": self.digest}
-        (folder / "features.json").write_text(json.dumps(record, indent=2) + "\n")
+        (folder / "features.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def filled(network: N, tensors: Mapping[str, Tensor], path: Path, name: str) -> N:

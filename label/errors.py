@@ -13,5 +13,9 @@ class InterpreterError(LabelError):
     """An interpreter's folder that is incomplete, or that belongs to another denoiser or other features."""
 
 
+class FittingError(LabelError):
+    """A training of an interpreter whose numbers are no longer finite; the message names the batch."""
+
+
 class SchemeError(LabelError):
     """A scheme file that does not describe classes."""

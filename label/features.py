@@ -17,8 +17,8 @@ from generate import Denoiser
 from generate.denoiser import Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
-from label.errors import InterpreterError, LabelError
-from label.identity import FEATURE_TENSORS, check_denoiser, features_digest, features_record, stored_arrays
+from label.errors import FittingError, InterpreterError, LabelError
+from label.identity import check_denoiser, features_digest, features_record, stored_noise
 
 
 @runtime_checkable
@@ -133,12 +133,14 @@ class DenoiserFeatures:
             path = beside if beside.exists() else source["path"]
             denoiser = Denoiser.from_pretrained(path, flags=source["flags"], device=device)
         check_denoiser(folder, record, denoiser.digest)
-        noise = torch.from_numpy(stored_arrays(folder / FEATURE_TENSORS)["noise"])
+        noise = torch.from_numpy(stored_noise(folder))
         where = cast(Where, record["where"])
         return cls(denoiser, steps=record["steps"], blocks=record["blocks"], where=where, noise=noise)
 
 
 def write_stored(folder: Path, name: str, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write a part of an interpreter's folder: its tensors as name.safetensors, and last its record as name.json."""
+    if wrong := [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
+        raise FittingError(f"{wrong[0]} of the interpreter is not finite; lower interpreter.learning_rate")
     save_file(tensors, folder / f"{name}.safetensors")
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")

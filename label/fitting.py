@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from generate.seeds import generator
-from label.errors import AnnotationError
+from label.errors import AnnotationError, FittingError
 from label.pixel_classifiers import PixelClassifiers
 from label.pixel_source import PixelSource
 from label.schemes import IGNORE
@@ -89,6 +89,7 @@ def fit_members(
         losses.sum().backward()
         optimizer.step()
         shown = losses.detach().cpu()  # the only place where a GPU is waited for
+        _must_be_finite(shown, number + 1)
         if epoch >= _EPOCHS_BEFORE_STOPPING:
             stopping.see(shown)
         running = stopping.running
@@ -98,6 +99,16 @@ def fit_members(
     if source.scales is not None and source.shifts is not None:
         classifiers.take_scaling(torch.cat(source.scales).to(device), torch.cat(source.shifts).to(device))
     classifiers.eval()
+
+
+def _must_be_finite(losses: Float[Tensor, " members"], batch: int) -> None:
+    """Raises FittingError, which names the batch, where a member's loss is nan or infinite."""
+    wrong = losses[~losses.isfinite()]
+    if len(wrong):
+        raise FittingError(
+            f"the loss is {wrong[0].item()} at batch {batch}; lower interpreter.learning_rate, or see the denoiser, "
+            "whose features may not be finite"
+        )
 
 
 def _orders(

@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from label.errors import InterpreterError
 from label.features import FeatureSource, write_stored
 from label.fitting import FitStep, fit_members, labelled_pixels
 from label.hub import local_folder
 from label.identity import (
+    INTERPRETER,
     INTERPRETER_TENSORS,
     check_features,
     interpreter_digest,
@@ -178,9 +180,17 @@ class Interpreter:
             features = open_features(folder, device)
         check_features(folder, record, features.digest)
         scheme = scheme_of(record)
-        classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
+        with torch.device("meta"):
+            classifiers = PixelClassifiers(record["members"], record["channels"], len(scheme))
         tensors = stored_arrays(folder / INTERPRETER_TENSORS)
-        classifiers.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+        state = {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
+        try:
+            classifiers.load_state_dict(state, assign=True)
+        except RuntimeError as error:
+            raise InterpreterError(
+                f"{folder / INTERPRETER_TENSORS} is of other members, channels or classes than {INTERPRETER} says; "
+                "fit the interpreter again"
+            ) from error
         upsampling = cast(Upsampling, record["upsampling"])
         return cls(features, classifiers.to(device), scheme, upsampling=upsampling, dtype=dtype)
 

@@ -49,7 +49,9 @@ class JointFeatures:
         for number, source in enumerate(self.sources):
             (folder / f"source-{number}").mkdir(parents=True, exist_ok=True)
             source.save_pretrained(folder / f"source-{number}")
-        (folder / "features.json").write_text(json.dumps({"joint": self.scales}) + "\n")
+        (folder / "features.json").write_text(
+            json.dumps({"joint": self.scales}, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def _spread(maps: Sequence[Tensor]) -> float:

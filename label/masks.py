@@ -134,7 +134,7 @@ def _read_picture(path: Path) -> StoredMask:
 
 def _read_array(path: Path) -> StoredMask:
     if not path.is_file():
-        raise AnnotationError(f"{path.name} is no file; a pipe or a folder of that name is no mask")
+        raise AnnotationError(f"{path.name} is no file; a .npy file of whole numbers is needed")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a header that Python 2 may have written

@@ -38,6 +38,10 @@ class Scheme:
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= IGNORE:
             raise SchemeError(f"{len(self.names)} classes are given; 2 to {IGNORE} are possible ({IGNORE} is 'ignore')")
+        if strange := [name for name in self.names if not name.isprintable() or not name.strip()]:
+            raise SchemeError(f"a class is called {strange[0]!r}; a name of printed letters is needed")
+        if any(not 0 <= channel <= 255 for color in self.colors for channel in color):
+            raise SchemeError(f"colours are three whole numbers, 0 to 255, not {list(self.colors)}")
         if len(set(self.names)) < len(self.names):
             raise SchemeError(f"class names are given twice: {', '.join(self.names)}")
         if not self.colors:
@@ -76,7 +80,7 @@ class Scheme:
             raise SchemeError(f"{path} is missing; it names the classes: {_EXAMPLE}")
         try:
             rows = tomllib.loads(path.read_text("utf-8")).get("classes")
-        except ValueError as error:  # TOML's, or of a file that is no text
+        except (ValueError, OSError, RecursionError) as error:  # TOML's, or of a file that is no text
             raise SchemeError(f"{path} does not list classes ({error}); it needs {_EXAMPLE}") from error
         if not isinstance(rows, list) or not all(isinstance(row, str | dict) for row in rows):
             raise SchemeError(f"{path} does not list classes; it needs {_EXAMPLE}")

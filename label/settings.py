@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=1)]
 class Fitting:
     """How an ensemble is trained on annotated pixels; the defaults are the published ones."""
 
-    members: Annotated[int, Field(ge=2)] = 10
+    members: Annotated[int, Field(ge=2, le=10_000)] = 10
     """Classifiers of the ensemble, each trained in an order of its own."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Pixels of a batch, of each member."""
@@ -43,7 +43,7 @@ class Fitting:
     """Batches without a new lowest loss after which a member stops, from the fifth epoch on."""
     min_class_pixels: Annotated[int, Field(ge=0)] = 20
     """Pixels that a class needs in an image, or it is ignored there."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """The seed of the members' weights and orders."""
     memory_budget: int = 2_000_000_000
     """Bytes of maps that are kept in memory; more are mapped from a file."""

@@ -27,7 +27,7 @@ def open_annotations(recipe: Recipe, folder: Path, size: tuple[int, int]) -> Ann
             raise AnnotationError(clause) from error
         raise
     if annotations.unmasked:
-        console.print(annotations.note, markup=False)
+        console.print(annotations.note)
     return annotations
 
 

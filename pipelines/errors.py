@@ -1,8 +1,8 @@
 """What this room raises, and how the errors of all rooms hang together. A message is one sentence for the user.
 
 ValueError                  the user's mistake: exit code 2
-├── generate.GenerateError  ├── CheckpointError, ImageError
-├── label.LabelError        ├── AnnotationError, InterpreterError, SchemeError
+├── generate.GenerateError  ├── CheckpointError, ImageError, TrainingError
+├── label.LabelError        ├── AnnotationError, InterpreterError, FittingError, SchemeError
 ├── deeplab.DeepLabError    ├── NetworkError (DownloadError), BatchError, ExportError
 └── InputError              └── RecipeError, DatasetError
 RuntimeError                what happens to a run: exit code 1

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pipelines.errors import RecipeError
 from pipelines.recipe import Recipe
+from pipelines.refusals import without_secrets
 from pipelines.storage import Location, location
 
 Source = Literal["synthetic", "mixed", "annotated"]  # the images that a network is trained on
@@ -40,12 +41,26 @@ def dataset_folder(recipe: Recipe) -> Location:
 
 def painted_folder(recipe: Recipe) -> Location:
     """The dataset of what the denoiser paints."""
-    return location(recipe.paths.dataset or recipe.paths.out / "dataset")
+    return place_of(recipe.paths.dataset or recipe.paths.out / "dataset", "paths.dataset")
+
+
+def place_of(given: str | Path, name: str) -> Location:
+    """A path or URL that can be opened here. Raises RecipeError, which calls it by `name`, for any other."""
+    try:
+        place = location(given)
+        if not isinstance(place, Path):
+            _ = place.fs  # of a kind that is known, whose package is installed
+            if not place.path.strip("/"):
+                raise ValueError("it names neither bucket nor folder")
+    except (ValueError, ImportError, OSError, RuntimeError, TypeError) as error:
+        reason = without_secrets(str(error)).splitlines()[0] if str(error) else type(error).__name__
+        raise RecipeError(f"{name}: {without_secrets(str(given))} cannot be opened: {reason}") from error
+    return place
 
 
 def photographed_folder(recipe: Recipe) -> Location:
     """The dataset of labelled photographs."""
-    return location(recipe.paths.photographed or recipe.paths.out / "photographed")
+    return place_of(recipe.paths.photographed or recipe.paths.out / "photographed", "paths.photographed")
 
 
 def photographs_folder(recipe: Recipe) -> Path:

@@ -86,7 +86,7 @@ def _boot() -> str:
     """Names this boot of the machine or container; empty where the machine does not tell."""
     boot, space = PROC / "sys/kernel/random/boot_id", PROC / "self/ns/pid"
     if boot.exists() and space.exists():
-        return f"{boot.read_text().strip()} {os.readlink(space)}"
+        return f"{boot.read_text("utf-8").strip()} {os.readlink(space)}"
     return _boot_of_macos()
 
 
@@ -101,7 +101,7 @@ def _start_of(pid: int) -> str:
         state, _, start = _answer("ps", "-o", "stat=,lstart=", "-p", str(pid)).partition(" ")
         return "" if state.startswith("Z") else start.strip()
     try:
-        state, *fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        state, *fields = (PROC / str(pid) / "stat").read_text("utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if state == "Z" else fields[18]

@@ -27,8 +27,11 @@ def shipped() -> dict[str, Path]:
 def recipe_file(recipe: str | Path) -> Path:
     """The file of a recipe that is given by its path, or of a shipped one by its name. Raises RecipeError."""
     path = Path(recipe)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError) as error:  # a name too long, or that no file has
+        raise RecipeError(f"{str(recipe)[:80]!r} is no name of a file ({error})") from error
     known = shipped()
     if (name := path.as_posix()) in known:
         return known[name]

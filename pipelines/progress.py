@@ -12,6 +12,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from generate.stored import STRICT, Natural, Seconds, StoredError, stored
 from pipelines import storage
 from pipelines.errors import StorageError
 from pipelines.stopping import Stopped
@@ -19,7 +20,7 @@ from pipelines.stopping import Stopped
 T = TypeVar("T")
 Show = Callable[["Pace", str], None]  # how far it is, a note
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False)  # what is printed is text, whatever brackets it has
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_JOURNALS = 10.0
 JOURNAL = "pace.json"
@@ -31,11 +32,13 @@ _log = logging.getLogger(__name__)
 class Pace:
     """How far work is, and how fast it was, as its own process measured it."""
 
-    done: int  # of `total`, what earlier processes did included
-    total: int
+    __pydantic_config__ = STRICT
+
+    done: Natural  # of `total`, what earlier processes did included
+    total: Natural
     noun: str
-    before: int  # done when this process began
-    seconds: float  # since then
+    before: Natural  # done when this process began
+    seconds: Seconds  # since then
 
     @property
     def rate(self) -> float:
@@ -51,8 +54,8 @@ class Pace:
     def read(cls, folder: Path) -> "Pace | None":
         """Of the folder's work that is not done; None where none was begun, or its file is damaged."""
         try:
-            return cls(**json.loads(storage.read(folder / JOURNAL)))
-        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+            return stored(storage.read(folder / JOURNAL), cls)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, StoredError):
             return None
 
     def write(self, folder: Path) -> None:
@@ -60,7 +63,7 @@ class Pace:
         if not folder.is_dir():
             return  # what was half-made is removed already
         try:
-            storage.write_whole(folder / JOURNAL, (json.dumps(asdict(self), indent=2) + "\n").encode())
+            storage.write_whole(folder / JOURNAL, (json.dumps(asdict(self), indent=2, allow_nan=False) + "\n").encode())
         except StorageError as error:
             _log.warning("%s", error)
 
@@ -122,12 +125,12 @@ def _kept(folder: Path | None) -> Iterator[Callable[[Pace], None]]:
 @contextmanager
 def _bar(total: int, task: str, noun: str, before: int) -> Iterator[Show]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bars:
         bar = bars.add_task(task, total=total, completed=before, rate="", note="")

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from pipelines.bounds import mistakes
 from pipelines.card_section import CardSection
 from pipelines.errors import RecipeError
 from pipelines.keys import Section
@@ -93,10 +94,16 @@ class Recipe(Section):
         path = recipe_file(recipe)
         try:
             tree = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (
+            ValueError,
+            RecursionError,
+            OSError,
+        ) as error:  # TOML's, of a file that is no text, of one nested deeply
             raise RecipeError(f"{recipe} is not TOML: {error}") from error
         for override in overrides:
             _apply(tree, override)
+        if wrong := mistakes(tree):
+            raise RecipeError(f"{recipe}: {'; '.join(wrong)}")
         place_paths(tree, path)
         try:
             return cls.model_validate(tree)
@@ -128,6 +135,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         tree[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         tree[last] = value  # a bare word is a string
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"override {keys.strip()}: its value cannot be read: {error}") from error
 
 
 def _mistake(error: Any) -> str:
@@ -161,4 +170,4 @@ def _likeness(key: str, known: str) -> float:
 
 def digest_of(record: dict[str, Any]) -> str:
     """sha256 of a JSON record, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(record, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -5,14 +5,16 @@ that only what is complete replaces what was there; that becomes `NAME@<digest>`
 its settings again. Each step is a rename, and whatever the state between two of them, the next run goes on from it.
 """
 
+import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from generate.stored import STRICT, Natural, Seconds, StoredError, Tree, stored, stored_tree
 from pipelines.differences import first_difference
 from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.lease import Lease, leased
@@ -44,10 +46,13 @@ class Outcome:
 class Record:
     """What lies in the folder of a finished stage, written there last."""
 
+    __pydantic_config__ = STRICT
+
     digest: str  # of all that the folder's content depends on
-    seconds: float
-    results: Results
-    inputs: dict[str, Any] = field(default_factory=dict)  # what the digest is of
+    seconds: Seconds
+    results: Tree
+    inputs: Tree = field(default_factory=dict)  # what the digest is of
+    files: dict[str, str] = field(default_factory=dict)  # sha256 of what later stages read there, by relative name
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
@@ -56,18 +61,32 @@ class Record:
         if not path.is_file():
             raise RecipeError(f"{folder} holds no finished stage; run the stages before this one first")
         try:
-            stored = json.loads(path.read_text())
-            return cls(stored["digest"], stored["seconds"], stored["results"], stored.get("inputs", {}))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecipeError(f"{path} is no record of a stage; remove it, and run that stage again") from error
+            return stored(path.read_bytes(), cls)
+        except (StoredError, OSError) as error:
+            raise RecipeError(
+                f"{path} is no record of a stage; remove it, and run that stage again ({error})"
+            ) from error
+
+    def lost(self, folder: Path) -> list[str]:
+        """Names of the files in the folder that are gone, or no longer what the stage wrote."""
+        return [name for name, digest in self.files.items() if _sha256(folder / name) != digest]
+
+
+def _sha256(path: Path) -> str:
+    """Empty where there is no file that can be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if path.is_file() else ""
+    except OSError:
+        return ""
 
 
 def recorded(folder: Path, inputs: dict[str, Any]) -> Record | None:
-    """The folder's record, where it holds what these very inputs make. Raises RecipeError for a damaged one."""
+    """The folder's record, where it holds whole what these very inputs make. Raises RecipeError for a damaged one."""
     if not (folder / RECORD).is_file():
         return None
     record = Record.read(folder)
-    return record if record.digest == digest_of(inputs) else None
+    return record if record.digest == digest_of(inputs) and not record.lost(folder) else None
 
 
 def part_of(folder: Path, inputs: dict[str, Any]) -> Path:
@@ -86,23 +105,34 @@ def complete(folder: Path, inputs: dict[str, Any]) -> Path | None:
     return next((place for place in (folder, part_of(folder, inputs), aside) if recorded(place, inputs)), None)
 
 
-def once(folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results], *, clause: str) -> Outcome:
+def once(
+    folder: Path,
+    inputs: dict[str, Any],
+    make: Callable[[Path], Results],
+    *,
+    clause: str,
+    outputs: Sequence[str] = (),
+) -> Outcome:
     """Fill the folder by `make`, unless what the same inputs made lies there or beside it.
 
     `inputs` is all that the content depends on, as JSON. `make` is given the folder to write into; what it returns is
-    kept in the record. Raises LeaseError while another process makes it, StorageError where nothing can be written.
+    kept in the record. Files that `outputs`, patterns, name are what later stages read: where one is damaged or gone,
+    the folder counts as not made. Raises LeaseError while another process makes it, StorageError where nothing can be
+    written.
     """
     if record := recorded(folder, inputs):
         return Outcome(clause, folder, record.seconds, fresh=False)
     must_be_writable(folder.parent)
     with leased(folder, beside=True) as lease:
         found = complete(folder, inputs)
-        place = found or _made(folder, inputs, make, lease)
+        place = found or _made(folder, inputs, make, outputs, lease)
         put(place, folder)
     return Outcome(clause, folder, Record.read(folder).seconds, fresh=found is None)
 
 
-def _made(folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results], lease: Lease) -> Path:
+def _made(
+    folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results], outputs: Sequence[str], lease: Lease
+) -> Path:
     """The folder's part, filled: its record comes last. What cannot be gone on with does not stay, but another's."""
     start, part = time.perf_counter(), part_of(folder, inputs)
     _say_what_was_begun(folder, part, inputs)
@@ -122,7 +152,10 @@ def _made(folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results],
                 remove_folder(part)
                 error.add_note(f"nothing half-made is kept of {folder}")
         raise
-    write_whole(part / RECORD, _json(asdict(Record(digest_of(inputs), time.perf_counter() - start, results, inputs))))
+    written = sorted({path for pattern in outputs for path in part.glob(pattern) if path.is_file()})
+    files = {path.relative_to(part).as_posix(): _sha256(path) for path in written}
+    record = Record(digest_of(inputs), time.perf_counter() - start, results, inputs, files)
+    write_whole(part / RECORD, _json(asdict(record)))
     return part
 
 
@@ -130,8 +163,16 @@ def _say_what_was_begun(folder: Path, part: Path, inputs: dict[str, Any]) -> Non
     """Of the unfinished ones of other settings, which stay for a recipe that goes on with them."""
     for other in parts_of(folder):
         if other != part and (other / CHECKPOINT).is_file() and (other / BEGUN).is_file():
-            difference = first_difference(json.loads((other / BEGUN).read_text()), inputs)
+            difference = first_difference(_begun(other), inputs)
             console.print(f"{other} is unfinished, of another recipe: {difference}; it stays, and another is begun")
+
+
+def _begun(part: Path) -> dict[str, Any]:
+    """What an unfinished stage is made from; nothing where its file is damaged."""
+    try:
+        return stored_tree((part / BEGUN).read_bytes())
+    except (StoredError, OSError):
+        return {}
 
 
 def put(place: Path, folder: Path) -> None:
@@ -150,18 +191,30 @@ def put(place: Path, folder: Path) -> None:
     rename(place, folder)
 
 
+@dataclass(frozen=True)
+class _Progress:
+    """What PROGRESS holds."""
+
+    __pydantic_config__ = STRICT
+
+    done: Natural
+    total: Natural
+    noun: str
+
+
 def keep_progress(part: Path, done: int, total: int, noun: str) -> None:
     """Beside a checkpoint: how far it is."""
-    write_whole(part / PROGRESS, _json({"done": done, "total": total, "noun": noun}))
+    write_whole(part / PROGRESS, _json(asdict(_Progress(done, total, noun))))
 
 
 def progress_of(part: Path) -> str:
     """As ", at update 400 of 1000"; "" where nothing is known of it."""
-    if not (part / PROGRESS).is_file():
+    try:
+        known = stored((part / PROGRESS).read_bytes(), _Progress)
+    except (StoredError, OSError):
         return ""
-    known = json.loads((part / PROGRESS).read_text())
-    return f", at {known['noun']} {known['done']} of {known['total']}"
+    return f", at {known.noun} {known.done} of {known.total}"
 
 
 def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()

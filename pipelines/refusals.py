@@ -30,12 +30,12 @@ REPAIR = "make room or repair it, then run it again"
 ANOTHER = "name a place that exists and may be written to"
 _CLIENTS = {"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests"}
 _OF_RUST = re.compile(r"\(os error (\d+)\)")  # so the writer of safetensors tells a disk's error
-_USER, _QUERY = re.compile(r"(\w+://)[^/@\s]+@"), re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\",;)]+")
+_SECRETS = re.compile(r"(\b[\w+.-]+://)(?:[^/@\s]*@)?([^\s?#]*)(\?[^\s\"';,)]*)?")  # a user with password, and a query
 
 
 def without_secrets(text: str) -> str:
-    """A text whose URLs say neither a user with a password nor what was signed."""
-    return _QUERY.sub(r"\1?...", _USER.sub(r"\1", text))
+    """The text with its URLs as they may be shown: without user, password and query, which hold keys and signatures."""
+    return _SECRETS.sub(lambda url: url[1] + url[2] + ("?..." if url[3] else ""), text)
 
 
 def trouble(path: Path | UPath, doing: str, error: BaseException) -> str:

@@ -14,8 +14,9 @@ from generate import settings as ddpm
 from generate.guided_flags import parse_flags
 from generate.settings import Solver
 from label import FITTINGS, IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Setting, Upsampling
+from pipelines.cluster_section import ClusterSection as ClusterSection
 from pipelines.errors import RecipeError
-from pipelines.keys import Count, Keys, Section, Share
+from pipelines.keys import Count, Keys, Natural, Section, Seed, Seeds, Share
 
 
 class DenoiserSection(Section):
@@ -67,9 +68,9 @@ class TrainDDPMSection(Section):
 class InterpreterSection(Section):
     """`datasetddpm fit`: the features of a pixel, and the ensemble that is trained on them."""
 
-    steps: Annotated[list[int], Field(min_length=1)] = [50, 150, 250]
+    steps: Annotated[list[Natural], Field(min_length=1)] = [50, 150, 250]
     """Diffusion steps at which an image is read."""
-    blocks: Annotated[list[int], Field(min_length=1)] = [5, 6, 7, 8, 12]
+    blocks: Annotated[list[Natural], Field(min_length=1)] = [5, 6, 7, 8, 12]
     """Decoder blocks that are read, counted from 0 at the lowest resolution."""
     where: Literal["output", "input"] = "output"
     """The side of a block that is read."""
@@ -89,6 +90,7 @@ class InterpreterSection(Section):
         return {"fitting": asdict(FITTINGS[given["setting"]]), **given}
 
 
+_MOST_UNITS, _MOST_OF_A_UNIT = 100_000_000, 1_000_000
 TO_ANNOTATE = 900_000_000_000
 """The first seed of the images that `sample` makes: a range of their own, which no dataset grows into."""
 
@@ -105,7 +107,7 @@ class GenerateSection(Section):
     threads: Count = 1
     """Threads of the processor for one unit; the last bits depend on it, too."""
     source: Annotated[ddpm.Source, Keys()] = ddpm.Source()
-    run_seed: Annotated[int, Field(ge=0)] = 0
+    run_seed: Seed = 0
     """The seed of the run; all noise comes from it and the number of the sample."""
     solver: Solver = "dpmsolver++"
     """The solver that turns noise into an image; ddpm is the published one."""
@@ -136,6 +138,15 @@ class GenerateSection(Section):
         return range(unit * self.unit_size, min((unit + 1) * self.unit_size, self.samples))
 
     @model_validator(mode="after")
+    def _has_a_size(self) -> "GenerateSection":
+        if self.samples > TO_ANNOTATE or len(self.units) > _MOST_UNITS or self.unit_size > _MOST_OF_A_UNIT:
+            raise ValueError(
+                f"samples {self.samples} in units of {self.unit_size} are {len(self.units)} units; at most "
+                f"{TO_ANNOTATE} samples, {_MOST_UNITS} units and {_MOST_OF_A_UNIT} samples of a unit are possible"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _published_filter_keeps_some(self) -> "GenerateSection":
         smallest = min(len(self.seeds(unit)) for unit in (self.units[0], self.units[-1]))
         drops = int(smallest * self.portion)
@@ -148,43 +159,10 @@ class GenerateSection(Section):
         return self
 
 
-class ClusterSection(Section):
-    """Where units are made and networks trained, and how long things may take."""
-
-    address: str = "local"
-    """The Ray cluster: host:6379, ray://host:10001, or auto for the one that a job runs in; local: this machine."""
-    shared: list[str] = []
-    """Folders that all machines of the cluster see."""
-    actors: Count | Literal["auto"] = "auto"
-    """Processes that make units; auto: as many as the machines hold, more as machines join."""
-    cpus: Annotated[float, Field(gt=0)] = 1
-    """CPUs that an actor or worker reserves."""
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """GPUs that an actor or worker reserves; auto: 1 where the cluster has any."""
-    memory_gib: Annotated[float, Field(gt=0)] | None = None
-    """GiB of memory that an actor or worker reserves; unset: none."""
-    resources: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """What else an actor or worker reserves, by the names that the cluster gives it."""
-    labels: dict[str, str] = {}
-    """Labels of the machines that actors and workers may be placed on."""
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    """Where networks run; auto: cuda where an actor reserves a GPU."""
-    retries: Annotated[int, Field(ge=0)] = 2
-    """How often a unit is tried again, or a training goes on, after its process was lost."""
-    start_seconds: Annotated[float, Field(gt=0)] = 1800
-    """Seconds for an actor to load its models; then it is replaced."""
-    unit_seconds: Annotated[float, Field(gt=0)] = 7200
-    """Seconds for a unit; then it hangs, and is tried again."""
-    grace_seconds: Annotated[float, Field(ge=0)] = 25
-    """Seconds for current units to be finished, after SIGTERM or Ctrl-C."""
-    patience_seconds: Annotated[float, Field(gt=0)] = 120
-    """Seconds without a machine that could hold an actor; then the run ends."""
-
-
 class StudySection(Section):
     """`datasetddpm study`: what is measured. Each cell is measured with every seed."""
 
-    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1]
+    seeds: Seeds = [0, 1]
     """Seeds of the trainings."""
     parts: list[Literal["methods", "solvers", "amounts", "features"]] = ["methods", "solvers", "amounts", "features"]
     """Tables of the page."""

@@ -20,10 +20,16 @@ def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: st
 
     Only the sections in `settings` are compared; a folder whose record does not say how it was made is taken as it is.
     """
+    record = Record.read(folder) if (folder / RECORD).is_file() else None
     if clause := difference(folder, settings):
         raise RecipeError(
             f"{made} in {folder} is of another recipe: {clause}; "
             f"run `datasetddpm {command}` again, or restore the recipe"
+        )
+    if record and (lost := record.lost(folder)):
+        raise RecipeError(
+            f"{made} in {folder} is not what was written: {lost[0]} is damaged or gone; "
+            f"run `datasetddpm {command}` again"
         )
 
 

@@ -69,6 +69,8 @@ def contents(place: UPath) -> dict[str, str]:
     root = str(store._strip_protocol(str(place))).rstrip("/")
     listing: dict[str, dict[str, Any]] = store.find(place.path, detail=True)
     below = {path.removeprefix(root).strip("/"): file for path, file in listing.items() if not path.endswith("/")}
+    if place.protocol in ("http", "https"):  # links of an index page to itself, sorted otherwise
+        below = {name: file for name, file in below.items() if not name.startswith(("?", "#"))}
     if len(below) > 1:
         below.pop("", None)  # what some consoles make for an empty folder
     if not below:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from deeplab.settings import Augmentation, Network, Optimisation
-from pipelines.keys import Count, Keys, Section
+from pipelines.keys import Count, Keys, Section, Seeds
 
 
 class MixedSource(Section):
@@ -50,7 +50,7 @@ class TrainSection(Section):
     """GiB of decoded samples that stay in each worker's memory."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each with a validation; unset: an epoch."""
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    seeds: Seeds = [0]
     """One network is trained from each."""
     baseline: bool = False
     """Whether the same network is trained on the annotated images alone as well."""

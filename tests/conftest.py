@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import shutil
 import sys
@@ -184,6 +185,13 @@ def copy_of(project: Path, to: Path) -> Path:
     return to
 
 
+def forget_digests(folder: Path) -> None:
+    """As of a record that does not know them, so that the files themselves are looked at."""
+    record = folder / "stage.json"
+    if record.is_file() and record.read_text() != "{":
+        record.write_text(json.dumps({**json.loads(record.read_text()), "files": {}}))
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -200,6 +208,7 @@ def content(folder: Path) -> dict[Path, bytes | None]:
 def traffic(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """What this process asks of the storage from now on: "list" counts listings, a file's name how often it is read."""
     from pipelines import storage
+    from pipelines.dataset import inventory
 
     counts: Counter[str] = Counter()
 
@@ -212,6 +221,7 @@ def traffic(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     for listing in ("sizes", "names", "ages"):
         monkeypatch.setattr(storage, listing, counted(getattr(storage, listing), lambda _: "list"))
+    monkeypatch.setattr(inventory, "listed", counted(inventory.listed, lambda _: "list"))
     monkeypatch.setattr(storage, "read", counted(storage.read, lambda path: path.name))
     return counts
 

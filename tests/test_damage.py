@@ -1,16 +1,25 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.dataset.damage import damages, missing_units, remove_damages, remove_temporaries
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import write_shard
+from pipelines.dataset.shards import Sample, pack, write_shard
 from pipelines.errors import DatasetError
 
-DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 5, "unit_size": 1}, "denoiser", "interpreter", {})
+DATASET = Dataset(
+    "digest", ["ground", "dot"], [[0, 0, 0], [9, 9, 9]], {"samples": 5, "unit_size": 1}, "denoiser", "interpreter", {}
+)
+
+
+def tar_of(unit: int) -> bytes:
+    """The shard of a single sample."""
+    image, mask = np.full((8, 8, 3), unit, dtype=np.uint8), np.zeros((8, 8), dtype=np.uint8)
+    return pack([Sample(unit, image, mask, 0.1, {})], DATASET.scheme)
 
 
 @pytest.fixture
@@ -18,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     """A dataset of five units, four of which are made."""
     claim(tmp_path, DATASET)
     for unit in range(4):
-        write_shard(tmp_path, unit, "digest", bytes([unit]) * 1024, [Candidate(unit, True, 0.1, [64])], {})
+        write_shard(tmp_path, unit, "digest", tar_of(unit), [Candidate(unit, True, 0.1, [64, 0])], {})
     return tmp_path
 
 
@@ -33,7 +42,7 @@ DAMAGE = {
     "tar without report": (lambda f: (f / "shard-000001.json").unlink(), "shard-000001.tar has no report", 1),
     "truncated tar": (
         lambda f: (f / "shard-000001.tar").write_bytes(bytes(512)),
-        "shard-000001.tar has 512 bytes, its report says 1024",
+        "shard-000001.tar has 512 bytes, its report says 10240",
         1,
     ),
     "flipped byte": (lambda f: flip(f / "shard-000001.tar"), "shard-000001.tar is not what was written", 1),

@@ -126,7 +126,7 @@ class TestACheckpointThatIsWrong:
 
     def test_is_refused_when_its_configuration_is_no_json(self, folder):
         (folder / "unet" / "config.json").write_text("{")
-        with pytest.raises(CheckpointError, match=r"config\.json is not JSON"):
+        with pytest.raises(CheckpointError, match=r"config\.json is no configuration"):
             Denoiser.from_pretrained(folder)
 
     def test_is_refused_when_a_part_is_missing(self, folder):

@@ -40,7 +40,7 @@ def test_rows_are_in_the_order_of_units_and_not_of_names(tmp_path):
 def test_writing_the_index_lists_nothing_and_reads_each_report_once(folder, traffic: Counter[str]):
     inventory = take_inventory(folder)
     write_index(inventory)
-    assert traffic == {"list": 1, **{f"shard-00000{unit}.json": 1 for unit in range(3)}}
+    assert traffic == {"list": 1, "dataset.json": 1, **{f"shard-00000{unit}.json": 1 for unit in range(3)}}
 
 
 def test_totals_come_from_the_index_where_it_is_there(folder, traffic: Counter[str]):

@@ -1,15 +1,19 @@
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from upath import UPath
 
 from pipelines.dataset.damage import damages, remove_damages
-from pipelines.dataset.inventory import shard_path, take_inventory, unit_of
+from pipelines.dataset.inventory import Inventory, shard_path, take_inventory, unit_of
 from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate, reports
-from pipelines.dataset.shards import write_shard
+from pipelines.dataset.shards import Sample, pack, write_shard
 
-DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 5, "unit_size": 1}, "denoiser", "interpreter", {})
+DATASET = Dataset(
+    "digest", ["ground", "dot"], [[0, 0, 0], [9, 9, 9]], {"samples": 5, "unit_size": 1}, "denoiser", "interpreter", {}
+)
 STRANGERS = (
     "shard-x.json",
     "shard-.tar",
@@ -20,12 +24,18 @@ STRANGERS = (
 )
 
 
+def tar_of(unit: int) -> bytes:
+    """The shard of a single sample."""
+    image, mask = np.full((8, 8, 3), unit, dtype=np.uint8), np.zeros((8, 8), dtype=np.uint8)
+    return pack([Sample(unit, image, mask, 0.1, {})], DATASET.scheme)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Units 0, 2 and 3 are committed; of 1 there is the shard alone, of 4 the report alone."""
     claim(tmp_path, DATASET)
     for unit in range(5):
-        write_shard(tmp_path, unit, "digest", bytes([unit]) * 1024, [Candidate(unit, True, 0.1, [64])], {})
+        write_shard(tmp_path, unit, "digest", tar_of(unit), [Candidate(unit, True, 0.1, [64, 0])], {})
     (tmp_path / "shard-000001.json").unlink()
     (tmp_path / "shard-000004.tar").unlink()
     return tmp_path
@@ -36,7 +46,7 @@ def test_a_unit_is_committed_when_its_report_is_there_and_its_shard(folder):
     assert inventory.committed == {0, 2, 3}
     assert inventory.uncommitted == ["shard-000001.tar"]
     assert inventory.reports == [f"shard-00000{unit}.json" for unit in (0, 2, 3, 4)]
-    assert inventory.sizes["shard-000002.tar"] == 1024
+    assert (inventory.size(2), inventory.size(1), inventory.size(4), inventory.size(9)) == (10240, 10240, None, None)
 
 
 def test_missing_is_what_is_not_committed_in_the_order_of_the_plan(folder):
@@ -68,7 +78,7 @@ def test_names_that_are_no_shards_of_ours_are_left_alone(folder):
     inventory = take_inventory(folder)
     assert (inventory.committed, inventory.reports) == (before.committed, before.reports)
     assert damages(inventory) == remove_damages(folder) == []
-    assert set(STRANGERS) <= set(take_inventory(folder).sizes)
+    assert set(STRANGERS) <= set(take_inventory(folder).others)
 
 
 def test_an_index_and_temporary_files_are_seen(folder):
@@ -93,3 +103,27 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
     inventory = take_inventory(tmp_path / "none")
     assert (inventory.committed, inventory.reports, inventory.temporaries) == (set(), [], [])
     assert inventory.missing(range(3)) == [0, 1, 2]
+
+
+def test_ten_million_units_would_be_listed_in_200_mib(tmp_path):
+    """By the bytes that each takes at most, whatever the order of the listing."""
+    count, room = 300_000, 200 * 2**20 / 10_000_000
+    files = (pair for i in range(count) for pair in named(i * 7919 % count))
+    tracemalloc.start()
+    try:
+        inventory = Inventory.of(tmp_path, files)
+        assert (inventory.count, inventory.missing(range(count)), inventory.uncommitted) == (count, [], [])
+        assert inventory.size(count - 1) == count + 9
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= count * room + 8 * 2**20, "beside what a part of the units takes at a time"
+
+
+def named(unit: int) -> list[tuple[str, int]]:
+    return [(f"shard-{unit:06d}.tar", unit + 10), (f"shard-{unit:06d}.json", 500)]
+
+
+def test_a_shard_of_more_than_4_gib_has_its_size(tmp_path):
+    inventory = Inventory.of(tmp_path, [("shard-000001.tar", 5 * 2**30), ("shard-000000.tar", 2**32 - 2)])
+    assert (inventory.size(1), inventory.size(0)) == (5 * 2**30, 2**32 - 2)

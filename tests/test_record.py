@@ -66,7 +66,7 @@ def test_the_record_says_results_and_seconds_and_all_inputs(make: Maker) -> None
     record = recorded(make.folder, {"a": {"b": [1]}})
     assert record is not None
     assert (record.results, record.seconds, record.inputs) == ({"times": 1}, made.seconds, {"a": {"b": [1]}})
-    assert set(json.loads((make.folder / RECORD).read_text())) == {"digest", "seconds", "results", "inputs"}
+    assert set(json.loads((make.folder / RECORD).read_text())) == {"digest", "seconds", "results", "inputs", "files"}
     assert {path.name for path in make.folder.iterdir()} == {"made", RECORD}
     assert make.beside == [""]
 

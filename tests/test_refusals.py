@@ -191,7 +191,7 @@ def test_a_command_for_this_machine_makes_no_folder_named_like_a_url(
     monkeypatch.chdir(finished)
     before = set(os.listdir())
     said = command("export", finished / "out" / "dataset", "--out", out, code=2)
-    assert f"{out} is a URL; a path on this machine is needed here" in said
+    assert f"--out {out}: a path of this machine is needed, not a URL" in said
     command("segment", finished / "recipe.toml", finished / "annotated", "--out", out, code=2)
     command("convert", finished / "model", "--to", out, code=2)
     assert set(os.listdir()) == before

@@ -13,7 +13,9 @@ from pipelines.driver.tally import Failure, Tally, ranges
 from pipelines.lease import leased
 from pipelines.owner import Entry, Owner
 
-DATASET = Dataset("digest", ["ground"], [[0, 0, 0]], {"samples": 10, "unit_size": 2}, "denoiser", "interpreter", {})
+DATASET = Dataset(
+    "digest", ["ground", "dot"], [[0, 0, 0], [9, 9, 9]], {"samples": 10, "unit_size": 2}, "denoiser", "interpreter", {}
+)
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 A command imports its stage when it runs: help, mistakes and looks at a folder wait for neither torch nor Ray.
 """
 
+import errno
+import io
 import logging
 import signal
 import sys
@@ -27,6 +29,7 @@ from pipelines.stopping import Stopped
 
 USER_ERRORS = (InputError, GenerateError, LabelError, DeepLabError)
 RUN_ERRORS = (RunError, ClusterError)
+_OF_NAMES = {errno.ENAMETOOLONG, errno.ELOOP}  # whatever looks at a place first
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,7 +66,12 @@ def main() -> None:
 
     So do Ctrl-C and SIGTERM, with exit codes 130 and 143.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of another encoding loses a letter, not the run
+    handler = logging.StreamHandler()
+    handler.setFormatter(_WithoutSecrets("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("ray").setLevel(logging.WARNING)
     try:
         with _signals_raised(), refusing(Path.cwd()):
@@ -72,8 +80,19 @@ def main() -> None:
         sys.exit(_say(error, code=2))
     except RUN_ERRORS as error:
         sys.exit(_say(error, code=1))
+    except OSError as error:
+        if error.errno not in _OF_NAMES:
+            raise
+        sys.exit(_say(f"{str(error.filename)[:80]!r} is no place that can be opened: {error.strerror}", code=2))
     except Stopped as stop:
         sys.exit(_say(stop.sentence, code=stop.exit_code))
+
+
+class _WithoutSecrets(logging.Formatter):
+    """Messages with their URLs as they may be shown."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 @contextmanager

@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from label import Scheme
-from pipelines.cli.options import Call, DatasetFolder, Overrides, tell
+from pipelines.cli.options import Call, DatasetFolder, Overrides, of_this_machine, tell
 from pipelines.dataset.damage import damages
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.driver.status import status
 from pipelines.driver.tally import ranges
+from pipelines.folders import place_of
 from pipelines.places import is_recipe
 from pipelines.progress import console, duration
 from pipelines.stages.overview import Standing, standings, standings_of
-from pipelines.storage import location
 
 app = typer.Typer()
 
@@ -39,11 +39,11 @@ def status_command(
     if is_recipe(place):
         call = Call.of(Path(place), overrides)
         _print_standings(standings(call.load()), call.line)
-    elif found := standings_of(location(place)):
+    elif found := standings_of(place_of(place, "FOLDER")):
         _print_standings(found, lambda stage: f"datasetddpm {stage} RECIPE")
     else:
-        for name, value in status(location(place)).items():
-            console.print(f"{name + ':':10} {value}", markup=False)
+        for name, value in status(place_of(place, "FOLDER")).items():
+            console.print(f"{name + ':':10} {value}")
 
 
 def _print_standings(found: list[Standing], command: Callable[[str], str]) -> None:
@@ -54,7 +54,7 @@ def _print_standings(found: list[Standing], command: Callable[[str], str]) -> No
         line = ", ".join(filter(None, (made, took, stage.note)))
         if stage.state in ("outdated", "stopped", "missing"):
             line += f"{': ' if line else ''}`{command(stage.stage)}`"
-        console.print(f"{stage.stage:10}  {stage.state:10}  {line}", markup=False)
+        console.print(f"{stage.stage:10}  {stage.state:10}  {line}")
 
 
 @app.command("verify")
@@ -65,19 +65,19 @@ def verify(folder: DatasetFolder) -> None:
 
     Example: datasetddpm verify runs/demo/dataset
     """
-    where = location(folder)
+    where = place_of(folder, "FOLDER")
     inventory = take_inventory(where)
     damaged, units = damages(inventory), open_dataset(where).units
     missing = sorted(set(inventory.missing(units)) - {damage.unit for damage in damaged})
     for damage in damaged:
-        console.print(f"[red]{damage}[/red]")
+        console.print(str(damage), style="red")
     if missing:
-        console.print(f"[red]not made yet: units {ranges(missing)}; generate goes on with them[/red]")
+        console.print(f"not made yet: units {ranges(missing)}; generate goes on with them", style="red")
     if damaged:
         console.print("`datasetddpm generate RECIPE --repair` makes them again")
     if damaged or missing:
         raise typer.Exit(1)
-    console.print(f"{folder}: {len(inventory.committed)} shards, all as written")
+    console.print(f"{folder}: {inventory.count} shards, all as written")
 
 
 @app.command("import-npz")
@@ -101,7 +101,7 @@ def import_npz_command(
 
     tell(
         "import-npz",
-        import_npz(npz, location(out), scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size),
+        import_npz(npz, place_of(out, "--out"), scheme and Scheme.load(scheme), portion=portion, unit_size=unit_size),
     )
 
 
@@ -127,6 +127,7 @@ def export_command(
     workers: Annotated[
         int | None, typer.Option(metavar="NUMBER", min=1, help="Processes; else by cores and images.")
     ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Go on though units are missing.")] = False,
 ) -> None:
     """Write a dataset as another program reads it.
 
@@ -138,4 +139,6 @@ def export_command(
     from pipelines.formats.out import export
 
     options = {"split": split, "where": where, "instances": instances, "without": tuple(without or ())}
-    tell("export", export(dataset, out, format_name, workers=workers, **options))
+    where_to = of_this_machine(out, "--out")
+    outcome = export(place_of(dataset, "FOLDER"), where_to, format_name, workers=workers, partial=partial, **options)
+    tell("export", outcome)

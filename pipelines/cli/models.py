@@ -8,7 +8,7 @@ import typer
 
 import generate
 from label import Fit
-from pipelines.cli.options import Call, Overrides, RecipePath, here, load, say, tell
+from pipelines.cli.options import Call, Overrides, RecipePath, load, of_this_machine, say, tell
 from pipelines.errors import RecipeError
 from pipelines.progress import console
 from pipelines.storage import filling
@@ -34,8 +34,7 @@ def convert(
 
     Example: datasetddpm convert lsun_horse.pt --to horses
     """
-    to = here(to)
-    if to.exists() and any(to.iterdir()):
+    if of_this_machine(to, "--to").exists() and any(to.iterdir()):
         raise generate.CheckpointError(f"{to} is there already and not empty; name another folder")
     must_be_writable(to.parent)
     denoiser = generate.Denoiser.from_pretrained(checkpoint, flags=flags)
@@ -73,7 +72,7 @@ def segment(
             )
         from pipelines.stages.export_onnx import segment_with_model
 
-        tell("segment", segment_with_model(model, inputs, here(out)))
+        tell("segment", segment_with_model(model, inputs, of_this_machine(out, "--out")))
         return
     path, *images = inputs
     if not images:
@@ -83,7 +82,7 @@ def segment(
     call.require("segment", recipe)
     from pipelines.stages.segment import segment_files
 
-    tell("segment", segment_files(recipe, images, here(out), fit or "stretch"))
+    tell("segment", segment_files(recipe, images, of_this_machine(out, "--out"), fit or "stretch"))
 
 
 @app.command("export-model")
@@ -103,7 +102,7 @@ def export_model(
     call.require("export-model", loaded)
     from pipelines.stages.export_onnx import export_model
 
-    tell("export-model", export_model(loaded, here(onnx)))
+    tell("export-model", export_model(loaded, of_this_machine(onnx, "--onnx")))
     say(f"next: {shlex.join(['datasetddpm', 'segment', '--model', str(onnx)])} IMAGES --out FOLDER")
 
 

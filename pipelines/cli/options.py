@@ -1,5 +1,6 @@
 """Arguments and options that several commands have, and how a command ends."""
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -9,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import InputError, RecipeError
+from pipelines.errors import RecipeError
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
 from pipelines.refusals import without_secrets
 from pipelines.stages import STAGES
 from pipelines.stages.order import Lack, lack
-from pipelines.storage import Location, location
+from pipelines.storage import Location
 
 _URL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/")  # also as a path has it, with one slash
 
@@ -48,7 +49,7 @@ class Call:
         return cls(recipe, tuple(overrides or ()), address)
 
     def load(self) -> Recipe:
-        addressed = [f'cluster.address="{self.address}"'] if self.address else []
+        addressed = [f"cluster.address={json.dumps(self.address, ensure_ascii=False)}"] if self.address else []
         return Recipe.load(self.recipe, (*self.overrides, *addressed))
 
     def line(self, command: str, *more: str) -> str:
@@ -66,14 +67,6 @@ class Call:
         return f"{missing.clause}; run `{self.line(missing.maker)}` first" if missing.maker else missing.clause
 
 
-def here(place: str | Path) -> Path:
-    """A file or folder of this machine. Raises InputError for a URL, which would become a folder named `s3:`."""
-    where = location(place) if "://" in str(place) else Path(place)
-    if isinstance(where, Path) and not _URL.match(str(place)):
-        return where
-    raise InputError(f"{place} is a URL; a path on this machine is needed here")
-
-
 def load(recipe: Path, overrides: Sequence[str] | None) -> Recipe:
     """The recipe with the command's --set."""
     return Call.of(recipe, overrides).load()
@@ -82,14 +75,22 @@ def load(recipe: Path, overrides: Sequence[str] | None) -> Recipe:
 def tell(name: str, outcome: Outcome) -> None:
     """Say what was made; a unit or an image that failed ends in exit code 1."""
     verb = "made" if outcome.fresh else "found"
-    console.print(f"[bold]{name}[/bold]: ", end="")
+    console.print(name, style="bold", end=": ")
     say(f"{verb} {outcome.clause} in {from_here(outcome.where)} ({outcome.seconds:.0f} s)")
     end([f"{name}: {failure}" for failure in outcome.failures])
 
 
 def say(sentence: str) -> None:
-    """Print it as it is, whatever brackets a path or an override has."""
-    console.print(without_secrets(sentence), markup=False)
+    """Print it as it is, whatever brackets a path or an override has; but for the secrets of a URL."""
+    console.print(without_secrets(sentence))
+
+
+def of_this_machine(path: str | Path, option: str) -> Path:
+    """The path. Raises RecipeError for a URL, which would become a folder that is called so."""
+    if _URL.match(str(path)):
+        shown = without_secrets(str(path))
+        raise RecipeError(f"{option} {shown}: a path of this machine is needed, not a URL; copy it there afterwards")
+    return Path(path)
 
 
 def from_here(place: Location) -> Location:
@@ -102,6 +103,6 @@ def from_here(place: Location) -> Location:
 def end(failures: list[str]) -> None:
     """Print the failures, a sentence each, and end in exit code 1 if there are any."""
     for failure in failures:
-        console.print(failure, style="red", markup=False)
+        console.print(without_secrets(failure), style="red")
     if failures:
         raise typer.Exit(1)

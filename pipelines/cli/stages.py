@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipelines.cli.options import Address, Call, Overrides, RecipePath, from_here, here, say, tell
+from pipelines.cli.options import Address, Call, Overrides, RecipePath, from_here, of_this_machine, say, tell
 from pipelines.folders import dataset_folder, report_page, samples_folder, scores_folder
 from pipelines.progress import console
 from pipelines.recipe import Recipe
@@ -30,10 +30,6 @@ def _command(stage: Stage) -> Callable[..., None]:
         call, loaded = _called(stage, recipe, overrides)
         _end(stage, call, loaded, stage.imported()(loaded))
 
-    def on_ray(recipe: RecipePath, overrides: Overrides = None, address: Address = None) -> None:
-        call, loaded = _called(stage, recipe, overrides, address)
-        _end(stage, call, loaded, stage.imported()(loaded))
-
     def repairing(
         recipe: RecipePath,
         overrides: Overrides = None,
@@ -43,6 +39,17 @@ def _command(stage: Stage) -> Callable[..., None]:
         call, loaded = _called(stage, recipe, overrides, address)
         _end(stage, call, loaded, stage.imported()(loaded, repair=repair))
 
+    def whole(
+        recipe: RecipePath,
+        overrides: Overrides = None,
+        address: Address = None,
+        partial: Annotated[
+            bool, typer.Option("--partial", help="Go on though units of the dataset are missing.")
+        ] = False,
+    ) -> None:
+        call, loaded = _called(stage, recipe, overrides, address)
+        _end(stage, call, loaded, stage.imported()(loaded, partial=partial))
+
     def counted(
         recipe: RecipePath,
         overrides: Overrides = None,
@@ -51,8 +58,8 @@ def _command(stage: Stage) -> Callable[..., None]:
         call, loaded = _called(stage, recipe, overrides)
         _end(stage, call, loaded, stage.imported()(loaded, count=count))
 
-    ways = {"generate": repairing, "sample": counted}
-    return ways.get(stage.name, on_ray if stage.on_ray else here)
+    ways = {"generate": repairing, "sample": counted, "train": whole}
+    return ways.get(stage.name, here)
 
 
 def _called(
@@ -123,7 +130,8 @@ def demo(
 
     Example: datasetddpm demo --out faces
     """
-    _run(Call.of(Path("demo"), [f"paths.out={json.dumps(str(here(out)), ensure_ascii=False)}", *(overrides or ())]))
+    place = json.dumps(str(of_this_machine(out, "--out")), ensure_ascii=False)
+    _run(Call.of(Path("demo"), [f"paths.out={place}", *(overrides or ())]))
 
 
 def _run(call: Call) -> None:

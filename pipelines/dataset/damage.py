@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pipelines import storage
 from pipelines.dataset.inventory import Inventory, report_path, shard_path, take_inventory, unit_of
 from pipelines.dataset.manifest import Dataset, open_dataset
-from pipelines.dataset.reports import Report, parse_report
+from pipelines.dataset.members import unlike
+from pipelines.dataset.reports import Report, contents, is_strange, parse_report
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
@@ -29,6 +30,16 @@ def missing_units(folder: Location) -> list[int]:
     return take_inventory(folder).missing(open_dataset(folder).units)
 
 
+def must_be_whole(inventory: Inventory, dataset: Dataset) -> None:
+    """Raises DatasetError where units of the plan are not made yet."""
+    if missing := inventory.missing(dataset.units):
+        made = len(dataset.units) - len(missing)
+        raise DatasetError(
+            f"{inventory.folder} has {made} of {len(dataset.units)} units; `datasetddpm generate` makes the others, or "
+            "name --partial to go on with these"
+        )
+
+
 def damages(inventory: Inventory) -> list[Damage]:
     """Read every byte and compare it with the reports; units that are not made yet are no damage."""
     return [
@@ -44,8 +55,7 @@ def checked_reports(inventory: Inventory) -> Iterator[Report | Damage]:
     Reads every byte of the shards. Raises DatasetError where no dataset is.
     """
     dataset = open_dataset(inventory.folder)
-    paths = [inventory.folder / name for name in inventory.reports]
-    for path, content in zip(paths, storage.read_all(paths), strict=True):
+    for path, content in contents(inventory):
         try:
             report = parse_report(content, path)
         except DatasetError:
@@ -55,18 +65,21 @@ def checked_reports(inventory: Inventory) -> Iterator[Report | Damage]:
 
 
 def _damage(inventory: Inventory, name: str, report: Report, dataset: Dataset) -> Damage | None:
-    if (report.unit, report.digest) != (unit_of(name), dataset.digest):
+    if is_strange(report, name, dataset):
         return Damage(name, "is the report of another unit or dataset", unit_of(name))
-    if dataset.units and len(report.candidates) != len(dataset.seeds(report.unit)):
-        return Damage(name, "is of a plan with another number of samples", report.unit)
+    if dataset.units and [c.seed for c in report.candidates] != list(dataset.seeds(report.unit)):
+        return Damage(name, "is of a plan with another number of samples, or of other seeds", report.unit)
     path = shard_path(inventory.folder, report.unit)
-    size = inventory.sizes.get(path.name)
+    size = inventory.size(report.unit)
     if size is None:
         return Damage(path.name, "is missing, its report is there", report.unit)
     if size != report.bytes:
         return Damage(path.name, f"has {size} bytes, its report says {report.bytes}", report.unit)
-    if hashlib.sha256(storage.read(path)).hexdigest() != report.sha256:
+    tar = storage.read(path)
+    if hashlib.sha256(tar).hexdigest() != report.sha256:
         return Damage(path.name, "is not what was written: its sha256 differs from the report's", report.unit)
+    if difference := unlike(tar, report, dataset):
+        return Damage(name, f"does not say what its shard holds: {difference}", report.unit)
     return None
 
 

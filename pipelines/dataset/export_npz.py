@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.dataset.damage import must_be_whole
 from pipelines.dataset.index import totals
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
@@ -19,10 +20,11 @@ from pipelines.storage import Location, writing
 from pipelines.writable import must_be_writable
 
 
-def export(folder: Location, out: Path, format_name: str) -> Outcome:
+def export(folder: Location, out: Path, format_name: str, *, partial: bool = False) -> Outcome:
     """Write the kept samples of the dataset in `folder` to `out`, in the order of seeds.
 
-    Raises DatasetError for an unknown format, a dataset without samples, or images of several sizes.
+    Raises DatasetError for an unknown format, a dataset without samples, or with units missing unless `partial`, or
+    images of several sizes.
     """
     if format_name not in FORMATS:
         raise DatasetError(f"the format {format_name!r} is unknown; known: {', '.join(FORMATS)}")
@@ -30,6 +32,8 @@ def export(folder: Location, out: Path, format_name: str) -> Outcome:
     kept = totals(inventory).kept
     if not kept:
         raise DatasetError(f"{folder} holds no kept sample; there is nothing to export")
+    if not partial:
+        must_be_whole(inventory, dataset)
     shards = checked_shards(inventory)
     must_be_writable(out.parent)
     with writing(out) as temporary:

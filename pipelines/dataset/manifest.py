@@ -9,25 +9,50 @@ A folder is a local path, or an fsspec URL as a UPath.
 import contextlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from label import Scheme
+from pydantic import Field
+
+from generate.stored import STRICT, TOLERANT, StoredError, Tree
+from generate.stored import stored as stored_as
+from label import Filter, Scheme, SchemeError
 from pipelines import storage
+from pipelines.dataset.inventory import take_inventory
 from pipelines.differences import first_difference
 from pipelines.errors import DatasetError
 from pipelines.recipe import digest_of
 from pipelines.storage import Location
 from pipelines.writable import must_be_writable
 
+Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Color = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What of a dataset's recipe is read again, beside being compared."""
+
+    __pydantic_config__ = TOLERANT
+
+    samples: Count | None = None
+    unit_size: Count | None = None
+    batch_size: Count | None = None
+    portion: Annotated[float, Field(ge=0, lt=1)] | None = None
+    filter: Filter | None = None
+    keep_all: bool = False
+    uncertainty: Annotated[str, Field(pattern=r"^[<>]f[248]$")] | None = None
+
 
 @dataclass(frozen=True)
 class Dataset:
     """What dataset.json holds."""
 
+    __pydantic_config__ = STRICT
+
     digest: str  # of everything that the samples' bytes depend on
     names: list[str]
-    colors: list[list[int]]
-    recipe: dict[str, Any]
+    colors: list[Color]
+    recipe: Tree
     denoiser: str  # digest; "" where the samples were imported
     interpreter: str  # digest; "" where the samples were imported
     versions: dict[str, str]
@@ -55,7 +80,7 @@ class Dataset:
 
     def content(self) -> bytes:
         """What dataset.json holds of it."""
-        return (json.dumps(asdict(self), indent=2) + "\n").encode()
+        return (json.dumps(asdict(self), indent=2, allow_nan=False) + "\n").encode()
 
     @property
     def scheme(self) -> Scheme:
@@ -71,10 +96,16 @@ def lasting(recipe: dict[str, Any]) -> dict[str, Any]:
 def claim(folder: Location, dataset: Dataset) -> Dataset:
     """Make `folder` the place of `dataset`, of two that try at once one comes first; what it was before, if anything.
 
-    Raises DatasetError when it is another's or has more samples, StorageError when nothing can be written there.
+    Raises DatasetError when it is another's, has more samples, or shards that nothing describes, StorageError when
+    nothing can be written there.
     """
     stored = claimed(folder, dataset)
     if stored is None:
+        if take_inventory(folder).has_units:
+            raise DatasetError(
+                f"{folder} holds shards, but no dataset.json that says what they are; restore it, remove them, or name "
+                "another folder"
+            )
         must_be_writable(folder)
         with contextlib.suppress(FileExistsError):
             storage.write_new(folder / "dataset.json", dataset.content())
@@ -145,8 +176,15 @@ def stored_dataset(folder: Location) -> Dataset | None:
     """Read dataset.json; None where there is none."""
     path = folder / "dataset.json"
     try:
-        return Dataset(**json.loads(storage.read(path)))
+        content = storage.read(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError) as error:
+    try:
+        dataset = stored_as(content, Dataset)
+        settings = stored_as(json.dumps(dataset.recipe).encode(), _Settings)
+        _ = dataset.scheme
+    except (StoredError, SchemeError) as error:
         raise DatasetError(f"{path} does not describe a dataset ({error})") from error
+    if settings.keep_all and None in (settings.filter, settings.portion, settings.unit_size):
+        raise DatasetError(f"{path} does not describe a dataset (recipe: filter, portion or unit_size is missing)")
+    return dataset

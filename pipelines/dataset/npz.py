@@ -4,7 +4,9 @@ arr_0 images uint8 [N, H, W, 3], arr_1 labels uint8 [N, H, W] (255 = ignore), th
 hold latents [N, ...] before the uncertainty.
 """
 
+import lzma
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,7 +20,10 @@ from jaxtyping import Float
 
 from pipelines.errors import DatasetError
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError),
+    *(UnicodeDecodeError, OverflowError, struct.error, IndexError),
+)
 
 
 @dataclass(frozen=True)

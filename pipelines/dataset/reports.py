@@ -3,9 +3,15 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Annotated
 
+from pydantic import Field
+
+from generate.stored import STRICT, Natural, Seconds, StoredError, stored
 from pipelines import storage
-from pipelines.dataset.inventory import Inventory, report_path, take_inventory
+from pipelines.dataset.inventory import Inventory, report_path, take_inventory, unit_of
+from pipelines.dataset.manifest import Dataset, stored_dataset
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
@@ -14,28 +20,32 @@ from pipelines.storage import Location
 class Candidate:
     """What is remembered of every seed, dropped ones included."""
 
-    seed: int
+    __pydantic_config__ = STRICT
+
+    seed: Natural
     kept: bool
     uncertainty: float
-    class_pixels: list[int]
+    class_pixels: list[Natural]
 
 
 @dataclass(frozen=True)
 class Report:
     """A committed shard."""
 
-    unit: int
+    __pydantic_config__ = STRICT
+
+    unit: Natural
     digest: str  # of the dataset
-    counts: dict[str, int]  # candidates by what the recipe's filter made of them: kept, dropped
-    seconds: dict[str, float]  # by phase
-    bytes: int
+    counts: dict[str, Natural]  # candidates by what the recipe's filter made of them: kept, dropped
+    seconds: dict[str, Seconds]  # by phase
+    bytes: Natural
     sha256: str
     candidates: list[Candidate]
-    batch_size: int | None = None  # where a GPU had no memory for the recipe's
+    batch_size: Annotated[int, Field(ge=1)] | None = None  # where a GPU had no memory for the recipe's
 
     def content(self) -> str:
         """What `parse_report` reads."""
-        return json.dumps(asdict(self)) + "\n"
+        return json.dumps(asdict(self), allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -67,13 +77,16 @@ def write_report(folder: Location, report: Report) -> None:
 
 
 def parse_report(content: bytes, path: Location) -> Report:
-    """Raises DatasetError, which names the path, for anything but a report."""
+    """Raises DatasetError, which names path and field, for anything but a report whose numbers fit together."""
     try:
-        record = json.loads(content)
-        candidates = [Candidate(**candidate) for candidate in record.pop("candidates")]
-        return Report(**record, candidates=candidates)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        report = stored(content, Report)
+    except StoredError as error:
         raise DatasetError(f"{path} is no report of a shard ({error})") from error
+    if report.counts != counts_of(report.candidates):
+        raise DatasetError(f"{path} is no report of a shard (counts: they are not those of its candidates)")
+    if any(one.seed >= other.seed for one, other in pairwise(report.candidates)):
+        raise DatasetError(f"{path} is no report of a shard (candidates: their seeds do not rise)")
+    return report
 
 
 def reports(folder: Location) -> list[Report]:
@@ -82,10 +95,30 @@ def reports(folder: Location) -> list[Report]:
 
 
 def each_report(inventory: Inventory) -> Iterator[Report]:
-    """The same one by one: all reports of a large dataset are gigabytes in memory."""
-    paths = [inventory.folder / name for name in inventory.reports]
-    for path, content in zip(paths, storage.read_all(paths), strict=True):
-        yield parse_report(content, path)
+    """The same one by one: all reports of a large dataset are gigabytes in memory.
+
+    Raises DatasetError for one that is of another unit, or of another dataset than the folder's.
+    """
+    dataset = stored_dataset(inventory.folder)
+    for path, content in contents(inventory):
+        report = parse_report(content, path)
+        if is_strange(report, path.name, dataset):
+            raise DatasetError(
+                f"{path} is the report of another unit or dataset; run `datasetddpm generate` with --repair"
+            )
+        yield report
+
+
+def contents(inventory: Inventory) -> Iterator[tuple[Location, bytes]]:
+    """Every report's path with what it holds, by number of unit; a part of them is in memory at a time."""
+    for names in inventory.reports_in_parts():
+        paths = [inventory.folder / name for name in names]
+        yield from zip(paths, storage.read_all(paths), strict=True)
+
+
+def is_strange(report: Report, name: str, dataset: Dataset | None) -> bool:
+    """Whether the report does not belong where it lies: it is of another unit, or of another dataset."""
+    return report.unit != unit_of(name) or (dataset is not None and report.digest != dataset.digest)
 
 
 def counted(reports: Iterable[Report]) -> Totals:

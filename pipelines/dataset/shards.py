@@ -18,13 +18,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from generate import ImageError
+from generate.images import open_image
+from generate.stored import StoredError, stored
 from label import Scheme
 from pipelines import storage
 from pipelines.dataset.filtering import refuse_half_filtered
 from pipelines.dataset.inventory import Inventory, shard_path, take_inventory
 from pipelines.dataset.manifest import stored_dataset
+from pipelines.dataset.members import Description, grouped
 from pipelines.dataset.reports import Candidate, Report, counts_of, each_report, parse_report, write_report
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
@@ -90,7 +93,7 @@ def encode(sample: Sample, scheme: Scheme) -> dict[str, bytes]:
         **sample.provenance,
     }
     members = {
-        "json": json.dumps(description, sort_keys=True).encode(),
+        "json": json.dumps(description, sort_keys=True, allow_nan=False).encode(),
         "mask.png": png_bytes(Image.fromarray(sample.mask)),  # grey: many decoders turn a palette into its colours
         "png": png_bytes(Image.fromarray(sample.image)),
     }
@@ -130,7 +133,7 @@ def checked_shards(inventory: Inventory) -> list[Location]:
         if dataset is not None:
             refuse_half_filtered(inventory.folder, report, dataset)
         path = shard_path(inventory.folder, report.unit)
-        if inventory.sizes.get(path.name) != report.bytes:
+        if inventory.size(report.unit) != report.bytes:
             raise DatasetError(
                 f"{path} is missing or not as long as its report says; run `datasetddpm generate` with --repair"
             )
@@ -141,34 +144,61 @@ def checked_shards(inventory: Inventory) -> list[Location]:
 
 
 def records(shards: Iterable[Location]) -> Iterator[dict[str, Any]]:
-    """Yield the samples of these tars in their order, still compressed: members by suffix, and `__key__`, the seed."""
-    opened = ({"url": str(path), "stream": io.BytesIO(storage.read(path))} for path in shards)
-    yield from group_by_keys(tar_file_expander(opened))
+    """Yield the samples of these tars in their order, still compressed: members by suffix, and `__key__`, the seed.
+
+    Raises DatasetError for a tar that holds something else.
+    """
+    for path in shards:
+        try:
+            yield from grouped(storage.read(path))
+        except StoredError as error:
+            raise DatasetError(f"{path} is no shard: {error}; run `datasetddpm generate` with --repair") from error
 
 
 def kept_records(shards: Iterable[Location]) -> Iterator[dict[str, Any]]:
-    """Yield as `records` does, without the samples that a shard holds though the filter dropped them."""
+    """Yield as `records` does, without the samples that a shard holds though the filter dropped them.
+
+    Raises DatasetError for a shard that lacks one that its report keeps.
+    """
     for path in shards:
         place = path.with_suffix(".json")
         kept = {c.seed for c in parse_report(storage.read(place), place).candidates if c.kept}
-        yield from (record for record in records([path]) if int(record["__key__"]) in kept)
+        for record in records([path]):
+            seed = int(record["__key__"])
+            if seed in kept:
+                kept.remove(seed)
+                yield record
+        if kept:
+            raise DatasetError(
+                f"{path} lacks seed {min(kept)}, which its report keeps; run `datasetddpm generate` with --repair"
+            )
 
 
 def decode(record: Mapping[str, Any], *, pixel_uncertainty: bool = True) -> Sample:
-    """The sample of a record; where the uncertainty of pixels is not wanted, that picture stays compressed."""
-    provenance = json.loads(record["json"])
-    seed, uncertainty, classes = (provenance.pop(key) for key in ("seed", "uncertainty", "class_pixels"))
-    image, mask = pixels(record["png"]), pixels(record["mask.png"])
-    nats = None
-    if pixel_uncertainty and "uncertainty.png" in record:
-        nats = pixels(record["uncertainty.png"]).astype(np.float32) * (math.log(len(classes)) / 255)
-    return Sample(seed, image, mask, uncertainty, provenance, nats)
+    """The sample of a record; where the uncertainty of pixels is not wanted, that picture stays compressed.
+
+    Raises DatasetError for members that are not those of a sample.
+    """
+    try:
+        said = stored(record["json"], Description)
+        provenance = {key: value for key, value in json.loads(record["json"]).items() if key not in vars(said)}
+        image, mask = pixels(record["png"], 3), pixels(record["mask.png"], 1)
+        nats = None
+        if pixel_uncertainty and "uncertainty.png" in record:
+            levels = pixels(record["uncertainty.png"], 1)
+            nats = levels.astype(np.float32) * (math.log(len(said.class_pixels)) / 255)
+    except (StoredError, ImageError, ValueError) as error:
+        raise DatasetError(f"the sample {record['__key__']} cannot be read: {error}") from error
+    return Sample(said.seed, image, mask, said.uncertainty, provenance, nats)
 
 
-def pixels(png: bytes) -> np.ndarray:
-    """Of a record's picture."""
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image)
+def pixels(png: bytes, channels: int) -> np.ndarray:
+    """Raises StoredError for a picture of another kind than encode writes."""
+    with open_image("a picture of it", png) as image:
+        pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.shape[2:] != ((3,) if channels == 3 else ()):
+        raise StoredError(f"a picture of it is {pixels.dtype} {list(pixels.shape)}, and was not written so")
+    return pixels
 
 
 def stored_size(folder: Location) -> tuple[int, int]:

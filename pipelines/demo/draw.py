@@ -176,7 +176,7 @@ def stratified(masks: list[np.ndarray], count: int, at_least: int, min_pixels: i
 def write_scheme(folder: Path) -> None:
     rows = [f'  {{ name = "{name}", color = {list(color)} }},' for name, color in CLASSES.items()]
     text = "# Faces: ToonHead by Johan Melin, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)\n"
-    (folder / "scheme.toml").write_text(text + "classes = [\n" + "\n".join(rows) + "\n]\n")
+    (folder / "scheme.toml").write_text(text + "classes = [\n" + "\n".join(rows) + "\n]\n", "utf-8")
 
 
 def write_annotated(folder: Path, drawn: list[tuple[int, np.ndarray, np.ndarray]]) -> None:

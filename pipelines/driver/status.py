@@ -18,7 +18,7 @@ def status(folder: Location) -> dict[str, str]:
     Raises DatasetError for a folder that is no dataset's.
     """
     dataset, inventory, tally = open_dataset(folder), take_inventory(folder), Tally.read(folder)
-    planned, total, committed = dataset.units, counted(each_report(inventory)), len(inventory.committed)
+    planned, total, committed = dataset.units, counted(each_report(inventory)), inventory.count
     lines = {"units": f"{committed} of {len(planned)}" if planned else f"{committed}"}
     lines["samples"] = f"{total.candidates} candidates"
     if total.candidates:

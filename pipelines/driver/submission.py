@@ -1,5 +1,6 @@
 """A stage as a job on a Ray cluster: what it needs travels, or is reachable there, or is refused by name."""
 
+import json
 import shlex
 import shutil
 import tempfile
@@ -57,11 +58,11 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
         raise RecipeError(f"{stage!r} is no stage for a cluster; known are {', '.join(NEEDS)}")
     recipe = Recipe.load(path, overrides)
     _refuse_what_stays_behind(stage, recipe, address)
-    settings = [*overrides, 'cluster.address="auto"']
-    settings += [f'{key}="{place}"' for key, place in _datasets(recipe).items()]
-    settings += [f'paths.{name}="{place}"' for name, place in recipe.paths if isinstance(place, Path)]
+    places = {key: str(place) for key, place in _datasets(recipe).items()}
+    places |= {f"paths.{name}": str(place) for name, place in recipe.paths if isinstance(place, Path)}
     if recipe.train.network.encoder_weights:
-        settings.append(f'train.encoder_weights="{recipe.train.network.encoder_weights}"')
+        places["train.encoder_weights"] = recipe.train.network.encoder_weights
+    settings = [*overrides, 'cluster.address="auto"', *(f"{key}={quoted(at)}" for key, at in places.items())]
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as temporary:
         folder = Path(temporary)
         shutil.copy(recipe_file(path), folder / "recipe.toml")
@@ -92,6 +93,11 @@ def _inputs(stage: str, recipe: Recipe) -> dict[str, Path | str | None]:
     if stage != "generate":
         inputs["train.encoder_weights"] = Path(recipe.train.network.encoder_weights or "none")
     return inputs
+
+
+def quoted(text: str) -> str:
+    """As TOML has it, whatever quotes and backslashes are in it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _folder_of(package: str) -> Path:

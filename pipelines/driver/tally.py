@@ -1,12 +1,13 @@
 """How far a run is: counted by its driver, kept in the dataset's folder as run.json, and told to people."""
 
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
+from generate.stored import STRICT, Natural, Seconds, StoredError, stored
 from pipelines import storage
 from pipelines.progress import duration
 from pipelines.sections import GenerateSection
@@ -15,18 +16,44 @@ from pipelines.storage import Location
 RECENT = 300.0  # seconds that "now" means in a rate
 JOURNAL = "run.json"
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass
 class Failure:
     """A unit that was given up."""
 
-    unit: int
+    __pydantic_config__ = STRICT
+
+    unit: Natural
     reason: str
-    attempts: int
+    attempts: Natural
 
     @property
     def sentence(self) -> str:
         return f"unit {self.unit} failed {self.attempts} times: {self.reason}"
+
+
+@dataclass(frozen=True)
+class _Journal:
+    """What run.json holds: of a tally, what others than its own run read."""
+
+    __pydantic_config__ = STRICT
+
+    units: Natural
+    samples: Natural
+    failures: list[Failure]
+    units_done: Natural = 0
+    samples_done: Natural = 0
+    heard: Natural = 0
+    kept: Natural = 0
+    alive: Natural = 0
+    waiting: Natural = 0
+    started: Seconds = 0.0
+    updated: Seconds = 0.0
+    pace: Seconds = 0.0
+    batch_size: Natural = 0
+    ended: str = ""
 
 
 @dataclass
@@ -114,17 +141,18 @@ class Tally:
         """Keep it in the folder, where `status` reads it during the run and afterwards."""
         self.updated, self.pace = time.time(), self.rate_now() or self.rate()
         record = {name: value for name, value in asdict(self).items() if name not in ("recent", "unheard")}
-        storage.write_whole(folder / JOURNAL, (json.dumps(record, indent=2) + "\n").encode())
+        storage.write_whole(folder / JOURNAL, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
 
     @classmethod
     def read(cls, folder: Location) -> "Tally | None":
-        """The last run's; None when there was none."""
+        """The last run's; None when there was none, or where its file is damaged: the dataset does not depend on it."""
         try:
-            record: dict[str, Any] = json.loads(storage.read(folder / JOURNAL))
-        except FileNotFoundError:
+            return cls(**vars(stored(storage.read(folder / JOURNAL), _Journal)))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        failures = [Failure(**failure) for failure in record.pop("failures")]
-        return cls(**record, failures=failures)
+        except StoredError as error:
+            _log.warning("%s is no journal of a run, and is not read (%s)", folder / JOURNAL, error)
+            return None
 
 
 def ranges(units: Iterable[int]) -> str:

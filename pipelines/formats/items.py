@@ -59,11 +59,11 @@ class Item:
 
     @cached_property
     def image(self) -> UInt8[np.ndarray, "h w 3"]:
-        return pixels(self.png)
+        return pixels(self.png, 3)
 
     @cached_property
     def mask(self) -> UInt8[np.ndarray, "h w"]:
-        mask = pixels(self.record["mask.png"])
+        mask = pixels(self.record["mask.png"], 1)
         if self.left_out:
             mask = np.where(np.isin(mask, self.left_out), np.uint8(IGNORE), mask)
         return mask

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipelines.dataset.damage import must_be_whole
 from pipelines.dataset.export_npz import FORMATS as NPZ
 from pipelines.dataset.export_npz import export as export_npz
 from pipelines.dataset.inventory import take_inventory
@@ -28,7 +29,7 @@ from pipelines.formats.items import About
 from pipelines.formats.making import PIECES
 from pipelines.formats.parts import Export, Format, once
 from pipelines.record import Outcome
-from pipelines.storage import location
+from pipelines.storage import Location, location
 
 _OF_A_PROCESS = 1000
 """Images for which another process is begun: it takes seconds to come up."""
@@ -66,7 +67,7 @@ FORMATS: dict[str, Format] = {
 
 
 def export(
-    place: str | Path,
+    place: str | Location,
     out: str | Path,
     format_name: str,
     *,
@@ -75,23 +76,28 @@ def export(
     instances: bool = False,
     without: tuple[str, ...] = (),
     workers: int | None = None,
+    partial: bool = False,
 ) -> Outcome:
     """Write the kept samples of the dataset in `place` to `out`, which becomes a folder, or of npz a file.
 
     `split` are shares of train, val and test, `where` a condition on the index, `without` the classes that are exported
-    as ignored. Raises DatasetError for what cannot be done, before anything is written.
+    as ignored, `partial` goes on though units are missing. Raises DatasetError for what cannot be done, before anything
+    is written.
     """
     folder, to = location(place), location(out)
     if not isinstance(to, Path):
         raise DatasetError(f"--out {out} is no place on this machine; export to a folder, and copy it there")
     if format_name in NPZ:
         _refuse_for_npz({"--split": split, "--where": where, "--instances": instances, "--without": without})
-        return export_npz(folder, to, format_name)
+        return export_npz(folder, to, format_name, partial=partial)
     format = _known(format_name, split, instances)
     dataset, shares = open_dataset(folder), parse_split(split)
     about = _about(dataset, to, shares, instances, without)
     format.check(about)
-    chosen = choose(take_inventory(folder), where)
+    inventory = take_inventory(folder)
+    if not partial:
+        must_be_whole(inventory, dataset)
+    chosen = choose(inventory, where)
     refuse_empty_splits(chosen, shares)
     options = {"format": format_name, "split": shares, "where": where, "instances": instances, "without": without}
     inputs = {**options, "dataset": dataset.digest, "shards": identity(chosen)}

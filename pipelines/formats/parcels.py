@@ -8,6 +8,7 @@ from typing import Literal
 
 from generate.identity import HUB_ID, StateDict, locate
 from label.identity import FEATURE_TENSORS, FEATURES, INTERPRETER, INTERPRETER_TENSORS, check_denoiser, features_record
+from pipelines import storage
 from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.errors import DatasetError
 from pipelines.formats.card import README, STRIP
@@ -60,15 +61,15 @@ def kind_of(folder: Location) -> Kind:
 
 def dataset_parcel(folder: Location) -> Parcel:
     """The dataset with its card. Raises DatasetError where it has none, or one of other shards than are there."""
-    inventory, cards = take_inventory(folder), (STRIP, CROISSANT, README)
-    if lacking := [name for name in (INDEX, *cards) if name not in inventory.sizes]:
+    inventory, sizes, cards = take_inventory(folder), storage.sizes(folder), (STRIP, CROISSANT, README)
+    if lacking := [name for name in (INDEX, *cards) if name not in sizes]:
         raise DatasetError(f"{folder} holds no {lacking[0]}; run `datasetddpm card {folder}` first")
     shards = shards_in(inventory)
     shas = {shard.name: shard.sha256 for shard in shards}
-    if listed(folder) != shas or any(inventory.sizes.get(shard.name) != shard.bytes for shard in shards):
+    if listed(folder) != shas or any(sizes.get(shard.name) != shard.bytes for shard in shards):
         raise DatasetError(f"the card in {folder} is of other shards than lie there; run `datasetddpm card {folder}`")
     names = [*shas, *inventory.reports, INDEX, "dataset.json", *cards]
-    return Parcel("dataset", {name: Piece(folder / name, inventory.sizes[name], shas.get(name)) for name in names})
+    return Parcel("dataset", {name: Piece(folder / name, sizes[name], shas.get(name)) for name in names})
 
 
 def model_pieces(kind: Kind, folder: Path) -> dict[str, Piece]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from generate import IMAGE_SUFFIXES, GenerateError
+from generate import IMAGE_SUFFIXES, GenerateError, ImageError
 from generate.identity import locate
 from generate.images import open_image
 from generate.photographs import photograph_paths
@@ -126,7 +126,7 @@ def sizes_of(paths: list[Path]) -> tuple[list[tuple[int, int]], list[Path]]:
         try:
             with open_image(path) as image:
                 sizes.append((image.height, image.width))
-        except GenerateError:
+        except ImageError:
             broken.append(path)
     return sizes, broken
 

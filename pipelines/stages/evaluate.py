@@ -59,6 +59,7 @@ def evaluate(recipe: Recipe) -> Outcome:
         inputs,
         lambda folder: _evaluate(recipe, interpreter, networks, held_out, folder),
         clause=f"scores on {len(held_out.names)} held-out images",
+        outputs=("scores.json", "scores.md"),
     )
 
 
@@ -87,7 +88,8 @@ def _evaluate(
         scores = [score(masks, held_out, excluded) for masks in runs]
         _draw(folder, source, runs[0], scores[0], held_out)
         results[source] = list(map(_as_json, scores))
-    write_whole(folder / "scores.json", (json.dumps({"classes": names} | results, indent=2) + "\n").encode())
+    content = json.dumps({"classes": names} | results, indent=2, allow_nan=False) + "\n"
+    write_whole(folder / "scores.json", content.encode())
     write_whole(folder / "scores.md", score_page(results, names, recipe.train.mix).encode())
     return results
 

@@ -18,6 +18,8 @@ from pipelines.standing import say_what_is_unfinished
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
 
+_OUTPUTS = ("features.*", "interpreter.*", "source-*/*")
+
 
 def open_features(recipe: Recipe) -> DenoiserFeatures:
     """The denoiser's features as the recipe wants them."""
@@ -38,7 +40,13 @@ def fit(recipe: Recipe) -> Outcome:
     }
     labelled_pixels(annotations.masks, settings.min_class_pixels)  # or there is nothing to learn
     clause = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
-    return once(interpreter_folder(recipe), inputs, partial(_fit, recipe, features, annotations), clause=clause)
+    return once(
+        interpreter_folder(recipe),
+        inputs,
+        partial(_fit, recipe, features, annotations),
+        clause=clause,
+        outputs=_OUTPUTS,
+    )
 
 
 def label_lines(recipe: Recipe, annotations: Annotations) -> Iterator[str]:
@@ -79,7 +87,7 @@ def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations, f
     folder_of_few = recipe.paths.annotated
     warning = strangers(folder_of_few, annotations, features.denoiser.digest) if folder_of_few else ""
     for line in (*label_lines(recipe, annotations), *filter(None, [warning])):
-        console.print(line, markup=False)
+        console.print(line)
     interpreter, steps = Interpreter.fitting(
         features,
         annotations.images,

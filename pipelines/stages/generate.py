@@ -85,7 +85,7 @@ def _with_batch(recipe: Recipe, inventory: Inventory) -> Recipe:
     """The recipe with a number for a batch_size of "auto": the dataset's, or what an actor measures."""
     if recipe.generate.batch_size != "auto":
         return recipe
-    if "dataset.json" in inventory.sizes:
+    if "dataset.json" in inventory.others:
         return recipe.with_batch(open_dataset(inventory.folder).recipe["batch_size"])
     from pipelines.units.batch_size import measuring  # here, since no other recipe's driver needs torch
 

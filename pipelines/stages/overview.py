@@ -171,10 +171,10 @@ def _left(parts: Sequence[Part]) -> float | None:
 
 def _of_dataset(folder: Location, units: range) -> Standing:
     inventory = take_inventory(folder)
-    if not inventory.sizes:
+    if inventory.is_empty:
         return Standing("generate", "missing")
     missing, tally = inventory.missing(units), Tally.read(folder)
-    if inventory.committed and not missing:
+    if inventory.count and not missing:
         return _whole(inventory, tally)
     notes = [f"{len(units) - len(missing)} of {len(units)} units"]
     if tally and tally.failures:
@@ -214,7 +214,7 @@ def _whole(inventory: Inventory, tally: Tally | None) -> Standing:
     """Its seconds are known where one run made all of it."""
     made = time.time() - min(storage.ages(inventory.folder)[name] for name in inventory.reports)
     seconds = tally.updated - tally.started if tally and tally.heard == tally.samples else None
-    return Standing("generate", "done", made, seconds, note=f"{len(inventory.committed)} shards")
+    return Standing("generate", "done", made, seconds, note=f"{inventory.count} shards")
 
 
 def _unfinished(stage: str, notes: list[str], left: float | None, working: Sequence[Entry]) -> Standing:

@@ -55,7 +55,13 @@ def write_page(recipe: Recipe) -> Outcome:
         "filter": [dataset.recipe.get("filter"), dataset.recipe.get("portion")],
         "scores": Record.read(scores_folder(recipe)).digest if recipe.paths.held_out else None,
     }
-    return once(report_page(recipe).parent, inputs, partial(_write, recipe, template, shard_reports), clause="a page")
+    return once(
+        report_page(recipe).parent,
+        inputs,
+        partial(_write, recipe, template, shard_reports),
+        clause="a page",
+        outputs=("report.html",),
+    )
 
 
 def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Path) -> Results:

@@ -8,8 +8,9 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from generate import Denoiser
+from generate import Denoiser, ImageError
 from generate.images import open_image
+from generate.stored import StoredError, stored_tree
 from label.pairs import has_mask
 from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
@@ -69,9 +70,8 @@ def provenance(path: Path) -> dict[str, Any] | None:
     """What a sampled image was made from; None for any other image."""
     try:
         with open_image(path) as image:
-            origin = json.loads(image.info[PROVENANCE])
-            return origin if isinstance(origin, dict) else None
-    except (KeyError, ValueError):
+            return stored_tree(str(image.info[PROVENANCE]).encode())
+    except (ImageError, StoredError, KeyError):
         return None
 
 

@@ -67,6 +67,6 @@ def score_page(scored: Scored, classes: Sequence[str], mix: Sequence[MixedSource
     lines += ["", f"| IoU | {' | '.join(scored)} |", "|---" * (1 + len(scored)) + "|"]
     for i, name in enumerate(classes):
         cells = (over_runs([run["iou"][i] for run in runs]) for runs in scored.values())
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name.replace('|', chr(92) + '|')} | {' | '.join(cells)} |")
     lines += ["", f"mixed: trained on {mixture(mix)}"] if mix else []
     return "\n".join(lines) + "\n"

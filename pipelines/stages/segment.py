@@ -127,7 +127,8 @@ def _write(path: Path, target: Path, segmented: Callable[[Pixels], Results], sou
     for name, picture in results.pictures.items():
         write_whole(target.with_name(f"{target.name}.{name}.png"), png_bytes(picture))
     record = {"image": str(path), "size": [pixels.shape[1], pixels.shape[0]], **source, **results.numbers}
-    write_whole(target.with_name(f"{target.name}.json"), (json.dumps(record, indent=2) + "\n").encode())
+    content = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    write_whole(target.with_name(f"{target.name}.json"), content.encode())
     return None
 
 

@@ -1,8 +1,8 @@
 """Stage train: every network of a recipe, here or on Ray."""
 
+import functools
 from dataclasses import replace
-from functools import partial
-from math import ceil
+from math import ceil, isnan
 from pathlib import Path
 
 from cluster import connect, train_together
@@ -19,19 +19,25 @@ from pipelines.training.loop import resumed, train_network
 from pipelines.training.plan import Run, runs
 from pipelines.units.devices import needed_device
 
+_OUTPUTS = ("config.json", "model.safetensors")
 
-def train(recipe: Recipe, *, only: Source | None = None) -> Outcome:
-    """Train one network for each seed and source; those that are there already are left alone."""
+
+def train(recipe: Recipe, *, only: Source | None = None, partial: bool = False) -> Outcome:
+    """Train one network for each seed and source; those that are there already are left alone.
+
+    A dataset of which units are missing is refused, unless `partial`.
+    """
     wanted: list[Source] = [only] if only else sources(recipe)
     if not wanted:
         raise RecipeError("the recipe has no [generate], so there is no dataset to train on; add that section")
-    planned, outcomes, skipped = runs(recipe, wanted), [], 0
+    planned, outcomes, skipped = runs(recipe, wanted, partial=partial), [], 0
     for run in planned:
         part = part_of(run.folder, run.inputs)
         if not complete(run.folder, run.inputs) and (part / CHECKPOINT).is_file():
             resumed(replace(run, folder=part), "cpu")  # before any work
     for run in planned:
-        outcomes.append(once(run.folder, run.inputs, partial(_train, run, recipe.cluster), clause="a network"))
+        make = functools.partial(_train, run, recipe.cluster)
+        outcomes.append(once(run.folder, run.inputs, make, clause="a network", outputs=_OUTPUTS))
         History.forget(run.folder)
         skipped = max(skipped, Record.read(run.folder).results["skipped_shards"])
     clause = f"{len(planned)} DeepLab{recipe.train.network.variant.upper()} networks"
@@ -55,7 +61,7 @@ def _train(run: Run, settings: ClusterSection, folder: Path) -> Results:
                 f"train: Ray at {ray.address}, {workers} workers with {resources.cpus:g} CPUs, {resources.gpus:g} GPUs"
             )
             train_together(
-                partial(_train_there, mark, device_of(settings, resources), run),
+                functools.partial(_train_there, mark, device_of(settings, resources), run),
                 workers=workers,
                 resources=resources,
                 retries=settings.retries,
@@ -67,7 +73,7 @@ def _train(run: Run, settings: ClusterSection, folder: Path) -> Results:
     assert history.done == run.optimisation.steps
     return {
         "losses": [round(loss, 4) for loss in history.losses],
-        "validation": history.curve.points,
+        "validation": [(step, None if isnan(iou) else iou) for step, iou in history.curve.points],
         "best_step": history.curve.best_step,
         "skipped_shards": run.data.skipped,
     }

@@ -15,7 +15,7 @@ from diffusers import UNet2DModel
 from PIL import Image
 
 from generate import CheckpointError, Denoiser, ImageError, Schedule, read_image, sample
-from generate.tensors import load_saved
+from generate.tensors import load_saved, must_be_finite
 from generate.train import Trainee, Update, build_unet, image_paths, train, trainee
 from pipelines.dataset.shards import png_bytes
 from pipelines.differences import first_difference
@@ -47,7 +47,7 @@ def train_ddpm(recipe: Recipe) -> Outcome:
             _refuse_broken(paths)
         must_be_writable(target.parent)
     clause = f"a diffusion model after {settings.training.updates} updates"
-    outcome = once(folder, inputs, partial(_train, recipe, paths, inputs), clause=clause)
+    outcome = once(folder, inputs, partial(_train, recipe, paths, inputs), clause=clause, outputs=(f"{MODEL}/**/*",))
     _put_model(folder, target)
     return replace(outcome, where=target)
 
@@ -70,6 +70,7 @@ def _train(recipe: Recipe, paths: list[Path], inputs: dict[str, Any], folder: Pa
             write_sheet(averaged(state, schedule), folder / f"sheet-{update.number:07d}.png")
     model = averaged(state, schedule)
     model.unet.half()
+    must_be_finite(model.unet.state_dict(), "the trained model, in half precision")
     model.save_pretrained(folder / MODEL)
     return {"updates": state.done}
 

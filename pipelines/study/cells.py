@@ -4,6 +4,7 @@ A cell is a way to segment the held-out images, with its settings and a seed. Ev
 """
 
 import json
+import math
 import platform
 import shutil
 import subprocess
@@ -17,12 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from generate.stored import StoredError, stored_tree
 from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.annotated import annotated_few, open_annotations
 from pipelines.dataset.growing import settle
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
+from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, study_cell, study_work
 from pipelines.progress import console
 from pipelines.recipe import Recipe, digest_of
@@ -55,8 +58,11 @@ def result(recipe: Recipe, cell: Cell) -> dict[str, Any] | None:
     path = study_cell(recipe, cell.name)
     if not path.is_file():
         return None
-    stored = json.loads(path.read_text())
-    return stored if stored["digest"] == _digest(recipe, cell) else None
+    try:
+        measured = stored_tree(path.read_bytes())
+    except StoredError as error:
+        raise RecipeError(f"{path} is no measured cell ({error}); remove it, and it is measured again") from error
+    return measured if measured.get("digest") == _digest(recipe, cell) else None
 
 
 def measure(recipe: Recipe, cell: Cell) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def measure(recipe: Recipe, cell: Cell) -> dict[str, Any]:
 
 def keep(recipe: Recipe, cell: Cell, measured: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Write a cell's file, with what it was measured by, on and when."""
-    stored = measured | {
+    kept = {key: _finite(value) for key, value in measured.items()} | {
         "digest": _digest(recipe, cell),
         "seconds": round(seconds, 1),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -79,15 +85,20 @@ def keep(recipe: Recipe, cell: Cell, measured: dict[str, Any], seconds: float) -
     }
     path = study_cell(recipe, cell.name)
     must_be_writable(path.parent)
-    write_whole(path, (json.dumps(stored, indent=2) + "\n").encode())
-    return stored
+    write_whole(path, (json.dumps(kept, indent=2, allow_nan=False) + "\n").encode())
+    return kept
+
+
+def _finite(value: Any) -> Any:
+    """For JSON, in which nan is no number: a score that counts no class is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def machine() -> str:
     """The processor or GPU that the cells ran on, and how many cores torch used."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread(s)"
 

@@ -41,7 +41,7 @@ class RawPixels:
 
     def save_pretrained(self, folder: Path) -> None:
         record = {"pixels": self.window, "image_size": self.image_size}
-        (folder / "features.json").write_text(json.dumps(record) + "\n")
+        (folder / "features.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def untrained(denoiser: Denoiser, seed: int) -> Denoiser:

@@ -1,5 +1,6 @@
 """The study's page: a table and a figure for each part, of the cells that were measured; the others stay empty."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,9 @@ def _table(part: str, rows: Sequence[tuple[Row, Results]]) -> list[str]:
 def _scores(results: Results) -> list[str]:
     if not results:
         return [""] * 3
-    own, published = (spread([result[key] for result in results]) for key in ("mean_iou", "published_mean_iou"))
+    own, published = (
+        spread([_number(result[key]) for result in results]) for key in ("mean_iou", "published_mean_iou")
+    )
     return [own, f"({published})", str(len(results))]
 
 
@@ -132,9 +135,14 @@ def _heat(rows: Sequence[tuple[Row, Results]]) -> tuple[list[int], list[int], np
     return blocks, steps, values
 
 
+def _number(score: float | None) -> float:
+    """A score that counts no class is none in a cell's file."""
+    return math.nan if score is None else score
+
+
 def _mean_iou(results: Results) -> tuple[float, float]:
     """Mean and deviation."""
-    return mean_and_deviation([result["mean_iou"] for result in results])
+    return mean_and_deviation([_number(result["mean_iou"]) for result in results])
 
 
 def _bars(rows: Sequence[tuple[Row, Results]]) -> Figure | None:

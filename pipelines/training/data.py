@@ -18,7 +18,7 @@ from webdataset.filters import shuffle
 
 from label import IGNORE, Annotations
 from pipelines.annotated import annotations_digest
-from pipelines.dataset.damage import Damage, checked_reports
+from pipelines.dataset.damage import Damage, checked_reports, must_be_whole
 from pipelines.dataset.filtering import refuse_half_filtered
 from pipelines.dataset.inventory import shard_path, take_inventory
 from pipelines.dataset.manifest import open_dataset
@@ -182,14 +182,16 @@ def shard_data(
     ignore_above: float | None = None,
     corrupt: Corrupt = "stop",
     memory: float = 0,
+    partial: bool = False,
 ) -> ShardData:
     """The dataset's samples, after every byte of it was compared with the reports.
 
     `keep` is the share of the kept samples that training sees, the most certain ones of the whole dataset. Decoded
     samples stay in `memory`, in bytes, of each process. A shard that is not as its report says is named in a
-    DatasetError, or left out and counted where corrupt is "skip".
+    DatasetError, or left out and counted where corrupt is "skip"; so is a dataset that is not whole, unless `partial`.
     """
-    checks = list(checked_reports(take_inventory(folder)))
+    inventory = take_inventory(folder)
+    checks = list(checked_reports(inventory))
     sound = [check for check in checks if isinstance(check, Report)]
     damaged = tuple(str(check) for check in checks if isinstance(check, Damage))
     if damaged and corrupt == "stop":
@@ -203,6 +205,8 @@ def shard_data(
     certain = sorted((c.uncertainty, c.seed) for r in sound for c in r.candidates if c.kept)
     if not certain:
         raise DatasetError(f"{folder} holds no shards with samples; generate a dataset there first")
+    if not (partial or damaged):
+        must_be_whole(inventory, dataset)
     seeds = frozenset(seed for _, seed in certain[: math.ceil(keep * len(certain) - 1e-9)])
     data = ShardData(folder, tuple(sound), damaged, seeds, ignore_above, Decoded(memory))
     if ignore_above is not None:

@@ -96,13 +96,14 @@ class History:
                 f"{path} is of a training of another recipe: {difference}; remove it to train anew, or restore "
                 "the recipe"
             )
-        points = [(int(step), float(iou)) for step, iou in curve["points"]]
-        return cls(
-            stored["trainee"]["done"],
-            stored["losses"],
-            Curve(points, curve["best"], curve["best_step"]),
-            stored["trainee"],
-        )
+        try:
+            points = [(int(step), float(iou)) for step, iou in curve["points"]]
+            losses, done = [float(loss) for loss in stored["losses"]], int(stored["trainee"]["done"])
+            if len(losses) != done or not all(map(math.isfinite, losses)):
+                raise ValueError(f"{len(losses)} losses of {done} steps")
+            return cls(done, losses, Curve(points, curve["best"], curve["best_step"]), stored["trainee"])
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise RecipeError(f"{path} is no checkpoint of a training; remove it to train anew") from error
 
     def write(self, folder: Path, inputs: dict[str, Any], trainee: Trainee) -> None:
         """Keep the training as it is now; nobody ever sees a part of it. Raises StorageError on a full disk."""

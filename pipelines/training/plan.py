@@ -54,9 +54,12 @@ class Run:
         return {**trained_with(self.settings, self.seed), "paths": paths}
 
 
-def runs(recipe: Recipe, wanted: list[Source]) -> list[Run]:
-    """Every training of the recipe. All that is read is checked here, before the first one starts."""
-    settings, opened = recipe.train, _data(recipe, wanted)
+def runs(recipe: Recipe, wanted: list[Source], *, partial: bool = False) -> list[Run]:
+    """Every training of the recipe. All that is read is checked here, before the first one starts.
+
+    A dataset of which units are missing is trained on where `partial` says so.
+    """
+    settings, opened = recipe.train, _data(recipe, wanted, partial=partial)
     names, size = opened.names, opened.size
     if recipe.classes and recipe.classes.names != names:
         raise RecipeError(_other_classes("[classes]", recipe.classes.names, names))
@@ -114,7 +117,7 @@ class _Data:
     by_source: dict[Source, Mix]
 
 
-def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
+def _data(recipe: Recipe, wanted: list[Source], *, partial: bool) -> _Data:
     """Open what the networks are trained on. The shards say classes and size; without them the denoiser does."""
     settings = recipe.train
     mixes: dict[Source, list[MixedSource]] = {source: settings.mixed(source) for source in wanted}
@@ -125,7 +128,7 @@ def _data(recipe: Recipe, wanted: list[Source]) -> _Data:
         if name == "annotated":
             continue
         folder = _folder(recipe, name)
-        data, came = _shards(settings, folder), open_dataset(folder).names
+        data, came = _shards(settings, folder, partial=partial), open_dataset(folder).names
         if (names or came, size or data.image_size) != (came, data.image_size):
             raise RecipeError(_other_images(folder, came, data.image_size, names or came, size))
         opened[name], names, size = data, came, data.image_size
@@ -151,13 +154,14 @@ def _folder(recipe: Recipe, name: str) -> Location:
     return folder
 
 
-def _shards(settings: TrainSection, folder: Location) -> ShardData:
+def _shards(settings: TrainSection, folder: Location, *, partial: bool) -> ShardData:
     return shard_data(
         folder,
         keep=settings.keep,
         ignore_above=settings.ignore_above,
         corrupt=settings.corrupt_shards,
         memory=settings.decoded_gib * 2**30,
+        partial=partial,
     )
 
 

@@ -49,8 +49,7 @@ def make_unit(
                 samples += batch
                 encoded += [encoder.submit(encode, each, dataset.scheme) for each in batch]
                 clock.lap("label")
-        scores = torch.tensor([each.uncertainty for each in samples])
-        kept = set(FILTERS[settings.filter](scores, settings.portion).tolist())
+        kept = set(FILTERS[settings.filter](_finite_scores(samples), settings.portion).tolist())
     stored = range(len(samples)) if settings.keep_all else sorted(kept)
     tar = tar_of({samples[i].seed: encoded[i].result() for i in stored})
     candidates = [_candidate(each, dataset, kept=i in kept) for i, each in enumerate(samples)]
@@ -58,6 +57,18 @@ def make_unit(
     return write_shard(
         folder, unit, dataset.digest, tar, candidates, clock.seconds, **_other_batch(settings, batch_size)
     )
+
+
+def _finite_scores(samples: list[Sample]) -> torch.Tensor:
+    """The uncertainty of each. Raises FloatingPointError where one is no number."""
+    scores = torch.tensor([each.uncertainty for each in samples])
+    if not scores.isfinite().all():
+        wrong = samples[int((~scores.isfinite()).nonzero()[0])]
+        raise FloatingPointError(
+            f"the uncertainty of seed {wrong.seed} is {wrong.uncertainty}; the models compute what is not finite: "
+            'take denoiser.dtype = "float32", or other models'
+        )
+    return scores
 
 
 class _Clock:

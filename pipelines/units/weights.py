@@ -1,4 +1,7 @@
-"""The weights of a denoiser on this machine: where they lie, or a copy of what is at a URL."""
+"""The weights of a denoiser on this machine: where they lie, or a copy of what is at a URL.
+
+Names in a listing come from whoever wrote it: what is fetched stays in its folder, else it is refused.
+"""
 
 import os
 from collections.abc import Callable
@@ -14,11 +17,14 @@ from pipelines.progress import console
 from pipelines.refusals import refusing, without_secrets
 from pipelines.stores import opened
 
+_SEPARATORS = set("\\:\0")
+
 
 def local_weights(place: Path | str) -> Path:
     """The path itself or, for a URL, the file or folder that was copied from there into the user's cache.
 
-    Changed weights are fetched anew. Raises RecipeError when the URL holds nothing, StorageError when the storage
+    Changed weights are fetched anew; where the storage cannot be asked, a whole copy stands in for them, and it is
+    said. Raises RecipeError when the URL holds nothing or names files outside it, StorageError when the storage
     refuses.
     """
     if isinstance(place, Path):
@@ -34,27 +40,42 @@ def local_weights(place: Path | str) -> Path:
         return _copied_before(newest, error)
     if not files:
         raise RecipeError(f"paths.denoiser: there is nothing at {shown}")
+    if strange := [name for name in files if name and not is_name_below(name)]:
+        raise RecipeError(
+            f"paths.denoiser: {shown} lists {strange[0]!r}, which is no file below it; nothing is fetched"
+        )
 
     def fetch(part: Path) -> None:
-        console.print(f"fetching {shown}", markup=False)
+        console.print(f"fetching {shown}")
         for name in sorted(files):
             target = part / name if name else part  # a source that is a file has the one name ""
+            assert target.resolve().is_relative_to(part.resolve())
             target.parent.mkdir(parents=True, exist_ok=True)
             storage.fetch(source / name if name else source, target)
 
-    copy = copied_once(tokenize(place, files), source.name or "weights", fetch)
-    if not newest.is_file() or newest.read_text() != str(copy):
+    name = source.name if is_name_below(source.name) else "weights"
+    copy = copied_once(tokenize(place, files), name, fetch)
+    if not newest.is_file() or newest.read_text("utf-8") != str(copy):
         storage.make_folder(newest.parent)
         storage.write_whole(newest, str(copy).encode())
     return copy
 
 
+def is_name_below(name: str) -> bool:
+    """Whether it names a file below a folder, on any system: relative, and without a step up."""
+    return all(_is_part(part) for part in name.split("/"))
+
+
+def _is_part(part: str) -> bool:
+    return part not in ("", ".", "..") and not _SEPARATORS & set(part) and part.isprintable() and len(part) < 200
+
+
 def _copied_before(newest: Path, error: StorageError) -> Path:
     """The last copy of a place that does not answer now. Raises the error where there is none."""
-    copy = Path(newest.read_text()) if newest.is_file() else None
+    copy = Path(newest.read_text("utf-8")) if newest.is_file() else None
     if copy is None or not copy.exists():
         raise error
-    console.print(f"warning: {error}; the copy in {copy} is taken", markup=False)
+    console.print(f"warning: {error}; the copy in {copy} is taken")
     return copy
 
 
