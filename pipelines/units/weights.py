@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -60,7 +60,8 @@ def local_weights(place: Path | str) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             storage.fetch(source / name if name else source, target)
 
-    name = source.name if is_name_below(source.name) else "weights"
+    name = PurePosixPath(urlsplit(place).path).name  # a signature, as some URLs have, is no part of it
+    name = name if is_name_below(name) else "weights"
     return _noted(copied_once(tokenize(place, files), name, fetch), remembered)
 
 
