@@ -87,7 +87,11 @@ def _check_fit(path: Path, flags: GuidedFlags, wanted: Shapes, came: Shapes) -> 
     if not wrong:
         return
     given = shown_flags(flags)
-    shown = {name: value for name, value in structure_of(came, flags.image_size).items() if value != given[name]}
+    try:
+        structure = structure_of(came, flags.image_size)
+    except (LookupError, ArithmeticError):  # its tensors have sides that no network's have
+        structure = {}
+    shown = {name: value for name, value in structure.items() if value != given[name]}
     advice = " ".join(f"--{name} {value}" for name, value in shown.items())
     raise CheckpointError(
         f"{path} does not fit its flags: {wrong}; "

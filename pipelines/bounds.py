@@ -46,7 +46,11 @@ def _mistake(key: str, value: Any) -> str:
         return f"it has {len(value)} characters; at most {_LONGEST} are possible"
     if strange := next((letter for letter in value if not letter.isprintable() and letter not in "\t\n"), None):
         return f"it holds {strange!r}, which no name or text has"
-    return _path_mistake(value) if key.startswith("paths.") and not _URL.match(value) else ""
+    return _path_mistake(value) if _is_path(key) and not _URL.match(value) else ""
+
+
+def _is_path(key: str) -> bool:
+    return key.startswith("paths.") or key == "train.encoder_weights"
 
 
 def _path_mistake(value: str) -> str:

@@ -86,7 +86,7 @@ def _boot() -> str:
     """Names this boot of the machine or container; empty where the machine does not tell."""
     boot, space = PROC / "sys/kernel/random/boot_id", PROC / "self/ns/pid"
     if boot.exists() and space.exists():
-        return f"{boot.read_text("utf-8").strip()} {os.readlink(space)}"
+        return f"{boot.read_text('utf-8').strip()} {os.readlink(space)}"
     return _boot_of_macos()
 
 

@@ -25,6 +25,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
 from PIL import Image
 
 from cluster import ClusterError
@@ -229,6 +230,21 @@ def saved(shop: Workshop, rng: random.Random) -> None:
     )
 
 
+def states(shop: Workshop, rng: random.Random) -> None:
+    """A .pt whose tensors have the names of a published one, and any shape."""
+    names = [
+        *("time_embed.0.weight", "input_blocks.0.0.weight", "input_blocks.1.0.out_layers.3.bias", "out.2.bias"),
+        *("output_blocks.2.1.conv.weight", "input_blocks.1.0.in_layers.0.weight", "label_emb.weight"),
+        *("input_blocks.3.0.op.weight", "input_blocks.2.1.qkv.weight", "middle_block.1.qkv.weight", "x", ""),
+    ]
+    shape = [[rng.choice([0, 1, 3, 8, 64]) for _ in range(rng.randrange(5))] for _ in range(3)]
+    state: dict[Any, Any] = {rng.choice(names): torch.zeros(sides) for sides in shape}
+    if rng.random() < 0.2:
+        state[rng.choice([1, None, "a"])] = rng.choice([1, "x", [torch.zeros(1)]])
+    torch.save(state, shop.folder / "lsun_cat.pt")
+    Denoiser.from_pretrained(shop.folder / "lsun_cat.pt", flags=rng.choice([None, {"image_size": 64}]))
+
+
 def interpreters(shop: Workshop, rng: random.Random) -> None:
     """An interpreter's folder of which a file is changed."""
     folder = shop.copy("out/interpreter")
@@ -326,7 +342,7 @@ def names(shop: Workshop, rng: random.Random) -> None:
 AREAS: dict[str, Callable[[Workshop, random.Random], None]] = {
     each.__name__: each
     for each in (
-        *(recipes, recipes, pictures, arrays, schemes, checkpoints, saved, interpreters),
+        *(recipes, pictures, arrays, schemes, checkpoints, saved, states, interpreters),
         *(datasets, tars, archives, options, names),
     )
 }
@@ -381,7 +397,9 @@ def main() -> None:
     parser.add_argument("--only", type=int)
     given = parser.parse_args()
     from conftest import make_finished
+    from diffusers.utils import logging
 
+    logging.set_verbosity_error()  # of keys that it does not know
     with tempfile.TemporaryDirectory() as temporary:
         project, folder = Path(temporary) / "project", Path(temporary) / "work"
         project.mkdir()

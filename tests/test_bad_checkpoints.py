@@ -31,7 +31,13 @@ def test_a_text_that_is_called_pt_is_no_checkpoint(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "state", [{1: torch.zeros(2)}, {"a": [1]}, [1, 2], {}, {"input_blocks.0.0.weight": torch.zeros(())}, 5, None]
+    "state",
+    [
+        *({1: torch.zeros(2)}, {"a": [1]}, [1, 2], {}, {"input_blocks.0.0.weight": torch.zeros(())}, 5, None),
+        {"time_embed.0.weight": torch.zeros(4, 0), "output_blocks.2.1.conv.weight": torch.zeros(2)},
+        {"time_embed.0.weight": torch.tensor(3.0), "out.2.bias": torch.tensor(1.0)},
+        {"label_emb.weight": torch.zeros(())},
+    ],
 )
 def test_a_pt_that_maps_no_names_to_tensors_is_named(tmp_path: Path, state: Any) -> None:
     torch.save(state, tmp_path / "lsun_cat.pt")

@@ -31,6 +31,7 @@ REFUSED = {
     "train.seeds": ["[-1]", "[9223372036854775808]", "[18446744073709551616]", "[5, 5]"],
     "train.decoder_channels": ["1000000000"],
     "train.encoder": ['"' + "a" * 5000 + '"', '"res\\u0000net"'],
+    "train.encoder_weights": ['"' + "é" * 200 + '"', '"a/' + "x" * 256 + '"'],
     "train_ddpm.seed": ["-1", str(2**64)],
     "train_ddpm.layers": ["1000000"],
     "train_ddpm.channels": ["[8, 1000000]"],

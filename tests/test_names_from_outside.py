@@ -209,3 +209,9 @@ def test_a_warning_shows_no_secrets_either() -> None:
 
     record = logging.LogRecord("storage", logging.WARNING, "", 0, "%s is slow", ("s3://me:hunter2@b/x?key=1",), None)
     assert _WithoutSecrets("%(message)s").format(record) == "s3://b/x?... is slow"
+
+
+def test_weights_at_a_signed_url_have_the_name_without_the_signature(cache: Path) -> None:
+    with served(lambda path: ("application/octet-stream", b"net", '"1"')) as (url, _):
+        copy = local_weights(f"{url}/lsun_cat.pt?X-Amz-Signature=ab.cd")
+    assert (copy.name, copy.read_bytes()) == ("lsun_cat.pt", b"net")

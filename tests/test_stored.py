@@ -17,11 +17,13 @@ from generate.stored import STRICT, Natural, StoredError, Tree, stored
 from label import DenoiserFeatures, Interpreter, LabelError
 from label.identity import stored_interpreter
 from pipelines import Recipe
+from pipelines.dataset.damage import remove_damages
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import counts_of, parse_report
 from pipelines.driver.tally import Tally
 from pipelines.progress import Pace
+from pipelines.units.builder import build, planned
 
 Command = Callable[..., str]
 Harm = Callable[[Path], object]
@@ -302,3 +304,12 @@ def test_what_is_sound_is_read(finished: Path) -> None:
     assert take_inventory(folder).count == 4
     assert np.isfinite([candidate.uncertainty for candidate in report.candidates]).all()
     assert Recipe.load(finished / "recipe.toml").generate.units == range(4)
+
+
+def test_repair_takes_away_a_report_that_says_otherwise_than_its_tar(finished: Path, command: Command) -> None:
+    folder = finished / "out" / "dataset"
+    edited(lambda report: report["candidates"][0].update(kept=not report["candidates"][0]["kept"]))(folder)
+    assert [damage.unit for damage in remove_damages(folder)] == [1]
+    make = build(planned(Recipe.load(finished / "recipe.toml")))
+    make(1)
+    assert "4 shards, all as written" in command("verify", folder)

@@ -5,7 +5,8 @@ Names in a listing come from whoever wrote it: what is fetched stays in its fold
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 from fsspec.utils import tokenize
@@ -53,8 +54,8 @@ def local_weights(place: Path | str) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             storage.fetch(source / name if name else source, target)
 
-    name = source.name if is_name_below(source.name) else "weights"
-    copy = copied_once(tokenize(place, files), name, fetch)
+    name = PurePosixPath(urlsplit(place).path).name  # a signature, as some URLs have, is no part of it
+    copy = copied_once(tokenize(place, files), name if is_name_below(name) else "weights", fetch)
     if not newest.is_file() or newest.read_text("utf-8") != str(copy):
         storage.make_folder(newest.parent)
         storage.write_whole(newest, str(copy).encode())
