@@ -259,6 +259,7 @@ BROKEN: dict[str, Case] = {
     "binary: greys": ("binary", binary(GREYS), r"a\.png has 192 values; a mask of one class is black and one other"),
     "binary: no image": ("binary", binary(ZEROS, "masks/cat/b.png"), r"masks/cat/b\.png has no image in .*images"),
     "binary: a class": ("binary", binary(ZEROS + np.uint8(1), "masks/dog/a.png"), r"a\.png has the class dog; the sch"),
+    "Hugging Face: nothing there": ("huggingface", lambda folder: folder.rmdir(), r"in does not exist"),
     "Hugging Face: no dataset": ("huggingface", lambda folder: None, r"holds no \.parquet files"),
     "Hugging Face: damaged": ("huggingface", text("a.parquet", "?"), r"is no dataset that can be opened"),
     "Hugging Face: columns": (
@@ -294,6 +295,12 @@ def test_a_broken_source_ends_in_one_sentence_and_nothing_is_written(broken: str
         import_annotations(format_name, str(tmp_path / "in"), tmp_path / "out", scheme=given)
     assert "\n" not in str(raised.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"] * (tmp_path / "in").exists() + ["scheme.toml"]
+
+
+def test_a_zip_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "coco.zip").write_bytes(b"PK")
+    with pytest.raises(LabelError, match=r"coco\.zip is packed; unpack it"):
+        import_annotations("coco", str(tmp_path / "coco.zip"), tmp_path / "out")
 
 
 def test_there_are_broken_sources_of_every_format() -> None:

@@ -32,6 +32,8 @@ class Source:
         path = Path(self.place)
         if not path.exists():
             raise AnnotationError(f"{path} does not exist; annotations are needed there")
+        if path.suffix.lower() == ".zip":
+            raise AnnotationError(f"{path} is packed; unpack it, and name the folder or the file in it")
         return path
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from generate.identity import HUB_ID
 from label import IGNORE, AnnotationError
 from pipelines.formats.drawing import Drawn, regions
 from pipelines.formats.files import Source, library
@@ -46,10 +47,11 @@ def _opened(source: Source) -> Any:
 
     place = Path(source.place)
     datasets.disable_progress_bars()
+    is_id = HUB_ID.fullmatch(source.place) and not source.place.startswith((".", "~"))
     try:
-        if not place.exists():
+        if is_id and not place.exists():
             return datasets.load_dataset(source.place)
-        if (place / "dataset_dict.json").is_file() or (place / "state.json").is_file():
+        if (source.path / "dataset_dict.json").is_file() or (place / "state.json").is_file():
             return datasets.load_from_disk(source.place)
         if parquet := source.files("parquet"):
             splits = _splits(parquet)

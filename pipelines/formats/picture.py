@@ -4,6 +4,7 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -151,14 +152,24 @@ def output_names(pictures: Sequence[Picture]) -> list[str]:
         [path.stem for path in paths],
         ["-".join(part for part in (*path.parts[:-1], path.stem) if part not in ("/", "..", ".")) for path in paths],
         [f"{path.stem}-{path.suffix.removeprefix('.')}" for path in paths],
-        [f"{path.stem}-{number}" for number, path in enumerate(paths)],
     ]
     candidates = [[_plain(name) for name in names] for names in longer]
     chosen = candidates[0]
     for names in candidates[1:]:
         taken = Counter(name.casefold() for name in chosen)
         chosen = [new if taken[old.casefold()] > 1 else old for old, new in zip(chosen, names, strict=True)]
-    return chosen
+    return _numbered(chosen)
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """The same, but for those that are there already."""
+    known, given = {name.casefold() for name in names}, set[str]()
+    for place, name in enumerate(names):
+        more = (f"{name}-{number}" for number in count(1))
+        free = (new for new in more if new.casefold() not in known | given)
+        names[place] = name if name.casefold() not in given else next(free)
+        given.add(names[place].casefold())
+    return names
 
 
 def _plain(name: str) -> str:
