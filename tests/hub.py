@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-COMMIT = "0" * 40
-
 
 class Hub:
     """Files of repositories, as "datasets/me/faces", and what was sent in each commit."""
@@ -19,6 +17,11 @@ class Hub:
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.commits: list[list[str]] = []
         self.refused_after: int | None = None  # commits
+
+    @property
+    def head(self) -> str:
+        """The newest commit."""
+        return f"{len(self.commits):040d}"
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, object]:
         """Status, and what is said as JSON, or bytes."""
@@ -48,7 +51,7 @@ class Hub:
                     return 404, {"error": "Repository not found"}
                 return 200, {
                     "id": f"{owner}/{name}",
-                    "sha": COMMIT,
+                    "sha": self.head,
                     "siblings": [{"rfilename": path} for path in files],
                 }
             case [*repository, "resolve", _, file]:
@@ -65,7 +68,7 @@ class Hub:
         files = {line["value"]["path"]: line["value"]["content"] for line in lines if line["key"] == "file"}
         self.repositories[key] |= {path: base64.b64decode(content) for path, content in files.items()}
         self.commits.append(list(files))
-        return {"commitUrl": f"/{key}/commit/{COMMIT}", "commitOid": COMMIT, "pullRequestUrl": None}
+        return {"commitUrl": f"/{key}/commit/{self.head}", "commitOid": self.head, "pullRequestUrl": None}
 
 
 def _entry(path: str, content: bytes) -> dict[str, object]:
@@ -93,7 +96,7 @@ def serving(hub: Hub) -> Iterator[str]:
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Content-Type", "application/json")
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", hub.head)
             self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
             self.end_headers()
             if self.command != "HEAD":

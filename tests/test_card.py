@@ -81,7 +81,8 @@ def test_it_says_what_the_shards_hold(folder: Path) -> None:
 def test_it_says_from_what_and_how_the_dataset_was_made(run: Path, command: Command) -> None:
     dataset = open_dataset(run / "out" / "dataset")
     with_scores(run, dataset.interpreter)
-    said = command("card", run / "recipe.toml", "--license", "mit", "--set", 'card.origin="Drawings of ours."')
+    settings = ('card.origin="Drawings of ours."', "card.license=mit", 'card.authors=["A. Painter"]')
+    said = command("card", run / "recipe.toml", *(word for setting in settings for word in ("--set", setting)))
     assert "of 19 samples in" in said
     text = (run / "out" / "dataset" / "README.md").read_text()
     made = rows(text, "How it was made")
@@ -98,6 +99,7 @@ def test_it_says_from_what_and_how_the_dataset_was_made(run: Path, command: Comm
         "the interpreter, which labelled this dataset": "0.500",
         "DeepLab trained on synthetic images": "0.375",
     }
+    assert "Given away by A. Painter under mit." in text
     assert str(run) not in text, "a path of this machine is nobody's business"
 
 
@@ -147,7 +149,7 @@ def test_an_imported_set_says_so_and_names_no_models(folder: Path) -> None:
     record |= {"denoiser": "", "interpreter": "", "recipe": {"npz": {}, "portion": 0.0, "unit_size": 10}}
     (folder / "dataset.json").write_text(json.dumps(record))
     text = page(Words("Faces", CC_BY), facts_of(folder))
-    assert "**Synthetic.** A published synthetic set as shards" in text
+    assert "**Synthetic.** A published synthetic set, turned into shards" in text
     made = rows(text, "How it was made")
     assert made["filter"] == "none"
     assert not made.keys() & {"diffusion model", "solver", "interpreter"}

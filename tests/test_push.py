@@ -55,7 +55,7 @@ def test_a_dry_run_lists_every_file_with_its_bytes_and_asks_no_network(
     listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in lines}
     assert listed == {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "run.json"}
     assert last == f"push: 11 files, {sum(listed.values()):,} bytes, would go to hf://datasets/me/faces"
-    assert [line.split()[1] for line in lines[:4]] == [*(f"shard-00000{i}.tar" for i in range(3)), "shard-000000.json"]
+    assert [line.split()[1] for line in lines[:3]] == ["dataset.json", "shard-000000.tar", "shard-000001.tar"]
     assert lines[-1].endswith("README.md")
 
 
@@ -100,13 +100,33 @@ def test_only_what_changed_is_sent_again(folder: Path, command: Command, hub: Hu
     assert hub.commits[2:] == [["croissant.json"], ["README.md"]]
 
 
-def test_a_repository_of_another_dataset_is_refused(folder: Path, command: Command, hub: Hub) -> None:
-    hub.repositories["datasets/me/faces"] = {"shard-000099.tar": b"another's"}
+def test_a_dataset_that_has_grown_sends_what_is_new(folder: Path, command: Command, hub: Hub) -> None:
+    command("push", folder, "hf://datasets/me/faces")
+    grown, before = dataset_in(folder.parent / "grown", units=4), len(hub.commits)
+    command("card", grown, "--license", "cc-by-4.0")
+    command("push", grown, "hf://datasets/me/faces")
+    sent = {name for commit in hub.commits[before:] for name in commit}
+    assert {name for name in sent if name.startswith("shard-")} == {"shard-000003.tar", "shard-000003.json"}
+    assert hub.repositories["datasets/me/faces"] == {path.name: path.read_bytes() for path in grown.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("held", "named"),
+    [
+        ({"shard-000099.tar": b"another's"}, "shard-000099.tar"),
+        ({"dataset.json": b'{"digest": "another"}'}, "dataset.json"),
+        ({"dataset.json": b"[]"}, "dataset.json"),
+    ],
+)
+def test_a_repository_of_another_dataset_is_refused(
+    held: dict[str, bytes], named: str, folder: Path, command: Command, hub: Hub
+) -> None:
+    hub.repositories["datasets/me/faces"] = dict(held)
     said = command("push", folder, "hf://datasets/me/faces", code=2)
     assert said.splitlines()[-1] == (
-        "datasetddpm: hf://datasets/me/faces holds shard-000099.tar, which is not of this dataset; name another "
-        "repository"
+        f"datasetddpm: hf://datasets/me/faces holds {named}, which is not of this dataset; name another repository"
     )
+    assert hub.repositories["datasets/me/faces"] == held
 
 
 def test_an_interpreter_comes_back_with_its_denoiser_and_labels_alike(

@@ -105,10 +105,8 @@ def _network(folder: Path, words: Words) -> Rows:
     yield "output stride", network["output_stride"]
     stage = folder / "stage.json"
     if stage.is_file() and (train := json.loads(stage.read_text("utf-8")).get("inputs", {}).get("train")):
-        yield (
-            "training",
-            f"{train['steps']} steps of {train['batch_size']} images, augmentation {train['augmentation']}",
-        )
+        length = f"{train['epochs']} epochs" if train.get("epochs") else f"{train['steps']} steps"
+        yield "training", f"{length}, {train['batch_size']} images at once"
     yield from _trained(words)
 
 

@@ -16,6 +16,7 @@ from pipelines.formats.croissant import CROISSANT, listed, shards_in
 from pipelines.storage import Location
 
 Kind = Literal["dataset", "interpreter", "denoiser", "network"]
+DATASET = "dataset.json"
 BESIDE = "denoiser"  # where the denoiser of an interpreter lies in its parcel
 _NETWORK = ("model.safetensors", "config.json")
 _PIPELINE = ("model_index.json", "unet/config.json")
@@ -32,7 +33,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Parcel:
-    """All files of what is given away, by their names there; the page, which says that it is whole, comes last."""
+    """All files of what is given away, by their names there: what says what it is first, the page last."""
 
     kind: Kind
     pieces: Mapping[str, Piece]
@@ -46,7 +47,7 @@ class Parcel:
 def kind_of(folder: Location) -> Kind:
     """Raises DatasetError for a folder that holds nothing of ours."""
     signs: dict[Kind, tuple[str, ...]] = {
-        "dataset": ("dataset.json",),
+        "dataset": (DATASET,),
         "interpreter": (INTERPRETER,),
         "network": _NETWORK[:1],
         "denoiser": (*_PIPELINE, "scheduler_config.json"),
@@ -68,7 +69,7 @@ def dataset_parcel(folder: Location) -> Parcel:
     shas = {shard.name: shard.sha256 for shard in shards}
     if listed(folder) != shas or any(sizes.get(shard.name) != shard.bytes for shard in shards):
         raise DatasetError(f"the card in {folder} is of other shards than lie there; run `datasetddpm card {folder}`")
-    names = [*shas, *inventory.reports, INDEX, "dataset.json", *cards]
+    names = [DATASET, *shas, *inventory.reports, INDEX, *cards]
     return Parcel("dataset", {name: Piece(folder / name, sizes[name], shas.get(name)) for name in names})
 
 

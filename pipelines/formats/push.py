@@ -3,18 +3,19 @@
 import hashlib
 import io
 import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipelines.errors import DatasetError, StorageError
 from pipelines.formats.card import README
-from pipelines.formats.parcels import Kind, Parcel, Piece
+from pipelines.formats.parcels import DATASET, Kind, Parcel, Piece
 from pipelines.progress import follow
-from pipelines.storage import read
+from pipelines.storage import Location, read
 
 PORTION_FILES, PORTION_BYTES = 100, 2**30  # of a commit, at most; a larger file is alone in its own
 _TARGET = re.compile(r"hf://(?P<kind>datasets/|models/)?(?P<name>[\w.-]+(?:/[\w.-]+)?)/?")
@@ -55,8 +56,9 @@ def push(parcel: Parcel, target: Target, *, private: bool) -> Iterator[int]:
         name = api.create_repo(target.name, private=private or None, exist_ok=True, repo_type=kind).repo_id
         tree = api.list_repo_tree(name, recursive=True, repo_type=kind)
         held: dict[str, Any] = {entry.path: entry for entry in tree if hasattr(entry, "blob_id")}
-    if strange := sorted(path for path in held if path.startswith("shard-") and path not in parcel.pieces):
-        raise DatasetError(f"{target} holds {strange[0]}, which is not of this dataset; name another repository")
+        known = Path(api.hf_hub_download(name, DATASET, repo_type=kind)).read_bytes() if DATASET in held else None
+    if parcel.kind == "dataset":
+        _refuse_another(parcel, target, set(held), known)
     missing = {path: piece for path, piece in parcel.pieces.items() if not _is_held(piece, held.get(path))}
     done = len(parcel.pieces) - len(missing)
     yield done
@@ -89,6 +91,27 @@ def portions(pieces: Mapping[str, Piece]) -> Iterator[dict[str, Piece]]:
         portion[path] = piece
     if portion:
         yield portion
+
+
+def _refuse_another(parcel: Parcel, target: Target, held: set[str], known: bytes | None) -> None:
+    """Raises DatasetError where the repository holds another dataset, or more of this one.
+
+    `known` is its own dataset.json.
+    """
+    strange = sorted(path for path in held if path.startswith("shard-") and path not in parcel.pieces)
+    ours = _digest_in(read(cast(Location, parcel.pieces[DATASET].source)))
+    if known is not None and _digest_in(known) != ours:
+        strange = [DATASET]
+    if strange:
+        raise DatasetError(f"{target} holds {strange[0]}, which is not of this dataset; name another repository")
+
+
+def _digest_in(content: bytes) -> str | None:
+    """Of a dataset.json; None for what is none."""
+    try:
+        return json.loads(content)["digest"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _is_held(piece: Piece, entry: Any) -> bool:
