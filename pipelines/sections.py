@@ -113,7 +113,8 @@ class GenerateSection(Section):
     portion: Share = 0.1
     """The most uncertain share of each unit, which is dropped."""
     filter: Filter = "most_certain"
-    """Which are dropped; published: as the public code does it, which loses the 30 most certain of a unit besides."""
+    """Who is dropped: the least certain; balanced: no more than this share of any class's images, as far as the count
+    allows; class_wise: who is less certain of a class than the unit is; published: 30 of the most certain besides."""
     keep_all: bool = False
     """Whether shards hold what is dropped, too: then `generate` applies another portion or filter without sampling."""
     uncertainty_maps: bool = False

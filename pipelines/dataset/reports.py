@@ -1,8 +1,9 @@
 """The reports of a dataset's shards. A report is written last: it is the commit marker of its unit."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pipelines import storage
 from pipelines.dataset.inventory import Inventory, report_path, take_inventory
@@ -18,6 +19,8 @@ class Candidate:
     kept: bool
     uncertainty: float
     class_pixels: list[int]
+    class_uncertainty: list[float] = field(default_factory=list)  # mean of each class's pixels, nats; none: not known
+    kept_for: str | None = None  # the class for whose sake it stays, where it is not among the most certain
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Report:
 
     unit: int
     digest: str  # of the dataset
-    counts: dict[str, int]  # candidates by what the recipe's filter made of them: kept, dropped
+    counts: dict[str, int]  # candidates by what the filter made of them: kept, dropped; of the first: kept for CLASS
     seconds: dict[str, float]  # by phase
     bytes: int
     sha256: str
@@ -56,9 +59,11 @@ class Totals:
 
 
 def counts_of(candidates: Iterable[Candidate]) -> dict[str, int]:
-    """How many of them the filter kept, and how many it dropped."""
-    kept = [candidate.kept for candidate in candidates]
-    return {"kept": sum(kept), "dropped": len(kept) - sum(kept)}
+    """How many of them the filter kept and dropped, and how many of the kept ones for the sake of which class."""
+    several = list(candidates)
+    kept = sum(candidate.kept for candidate in several)
+    reasons = Counter(f"kept for {each.kept_for}" for each in several if each.kept and each.kept_for is not None)
+    return {"kept": kept, "dropped": len(several) - kept, **dict(sorted(reasons.items()))}
 
 
 def write_report(folder: Location, report: Report) -> None:

@@ -2,16 +2,17 @@
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from generate import sample
-from label import FILTERS, Labels
+from label import Labels
 from label.threads import torch_threads
+from pipelines.dataset.filtering import chosen
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Candidate, Report
 from pipelines.dataset.shards import Sample, class_pixels, encode, tar_of, write_shard
@@ -28,29 +29,29 @@ def make_unit(
     """Sample, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
     clock, unit_seeds = _Clock(), settings.seeds(unit)
     seeds, samples, encoded = iter(unit_seeds), list[Sample](), list[Future[dict[str, bytes]]]()
+    candidates = list[Candidate]()
     encoders = _ENCODERS if models.denoiser.device.type == "cuda" else 1
     # the last bits of sums depend on the threads, whatever an actor was given
-    with torch_threads(settings.threads):
-        with ThreadPoolExecutor(encoders) as encoder:  # images are encoded while the next ones are sampled
-            for images in sample(
-                models.denoiser,
-                unit_seeds,
-                run_seed=settings.run_seed,
-                solver=settings.solver,
-                steps=settings.steps,
-                batch_size=batch_size,
-            ):
-                clock.lap("sample")
-                labels = models.interpreter.predict(images)  # of 8-bit images, so that it can be computed again
-                batch = _samples(settings, dataset, list(islice(seeds, len(images))), images, labels, batch_size)
-                samples += batch
-                encoded += [encoder.submit(encode, each, dataset.scheme) for each in batch]
-                clock.lap("label")
-        scores = torch.tensor([each.uncertainty for each in samples])
-        kept = set(FILTERS[settings.filter](scores, settings.portion).tolist())
-    stored = range(len(samples)) if settings.keep_all else sorted(kept)
+    # images are encoded while the next ones are sampled
+    with torch_threads(settings.threads), ThreadPoolExecutor(encoders) as encoder:
+        for images in sample(
+            models.denoiser,
+            unit_seeds,
+            run_seed=settings.run_seed,
+            solver=settings.solver,
+            steps=settings.steps,
+            batch_size=batch_size,
+        ):
+            clock.lap("sample")
+            labels = models.interpreter.predict(images)  # of 8-bit images, so that it can be computed again
+            batch = _samples(settings, dataset, list(islice(seeds, len(images))), images, labels, batch_size)
+            samples += batch
+            candidates += map(partial(_candidate, dataset), batch, labels.pixel_uncertainty)
+            encoded += [encoder.submit(encode, each, dataset.scheme) for each in batch]
+            clock.lap("label")
+    candidates = chosen(candidates, settings.filter, settings.portion, dataset.names)
+    stored = [i for i, each in enumerate(candidates) if each.kept or settings.keep_all]
     tar = tar_of({samples[i].seed: encoded[i].result() for i in stored})
-    candidates = [_candidate(each, dataset, kept=i in kept) for i, each in enumerate(samples)]
     clock.lap("encode")
     other = None if batch_size == settings.batch else batch_size
     return write_shard(folder, unit, dataset.digest, tar, candidates, clock.seconds, batch_size=other)
@@ -89,5 +90,10 @@ def _samples(
     ]
 
 
-def _candidate(sample: Sample, dataset: Dataset, *, kept: bool) -> Candidate:
-    return Candidate(sample.seed, kept, sample.uncertainty, class_pixels(sample.mask, dataset.scheme))
+def _candidate(dataset: Dataset, sample: Sample, nats: Float[np.ndarray, "h w"]) -> Candidate:
+    """Before the filter."""
+    pixels = np.array(class_pixels(sample.mask, dataset.scheme))
+    known = sample.mask < len(pixels)
+    sums = np.bincount(sample.mask[known], weights=nats[known].astype(np.float64), minlength=len(pixels))
+    doubts = np.round(sums / np.maximum(pixels, 1), 6)
+    return Candidate(sample.seed, True, sample.uncertainty, pixels.tolist(), doubts.tolist())
