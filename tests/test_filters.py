@@ -6,6 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label.filters import FILTERS, Judged, class_wise_scores, keep_balanced
+from pipelines.dataset.filtering import filtered
+from pipelines.dataset.manifest import Dataset
+from pipelines.dataset.reports import Candidate, Report
+from pipelines.errors import DatasetError
 
 
 def judged(uncertainty: list[float], classes: list[list[int]], doubts: list[list[float]] | None = None) -> Judged:
@@ -92,3 +96,29 @@ def test_class_wise_scores_are_means_of_ratios_over_the_classes_that_are_there()
 def test_a_class_without_any_doubt_or_pixel_changes_no_score() -> None:
     unit = judged([0.0, 0.0], [[5, 5, 0], [5, 0, 0]], [[0.0, 0.1, 0.0], [0.0, 0.0, 0.0]])
     assert class_wise_scores(unit).tolist() == pytest.approx([0.5, 0.0])
+
+
+def report_of(candidates: list[Candidate]) -> Report:
+    return Report(0, "digest", {"kept": len(candidates), "dropped": 0}, {}, 0, "", candidates)
+
+
+def dataset(name: str, portion: float) -> Dataset:
+    recipe = {"filter": name, "portion": portion, "keep_all": True}
+    return Dataset("digest", ["skin", "hat"], [[0, 0, 0], [9, 9, 9]], recipe, "denoiser", "interpreter", {})
+
+
+def test_a_report_counts_what_stays_for_the_sake_of_a_class() -> None:
+    hats = [0, 0, 0, 0, 0, 0, 0, 3, 5, 1]
+    candidates = [Candidate(i, True, i / 10, [60, hat], [0.1, 0.2]) for i, hat in enumerate(hats)]
+    report = filtered(report_of(candidates), dataset("balanced", 0.4))
+    assert report.counts == {"kept": 6, "dropped": 4, "kept for hat": 2}
+    assert [each.seed for each in report.candidates if each.kept_for == "hat"] == [7, 8]
+    again = filtered(report, dataset("most_certain", 0.4))
+    assert again.counts == {"kept": 6, "dropped": 4}
+    assert filtered(again, dataset("balanced", 0.4)) == report
+
+
+def test_filtering_class_wise_needs_reports_that_say_the_uncertainty_of_each_class() -> None:
+    report = report_of([Candidate(0, True, 0.1, [60, 4])])
+    with pytest.raises(DatasetError, match=r'"class_wise" needs the uncertainty of each class, which the rep'):
+        filtered(report, dataset("class_wise", 0.5))
