@@ -7,6 +7,11 @@ from .errors import LabelError as LabelError
 from .errors import SchemeError as SchemeError
 from .features import DenoiserFeatures as DenoiserFeatures
 from .features import FeatureSource as FeatureSource
+from .filters import FILTERS as FILTERS
+from .filters import Judged as Judged
+from .filters import Kept as Kept
+from .filters import keep_most_certain as keep_most_certain
+from .filters import keep_published as keep_published
 from .interpreter import Interpreter as Interpreter
 from .interpreter import Labels as Labels
 from .joint import JointFeatures as JointFeatures
@@ -22,8 +27,5 @@ from .settings import Setting as Setting
 from .settings import Upsampling as Upsampling
 from .swav import SwavFeatures as SwavFeatures
 from .timm_backbone import TimmFeatures as TimmFeatures
-from .uncertainty import FILTERS as FILTERS
 from .uncertainty import image_uncertainty as image_uncertainty
 from .uncertainty import jensen_shannon as jensen_shannon
-from .uncertainty import keep_most_certain as keep_most_certain
-from .uncertainty import keep_published as keep_published

@@ -12,7 +12,7 @@ Upsampling = Literal["bilinear", "nearest"]
 Fit = Literal["stretch", "pad", "tile"]
 """How an image of another size than the interpreter's is seen."""
 
-Filter = Literal["most_certain", "published"]
+Filter = Literal["most_certain", "balanced", "class_wise", "published"]
 PUBLISHED_FILTER_SKIPS = 30
 """The published filter loses so many of the most certain images."""
 

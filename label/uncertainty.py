@@ -1,12 +1,8 @@
-"""How sure an ensemble is, and what to keep of what it labelled."""
-
-from collections.abc import Callable
+"""How sure an ensemble is."""
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
-
-from label.settings import PUBLISHED_FILTER_SKIPS, Filter
 
 
 def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Tensor, " pixels"]:
@@ -42,34 +38,3 @@ def image_uncertainty(pixel_uncertainty: Float[Tensor, "... h w"]) -> Float[Tens
     """Mean of the highest tenth of an image's pixels (of at least one), in nats."""
     pixels = pixel_uncertainty.flatten(-2)
     return pixels.topk(max(1, pixels.shape[-1] // 10)).values.mean(-1)
-
-
-def keep_most_certain(scores: Float[Tensor, " n"], portion: float) -> Int[Tensor, " kept"]:
-    """Sorted indices of the n - int(n * portion) lowest scores; of equal ones the earlier stay.
-
-    Raises ValueError unless 0 <= portion < 1.
-    """
-    kept = len(scores) - _dropped(scores, portion)
-    return torch.argsort(scores, stable=True)[:kept].sort().values
-
-
-def keep_published(scores: Float[Tensor, " n"], portion: float) -> Int[Tensor, " kept"]:
-    """Sorted indices that the public implementation of arXiv 2112.03126 keeps, its fault included.
-
-    It leaves out the 30 lowest scores and the int(n * portion) - 30 highest, so it keeps nothing where
-    int(n * portion) is 30 or less. Raises ValueError unless 0 <= portion < 1.
-    """
-    first = PUBLISHED_FILTER_SKIPS
-    return torch.argsort(scores, stable=True)[first : first - _dropped(scores, portion)].sort().values
-
-
-FILTERS: dict[Filter, Callable[[Tensor, float], Tensor]] = {
-    "most_certain": keep_most_certain,
-    "published": keep_published,
-}
-
-
-def _dropped(scores: Tensor, portion: float) -> int:
-    if not 0 <= portion < 1:
-        raise ValueError(f"portion is {portion}; the share to drop is at least 0 and less than 1")
-    return int(len(scores) * portion)

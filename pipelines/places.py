@@ -63,7 +63,8 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
     if isinstance(train, dict) and isinstance(weights := train.get("encoder_weights"), str):
         file = _placed(weights, folder)
         train["encoder_weights"] = str(file) if file.is_file() else weights
-    for each in train.get("mix", ()) if isinstance(train, dict) else ():
+    mix = train.get("mix") if isinstance(train, dict) else None
+    for each in mix if isinstance(mix, list) else ():
         source = each.get("source") if isinstance(each, dict) else None
         if isinstance(source, str) and source not in OWN and "://" not in source:
             each["source"] = str(_placed(source, folder))

@@ -62,7 +62,7 @@ def _keys(schema: Schema, wanted: set[str], definitions: Schema) -> Iterator[Key
         owner = definitions.get(field.get("$ref", "").removeprefix("#/$defs/"))
         if name in wanted:
             default = "*needed*" if name in schema.get("required", ()) else _toml(field["default"])
-            yield Key(name, _words(field), default, field.get("description", ""))
+            yield Key(name, _words(field), default, " ".join(field.get("description", "").split()))
         elif owner:
             yield from _keys(owner, wanted, definitions)
 

@@ -113,10 +113,11 @@ class GenerateSection(Section):
     """The solver that turns noise into an image; ddpm is the published one."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     """Steps of the solver; an image costs so many calls of the network."""
-    portion: Share = 0.1
-    """The most uncertain share of each unit, which is dropped."""
+    portion: Share = 0.0
+    """The most uncertain share of each unit, which is dropped; published is 0.1, on the demo's faces 0 is as good."""
     filter: Filter = "most_certain"
-    """Which are dropped; published: as the public code does it, which loses the 30 most certain of a unit besides."""
+    """Who is dropped: the least certain; balanced: no more than this share of any class's images, as far as the count
+    allows; class_wise: who is less certain of a class than the unit is; published: 30 of the most certain besides."""
     keep_all: bool = False
     """Whether shards hold what is dropped, too: then `generate` applies another portion or filter without sampling."""
     uncertainty_maps: bool = False
@@ -153,8 +154,8 @@ class GenerateSection(Section):
         if self.filter == "published" and drops <= PUBLISHED_FILTER_SKIPS:
             raise ValueError(
                 f'filter "published" keeps nothing of a unit unless it drops more than {PUBLISHED_FILTER_SKIPS}; '
-                f"portion {self.portion} of the smallest unit, {smallest}, is {drops}: raise unit_size, with samples "
-                'a multiple of it, or take filter "most_certain"'
+                f"portion {self.portion} of the smallest unit, {smallest}, is {drops}: raise portion, or unit_size "
+                'with samples a multiple of it, or take filter "most_certain"'
             )
         return self
 

@@ -42,7 +42,7 @@ def difference(folder: Path, settings: dict[str, Any]) -> str:
 def trained_with(settings: TrainSection, seed: int) -> dict[str, Any]:
     """All of the recipe that a network depends on, beside the images: of a mixed folder its name, not its place."""
     train = settings.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT)
-    mix = [each | {"source": each["source"].rstrip("/").rpartition("/")[2]} for each in train["mix"]]
+    mix = [each | {"source": source.name} for each, source in zip(train["mix"], settings.mix, strict=True)]
     return {"train": train | {"mix": mix}, "seed": seed}
 
 

@@ -24,6 +24,11 @@ class MixedSource(Section):
     augmentation: Augmentation | None = None
     """How its images are changed; unset: as train.augmentation says."""
 
+    @property
+    def name(self) -> str:
+        """Of a folder the last part, which stays when it is moved."""
+        return self.source.rstrip("/").rpartition("/")[2]
+
 
 class TrainSection(Section):
     """`datasetddpm train`: DeepLab on the shards."""

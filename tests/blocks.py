@@ -27,6 +27,7 @@ HERE = {  # of command lines: other machines' addresses -> this one's
     "http://head:8265": "http://127.0.0.1:8265",
     "s3://bucket/faces": "runs/demo/dataset",
 }
+AS_THE_DEMO = 'train.mix=[{source="synthetic", share=3}, {source="annotated"}]'  # its networks, of the tiny project
 DIAGRAMS = ("flowchart ", "sequenceDiagram", "stateDiagram")
 
 
@@ -100,7 +101,7 @@ def run_command(line: str, workshop: Workshop) -> str:
     program, *arguments = shlex.split(line, comments=True)
     if program == "make":
         subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
-        return workshop.command("run", "recipe.toml") if arguments == ["demo"] else ""
+        return workshop.command("run", "recipe.toml", "--set", AS_THE_DEMO) if arguments == ["demo"] else ""
     if program != "datasetddpm":
         raise BrokenBlock(f"{line!r} is no command of ours; known are datasetddpm and make")
     return workshop.command(*(HERE.get(argument, argument) for argument in arguments))

@@ -209,6 +209,12 @@ def test_a_wrong_mix_is_said_in_one_sentence(made: Path, mix: str, sentence: str
         Recipe.load(made / "recipe.toml", mixed(made, mix=mix))
 
 
+@pytest.mark.parametrize("mix", ["0", '"synthetic"', '{source="synthetic"}', "[1]"])
+def test_a_mix_is_a_list_of_tables(made: Path, mix: str) -> None:
+    with pytest.raises(RecipeError, match=r"train\.mix(\.0)?: it should be "):
+        Recipe.load(made / "recipe.toml", (f"train.mix={mix}",))
+
+
 def test_a_scale_of_0_is_said_in_one_sentence(made: Path) -> None:
     with pytest.raises(RecipeError, match=r"train\.scale: it should be greater than or equal to 1, not 0"):
         Recipe.load(made / "recipe.toml", ("train.scale=0",))
@@ -247,4 +253,4 @@ def test_scores_name_the_sources_of_a_mixed_network(finished: Path) -> None:
     evaluate(recipe)
     page = (finished / "out" / "scores" / "scores.md").read_text()
     assert "| mixed |" in page
-    assert "mixed: trained on 75% synthetic, 25% annotated images" in page
+    assert "mixed: trained on 75% synthetic, 25% annotated" in page

@@ -15,7 +15,8 @@ def said(kept: float, candidates: float, annotated: float) -> list[str]:
 
 def test_a_rare_class_whose_images_were_dropped_is_named_with_its_shares_and_what_to_try() -> None:
     assert said(kept=0.004, candidates=0.012, annotated=0.015) == [
-        "hole: 0.4 % of the synthetic pixels, 1.5 % of the annotated: the filter drops it; try generate.portion = 0"
+        "hole: 0.4 % of the synthetic pixels, 1.5 % of the annotated: the filter drops it; try generate.filter = "
+        '"balanced", or generate.portion = 0'
     ]
 
 

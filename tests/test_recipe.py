@@ -184,10 +184,10 @@ def test_an_unknown_setting_is_refused(path, setting):
 
 @pytest.mark.parametrize("size", ["generate.samples=309", "generate.samples=400"])  # 400: 350 and a rest of 50
 def test_a_published_filter_that_would_keep_nothing_of_a_unit_is_refused(path, size):
-    published = ("generate.filter=published", "generate.unit_size=350")
+    published = ("generate.filter=published", "generate.portion=0.1", "generate.unit_size=350")
     refused(
         path,
-        r'filter "published" keeps nothing of a unit .* of the smallest unit, .*: raise unit_size',
+        r'filter "published" keeps nothing of a unit .* of the smallest unit, .*: raise portion, or unit_size',
         *published,
         size,
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from label import FILTERS, image_uncertainty, jensen_shannon, keep_most_certain, keep_published
+from label import FILTERS, Judged, image_uncertainty, jensen_shannon, keep_most_certain, keep_published
 from label.uncertainty import majority
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -83,7 +83,7 @@ def test_the_filter_keeps_exactly_the_most_certain(scores, portion):
 @pytest.mark.parametrize("keep", FILTERS.values(), ids=FILTERS)
 def test_a_share_that_cannot_be_dropped_is_refused(keep, portion):
     with pytest.raises(ValueError, match="at least 0 and less than 1"):
-        keep(torch.zeros(3), portion)
+        keep(Judged(torch.zeros(3), torch.ones(3, 2, dtype=torch.long), torch.zeros(3, 2)), portion)
 
 
 def test_the_published_filter_keeps_what_the_publication_kept():

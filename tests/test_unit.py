@@ -77,6 +77,20 @@ def test_the_most_uncertain_are_dropped_and_remembered(recipe, tmp_path):
     assert report.digest == plan.dataset.digest
 
 
+def test_a_report_says_the_mean_uncertainty_of_each_class_in_each_image(recipe, tmp_path):
+    settings = recipe.generate.model_copy(update={"filter": "class_wise"})
+    report = build(prepared(recipe.model_copy(update={"generate": settings}), tmp_path / "dataset"))(0)
+    assert report.counts == {"kept": 5, "dropped": 1}
+    samples = {sample.seed: sample for sample in read_shards(tmp_path / "dataset")}
+    interpreter = Models.of(recipe, "cpu").interpreter
+    for candidate in (each for each in report.candidates if each.kept):
+        sample = samples[candidate.seed]
+        nats = interpreter.predict(np.stack([sample.image])).pixel_uncertainty[0]
+        for class_id, mean in enumerate(candidate.class_uncertainty):
+            pixels = nats[sample.mask == class_id]
+            assert mean == pytest.approx(pixels.mean() if pixels.size else 0.0, abs=1e-3)
+
+
 def test_the_filter_is_the_recipes_and_what_it_loses_is_called_dropped_not_uncertain(recipe, tmp_path):
     settings = recipe.generate.model_copy(update={"filter": "published"})
     plan = prepared(recipe.model_copy(update={"generate": settings}), tmp_path / "dataset")

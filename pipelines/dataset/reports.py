@@ -1,8 +1,9 @@
 """The reports of a dataset's shards. A report is written last: it is the commit marker of its unit."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Annotated
 
@@ -26,6 +27,8 @@ class Candidate:
     kept: bool
     uncertainty: float
     class_pixels: list[Natural]
+    class_uncertainty: list[float] = field(default_factory=list)  # mean of each class's pixels, nats; none: not known
+    kept_for: str | None = None  # the class for whose sake it stays, where it is not among the most certain
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Report:
 
     unit: Natural
     digest: str  # of the dataset
-    counts: dict[str, Natural]  # candidates by what the recipe's filter made of them: kept, dropped
+    counts: dict[str, Natural]  # candidates by what the filter made of them: kept, dropped; kept for CLASS
     seconds: dict[str, Seconds]  # by phase
     bytes: Natural
     sha256: str
@@ -66,9 +69,11 @@ class Totals:
 
 
 def counts_of(candidates: Iterable[Candidate]) -> dict[str, int]:
-    """How many of them the filter kept, and how many it dropped."""
-    kept = [candidate.kept for candidate in candidates]
-    return {"kept": sum(kept), "dropped": len(kept) - sum(kept)}
+    """How many of them the filter kept and dropped, and how many of the kept ones for the sake of which class."""
+    several = list(candidates)
+    kept = sum(candidate.kept for candidate in several)
+    reasons = Counter(f"kept for {each.kept_for}" for each in several if each.kept and each.kept_for is not None)
+    return {"kept": kept, "dropped": len(several) - kept, **dict(sorted(reasons.items()))}
 
 
 def write_report(folder: Location, report: Report) -> None:

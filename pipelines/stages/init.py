@@ -46,7 +46,7 @@ min_class_pixels = 1  # raise it where specks of a class are mistakes
 
 [generate]
 samples = 1_000  # candidates; a larger number goes on from what is there
-portion = 0.1  # the most uncertain share of them, which is dropped
+portion = 0.0  # the most uncertain share of them, which is dropped; published is 0.1
 {train}"""
 _TRAIN_DDPM = """
 [train_ddpm]

@@ -24,7 +24,7 @@ def taken_by_filter(names: Sequence[str], pixels: ClassPixels) -> list[str]:
     of_each = zip(names, *map(shares, (pixels.kept, pixels.candidates, pixels.annotated)), strict=True)
     return [
         f"{name}: {_percent(kept)} of the synthetic pixels, {_percent(annotated)} of the annotated: "
-        "the filter drops it; try generate.portion = 0"
+        'the filter drops it; try generate.filter = "balanced", or generate.portion = 0'
         for name, kept, painted, annotated in of_each
         if kept < LACKING * annotated and kept < TAKEN * painted
     ]

@@ -80,6 +80,7 @@ def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Pat
         name=recipe.name,
         kept=kept,
         candidates=len(candidates),
+        kept_for=sum(candidate.kept_for is not None for candidate in candidates),
         dataset=dataset,
         origin=_origin(dataset),
         colors=list(zip(dataset.scheme.names, dataset.scheme.colors, strict=True)),

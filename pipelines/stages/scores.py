@@ -23,17 +23,15 @@ def source_names(recipe: Recipe, kept: int) -> dict[str, str]:
     return {
         "interpreter": "interpreter on the images themselves",
         "synthetic": f"{network} on {kept} synthetic images",
-        "mixed": f"{network} on {mixture(recipe.train.mix, kept)}",
+        "mixed": f"{network} on {mixture(recipe.train.mix)}",
         "annotated": f"{network} on the annotated images alone",
     }
 
 
-def mixture(mix: Sequence[MixedSource], kept: int | None = None) -> str:
-    """The sources of a training in words, as "75% of 288 synthetic, 25% annotated images"."""
+def mixture(mix: Sequence[MixedSource]) -> str:
+    """The sources of a training in words, as "75% synthetic, 25% annotated"."""
     total = sum(each.share for each in mix)
-    names = {"synthetic": f"of {kept} synthetic"} if kept else {}
-    parts = [f"{each.share / total:.0%} {names.get(each.source, each.source)}" for each in mix if each.share]
-    return f"{', '.join(parts)} images"
+    return ", ".join(f"{each.share / total:.0%} {each.name}" for each in mix if each.share)
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:

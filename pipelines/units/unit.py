@@ -1,17 +1,19 @@
 """One unit: a fixed range of seeds, their images made or read, labelled, filtered, encoded and committed."""
 
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from generate import ImageSource
-from label import FILTERS, Interpreter, Labels
+from label import Interpreter, Labels
 from label.threads import torch_threads
+from pipelines.dataset.filtering import chosen
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Candidate, Report
 from pipelines.dataset.shards import Sample, class_pixels, encode, tar_of, write_shard
@@ -35,40 +37,39 @@ def make_unit(
     """Take images, label, filter and commit one unit; a batch that is not the recipe's is written into its samples."""
     clock, unit_seeds = _Clock(), settings.seeds(unit)
     seeds, samples, encoded = iter(unit_seeds), list[Sample](), list[Future[dict[str, bytes]]]()
-    encoders, phase = _encoders(interpreter), _PHASES[settings.source.images]
+    encoders, phase, candidates = _encoders(interpreter), _PHASES[settings.source.images], list[Candidate]()
     # the last bits of sums depend on the threads, whatever an actor was given
-    with torch_threads(settings.threads):
-        with ThreadPoolExecutor(encoders) as encoder:  # images are encoded while the next ones are sampled
-            for images in source.images(unit_seeds, settings.run_seed, batch_size):
-                clock.lap(phase)
-                labels = interpreter.predict(images)  # of 8-bit images, so that it can be computed again
-                several = list(islice(seeds, len(images)))
-                shared = {"dataset": dataset.digest} | _other_batch(settings, batch_size)
-                origins = [source.provenance(seed) | shared for seed in several]
-                batch = _samples(several, images, labels, origins, with_maps=settings.uncertainty_maps)
-                samples += batch
-                encoded += [encoder.submit(encode, each, dataset.scheme) for each in batch]
-                clock.lap("label")
-        kept = set(FILTERS[settings.filter](_finite_scores(samples), settings.portion).tolist())
-    stored = range(len(samples)) if settings.keep_all else sorted(kept)
+    # images are encoded while the next ones are sampled
+    with torch_threads(settings.threads), ThreadPoolExecutor(encoders) as encoder:
+        for images in source.images(unit_seeds, settings.run_seed, batch_size):
+            clock.lap(phase)
+            labels = interpreter.predict(images)  # of 8-bit images, so that it can be computed again
+            several = list(islice(seeds, len(images)))
+            shared = {"dataset": dataset.digest} | _other_batch(settings, batch_size)
+            origins = [source.provenance(seed) | shared for seed in several]
+            batch = _samples(several, images, labels, origins, with_maps=settings.uncertainty_maps)
+            samples += batch
+            candidates += map(partial(_candidate, dataset), batch, labels.pixel_uncertainty)
+            encoded += [encoder.submit(encode, each, dataset.scheme) for each in batch]
+            clock.lap("label")
+    _must_be_finite(candidates)
+    candidates = chosen(candidates, settings.filter, settings.portion, dataset.names)
+    stored = [i for i, each in enumerate(candidates) if each.kept or settings.keep_all]
     tar = tar_of({samples[i].seed: encoded[i].result() for i in stored})
-    candidates = [_candidate(each, dataset, kept=i in kept) for i, each in enumerate(samples)]
     clock.lap("encode")
     return write_shard(
         folder, unit, dataset.digest, tar, candidates, clock.seconds, **_other_batch(settings, batch_size)
     )
 
 
-def _finite_scores(samples: list[Sample]) -> torch.Tensor:
-    """The uncertainty of each. Raises FloatingPointError where one is no number."""
-    scores = torch.tensor([each.uncertainty for each in samples])
-    if not scores.isfinite().all():
-        wrong = samples[int((~scores.isfinite()).nonzero()[0])]
+def _must_be_finite(candidates: list[Candidate]) -> None:
+    """Raises FloatingPointError where the uncertainty of one is no number."""
+    wrong = next((each for each in candidates if not math.isfinite(each.uncertainty)), None)
+    if wrong:
         raise FloatingPointError(
             f"the uncertainty of seed {wrong.seed} is {wrong.uncertainty}; the models compute what is not finite: "
             'take denoiser.dtype = "float32", or other models'
         )
-    return scores
 
 
 class _Clock:
@@ -111,5 +112,10 @@ def _samples(
     ]
 
 
-def _candidate(sample: Sample, dataset: Dataset, *, kept: bool) -> Candidate:
-    return Candidate(sample.seed, kept, sample.uncertainty, class_pixels(sample.mask, dataset.scheme))
+def _candidate(dataset: Dataset, sample: Sample, nats: Float[np.ndarray, "h w"]) -> Candidate:
+    """Before the filter."""
+    pixels = np.array(class_pixels(sample.mask, dataset.scheme))
+    known = sample.mask < len(pixels)
+    sums = np.bincount(sample.mask[known], weights=nats[known].astype(np.float64), minlength=len(pixels))
+    doubts = np.round(sums / np.maximum(pixels, 1), 6)
+    return Candidate(sample.seed, True, sample.uncertainty, pixels.tolist(), doubts.tolist())

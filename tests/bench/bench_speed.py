@@ -26,12 +26,17 @@ DEMO = Path(__file__).parents[2] / "pipelines" / "demo"
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
+def _network(run: Path) -> Path:
+    """The folder of the demo's own network, not of its baseline."""
+    return run / "deeplab" / "mixed-seed0"
+
+
 def ways_of(run: Path, device: str, size: tuple[int, int]) -> dict[str, Predict]:
     """What labels uint8 [b,h,w,3]: the run's interpreter, its network, and that network exported."""
     denoiser = Denoiser.from_pretrained(DEMO / "model", device=device)
     features = DenoiserFeatures.from_pretrained(run / "interpreter", denoiser)
     interpreter = Interpreter.from_pretrained(run / "interpreter", features, device=device)
-    network = deeplab.load(run / "deeplab" / "synthetic-seed0", device)
+    network = deeplab.load(_network(run), device)
     ways: dict[str, Predict] = {
         "interpreter": lambda images: interpreter.predict(images).masks,
         "network": lambda images: deeplab.predict(network, images),
@@ -39,7 +44,7 @@ def ways_of(run: Path, device: str, size: tuple[int, int]) -> dict[str, Predict]
     if all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
-            deeplab.export_onnx(deeplab.load(run / "deeplab" / "synthetic-seed0"), path, size)
+            deeplab.export_onnx(deeplab.load(_network(run)), path, size)
             ways["exported network, onnxruntime"] = deeplab.OnnxModel.open(path).predict
     return ways
 
