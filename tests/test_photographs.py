@@ -13,6 +13,7 @@ import pytest
 from conftest import make_project, wait_for
 from forked import Forked
 from PIL import Image
+from upath import UPath
 
 from cluster import Cluster
 from generate import ImageError, read_image
@@ -270,6 +271,20 @@ def test_a_damaged_list_is_named(recipe_of, tmp_path: Path) -> None:
     (tmp_path / "made" / "photographs-000000.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"photographs-000000\.json does not list photographs"):
         planned(recipe_of())
+
+
+def test_a_lost_list_is_missed(recipe_of, tmp_path: Path) -> None:
+    planned(recipe_of())
+    (tmp_path / "made" / "photographs-000000.json").unlink()
+    with pytest.raises(DatasetError, match=r"lists 0 of its 14 photographs: a photographs-\*\.json is lost"):
+        planned(recipe_of())
+
+
+def test_a_store_remembers_photographs_as_a_disk_does(photos: Path, tmp_path: Path) -> None:
+    store = UPath("memory://photographs/made")
+    assert remember(store, photos, 3) == remember(tmp_path / "made", photos, 3)
+    assert remember(store, photos, None) == remember(tmp_path / "made", photos, None) == remembered(store)
+    assert len(list(store.iterdir())) == 2
 
 
 def test_a_recipe_that_names_no_photographs_says_so(fitted: Path) -> None:

@@ -38,6 +38,16 @@ def remembered(folder: Location) -> list[Photograph]:
     return photographs
 
 
+def must_remember(folder: Location, count: int) -> None:
+    """Raises DatasetError where a dataset of so many photographs does not know them all, since a list is lost."""
+    known = len(remembered(folder))
+    if known < count:
+        raise DatasetError(
+            f"{folder} lists {known} of its {count} photographs: a photographs-*.json is lost, without which nobody "
+            "knows which seed is which; restore it, or name another folder in paths.photographed"
+        )
+
+
 def remember(folder: Location, photographs: Path, most: int | None) -> list[Photograph]:
     """The same, after what has come into the folder of photographs is appended, in sorted order, up to `most` in all.
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim, claimed
-from pipelines.dataset.photographs import remember
+from pipelines.dataset.photographs import must_remember, remember
 from pipelines.dataset.reports import Report
 from pipelines.folders import dataset_folder, photographs_folder
 from pipelines.recipe import Recipe
@@ -54,6 +54,8 @@ def _with_photographs(recipe: Recipe, models: Identity) -> Recipe:
     """
     folder, settings, source = dataset_folder(recipe), recipe.generate, photographs_folder(recipe)
     stored = claimed(folder, describe(models, settings))  # before any photograph is read
+    if stored:
+        must_remember(folder, stored.samples)
     photographs = remember(folder, source, settings.source.photographs)
     if stored and stored.samples < len(photographs) and stored.units:
         last = stored.units[-1]
