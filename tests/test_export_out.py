@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from pipelines.formats import making
 from pipelines.formats.choice import parse_split, split_of
 from pipelines.formats.out import FORMATS, export
 from pipelines.lease import leased
+from pipelines.stopping import Stopped
+from pipelines.storage import write_whole
 
 Command = Callable[..., str]
 
@@ -153,9 +156,9 @@ def test_killed_anywhere_and_run_again_the_bytes_are_the_same(
         place = tmp_path / kill / "out"
         with monkeypatch.context() as patch:
             if kill == "shard":
-                patch.setattr(making, "write_whole", _dying_at(2, making.write_whole))
+                patch.setattr(making, "write_whole", _dying_at(2, KeyboardInterrupt()))
             else:
-                patch.setattr("pipelines.formats.parts.os.sync", _die)
+                patch.setattr("pipelines.formats.parts.os.sync", _dying_at(1, KeyboardInterrupt()))
             with pytest.raises(KeyboardInterrupt):
                 export(dataset, place, name, workers=1)
         assert not place.exists()
@@ -164,25 +167,37 @@ def test_killed_anywhere_and_run_again_the_bytes_are_the_same(
         assert [path.name for path in place.parent.iterdir()] == ["out"]
 
 
-def _die() -> None:
-    raise KeyboardInterrupt
+def _dying_at(call: int, end: BaseException) -> Callable[..., None]:
+    """What writes a file whole, or syncs, until this call of it."""
+    calls = iter(range(1, 100))
 
-
-def _dying_at(call: int, whole: Callable) -> Callable:
-    calls: Iterator[int] = iter(range(1, 100))
-
-    def write(path: Path, content: bytes) -> None:
+    def write(*given: Any) -> None:
         if next(calls) == call:
-            _die()
-        whole(path, content)
+            raise end
+        write_whole(*given)
 
     return write
+
+
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(
+    dataset: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["export", dataset, "--format", "voc", "--out", tmp_path / "out", "--workers", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "write_whole", _dying_at(2, Stopped(signal.SIGINT)))
+        said = command(*line, code=130).splitlines()[-1]
+    (part,) = tmp_path.glob("out.part-*")
+    assert said == (
+        "datasetddpm: stopped by Ctrl-C; export was at 3 of 8 images; "
+        f"what is done is kept in {part}; the same command goes on"
+    )
+    assert "made 8 labelled images as voc" in command(*line)
 
 
 def test_a_file_that_a_power_cut_emptied_is_written_again(dataset: Path, tmp_path: Path) -> None:
     export(dataset, tmp_path / "whole", "folders", workers=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.formats.parts.os.sync", _die)
+        patch.setattr("pipelines.formats.parts.os.sync", _dying_at(1, KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             export(dataset, tmp_path / "cut", "folders", workers=1)
     (part,) = tmp_path.glob("cut.part-*")

@@ -61,9 +61,10 @@ def painted_outlines(mask: UInt8[np.ndarray, "h w"], values: Sequence[int]) -> l
     """
     shapes = []
     for region in regions(mask, values, connectivity=4):
-        contours, _ = cv2.findContours(region.on(mask.shape), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        contours, _ = cv2.findContours(region.pixels.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         outline = contours[0][:, 0]
-        shapes.append((int(filled(region.on(mask.shape).shape, [outline]).sum()), region.value, outline))
+        covered = int(filled(region.pixels.shape, [outline]).sum())
+        shapes.append((covered, region.value, outline + np.array([region.left, region.top])))
     return [(value, outline) for _, value, outline in sorted(shapes, key=lambda shape: -shape[0])]
 
 
