@@ -33,6 +33,11 @@ def dataset_folder(recipe: Recipe) -> Location:
     return location(recipe.paths.dataset or recipe.paths.out / "dataset")
 
 
+def corrected_folder(recipe: Recipe) -> Path:
+    """Samples of the dataset that were looked at, as a folder of annotated images."""
+    return recipe.paths.out / "corrected"
+
+
 def networks_folder(recipe: Recipe) -> Path:
     return recipe.paths.out / "deeplab"
 
