@@ -71,6 +71,11 @@ def photographs_folder(recipe: Recipe) -> Path:
     return folder
 
 
+def corrected_folder(recipe: Recipe) -> Path:
+    """Samples of the dataset that were looked at, as a folder of annotated images."""
+    return recipe.paths.out / "corrected"
+
+
 def networks_folder(recipe: Recipe) -> Path:
     return recipe.paths.out / "deeplab"
 

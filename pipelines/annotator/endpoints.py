@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from label import AnnotationError, Scheme, SchemeError
 from pipelines.annotator.folder import AnnotatedFolder, ConflictError, UnknownImageError
 from pipelines.annotator.live import Tabs, live
 from pipelines.annotator.memory import cut_to
+from pipelines.annotator.messages import Watching
 from pipelines.annotator.strokes import ACCEPTED, Annotation
-from pipelines.annotator.watcher import Watcher
 from pipelines.errors import InputError, StorageError
 
 PAGE = Path(__file__).parent / "page"
@@ -40,14 +40,24 @@ class ClassRow(BaseModel):
     color: tuple[int, int, int]
 
 
-def make_app(
-    folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs, token: str, *, fixed_classes: bool = False
-) -> FastAPI:
-    """The server without its guard. `fixed_classes`: they are the recipe's, and no page changes them."""
+@dataclass(frozen=True)
+class Room:
+    """What all pages share."""
+
+    folder: AnnotatedFolder
+    watcher: Watching
+    tabs: Tabs
+    image_size: tuple[int, int]  # of images that are added
+    fixed_classes: bool = False  # they are not the folder's own, and no page changes them
+
+
+def make_app(room: Room, token: str) -> FastAPI:
+    """The server without its guard."""
+    folder, watcher, tabs = room.folder, room.watcher, room.tabs
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    for router in (_images(folder, watcher), _saving(folder, watcher, tabs), _adding(folder, watcher, tabs)):
+    for router in (_images(room), _saving(folder, watcher, tabs), _adding(room)):
         app.include_router(router, prefix=f"/{token}/api")
-    app.include_router(_classes(folder, watcher, tabs, fixed_classes), prefix=f"/{token}/api")
+    app.include_router(_classes(folder, watcher, tabs, room.fixed_classes), prefix=f"/{token}/api")
     app.include_router(live(watcher, tabs), prefix=f"/{token}")
     app.mount(f"/{token}/page", StaticFiles(directory=PAGE))
 
@@ -64,14 +74,14 @@ def make_app(
     return app
 
 
-def _images(folder: AnnotatedFolder, watcher: Watcher) -> APIRouter:
-    router = APIRouter()
+def _images(room: Room) -> APIRouter:
+    router, folder = APIRouter(), room.folder
 
     @router.get("/state")
     def state() -> dict[str, Any]:
         images = [asdict(listed) for listed in folder.listed()]
-        height, width = watcher.memory.features.image_size
-        order = watcher.ranking()
+        height, width = room.image_size
+        order = room.watcher.ranking()
         return {
             "folder": folder.path.name, "images": images, "mistakes": folder.mistakes, "order": order,
             "height": height, "width": width,
@@ -94,7 +104,7 @@ def _images(folder: AnnotatedFolder, watcher: Watcher) -> APIRouter:
     return router
 
 
-def _saving(folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs) -> APIRouter:
+def _saving(folder: AnnotatedFolder, watcher: Watching, tabs: Tabs) -> APIRouter:
     router = APIRouter()
 
     @router.put("/masks/{name}")
@@ -122,7 +132,7 @@ def _saving(folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs) -> APIRouter:
     return router
 
 
-def _adding(folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs) -> APIRouter:
+def _adding(room: Room) -> APIRouter:
     router = APIRouter()
 
     @router.post("/images/{name}")
@@ -131,15 +141,15 @@ def _adding(folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs) -> APIRouter:
         return await run_in_threadpool(added, name, content)
 
     def added(name: str, content: bytes) -> dict[str, str]:
-        new = folder.add(name, cut_to(_image(content), watcher.memory.features.image_size))
-        watcher.renewed()
-        tabs.tell({"kind": "images"})
+        new = room.folder.add(name, cut_to(_image(content), room.image_size))
+        room.watcher.renewed()
+        room.tabs.tell({"kind": "images"})
         return {"name": new}
 
     return router
 
 
-def _classes(folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs, fixed: bool) -> APIRouter:
+def _classes(folder: AnnotatedFolder, watcher: Watching, tabs: Tabs, fixed: bool) -> APIRouter:
     router = APIRouter()
 
     @router.get("/classes")
@@ -150,7 +160,7 @@ def _classes(folder: AnnotatedFolder, watcher: Watcher, tabs: Tabs, fixed: bool)
     @router.put("/classes")
     def change(rows: list[ClassRow]) -> dict[str, Any]:
         if fixed:
-            raise InputError("the classes stand in the recipe, under [classes]; change them there")
+            raise InputError("the classes are those of the recipe or of the dataset; here they stay as they are")
         colors = tuple(row.color for row in rows)
         if len(set(colors)) < len(colors) or _WHITE in colors or any(not 0 <= c <= 255 for rgb in colors for c in rgb):
             raise InputError("each class needs a colour of its own; white is that of pixels without a class")

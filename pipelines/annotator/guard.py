@@ -30,7 +30,7 @@ def refusal(scope: Scope, token: str, port: int) -> str | None:
     origin = headers.get("origin")
     if origin is not None and origin not in [f"http://{host}" for host in hosts]:
         return "requests from pages of other sites are refused"
-    given = scope["path"].split("/")[1]
+    given = scope["path"].lstrip("/").partition("/")[0]
     if not secrets.compare_digest(given.encode(), token.encode()):
         return "the token is missing or wrong; take the whole address that `datasetddpm annotate` printed last"
     return None

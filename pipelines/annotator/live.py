@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from pipelines.annotator.watcher import Watcher
+from pipelines.annotator.messages import Watching
 
 
 class Tabs:
@@ -42,7 +42,7 @@ class Tabs:
         self._queues.discard(queue)
 
 
-def live(watcher: Watcher, tabs: Tabs) -> APIRouter:
+def live(watcher: Watching, tabs: Tabs) -> APIRouter:
     router = APIRouter()
 
     @router.websocket("/live")

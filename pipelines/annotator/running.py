@@ -1,7 +1,6 @@
 """`datasetddpm annotate`: the folder, the models and the server brought together, until Ctrl-C."""
 
 import secrets
-import shutil
 import socket
 import threading
 import webbrowser
@@ -12,13 +11,15 @@ from pathlib import Path
 from generate import IMAGE_SUFFIXES, read_image
 from label import IGNORE, DenoiserFeatures, Scheme
 from label.pairs import has_mask
-from pipelines.annotator.endpoints import Tabs, make_app
+from pipelines.annotator.endpoints import Room, make_app
 from pipelines.annotator.folder import AnnotatedFolder, scheme_text
 from pipelines.annotator.guard import guarded
+from pipelines.annotator.live import Tabs
 from pipelines.annotator.memory import cut_to
+from pipelines.annotator.review import Reviewer, copied, most_uncertain
 from pipelines.annotator.watcher import Watcher
 from pipelines.errors import RecipeError, RunError
-from pipelines.folders import samples_folder
+from pipelines.folders import corrected_folder, dataset_folder, samples_folder
 from pipelines.places import PACKAGE
 from pipelines.progress import console
 from pipelines.recipe import Recipe
@@ -36,12 +37,29 @@ def annotate(recipe: Recipe, images: Iterable[Path] = (), *, port: int = 0, brow
 
     Raises RecipeError for a recipe without a folder to write to.
     """
-    path = _folder(recipe)
+    path, tabs = _folder(recipe), Tabs()
     listener = _listener(port)
     features = _features(recipe)
     folder = AnnotatedFolder(path, _scheme(recipe, path), ignore=recipe.classes.ignore if recipe.classes else IGNORE)
     _add(folder, recipe, list(images), features.image_size)
-    _serve(folder, features, recipe, listener, browser=browser)
+    watcher = Watcher(folder, features, tabs.tell, upsampling=recipe.interpreter.upsampling)
+    _serve(Room(folder, watcher, tabs, features.image_size, recipe.classes is not None), listener, browser=browser)
+
+
+def review(recipe: Recipe, count: int, *, port: int = 0, browser: bool = True) -> Path:
+    """Serve the most uncertain samples of the recipe's dataset, to be corrected in a folder of their own, which it is.
+
+    Raises DatasetError for a dataset that is not there or not whole.
+    """
+    dataset, path, tabs = dataset_folder(recipe), corrected_folder(recipe), Tabs()
+    samples = most_uncertain(dataset, count)
+    must_be_writable(path)
+    listener = _listener(port)
+    folder = copied(samples, dataset, path)
+    size = samples[0].mask.shape
+    reviewer = Reviewer(samples, len(folder.scheme), tabs.tell)
+    _serve(Room(folder, reviewer, tabs, (size[0], size[1]), fixed_classes=True), listener, browser=browser)
+    return path
 
 
 def _folder(recipe: Recipe) -> Path:
@@ -79,11 +97,12 @@ def _add(folder: AnnotatedFolder, recipe: Recipe, given: list[Path], size: tuple
     there = {Path(name).stem for name in folder.names}
     files = [file for place in given for file in (sorted(place.iterdir()) if place.is_dir() else [place])]
     for file in files:
-        if file.suffix.lower() not in IMAGE_SUFFIXES or file.stem in there or file.stem.endswith((".mask", "_mask")):
+        passed_by = file.suffix.lower() not in IMAGE_SUFFIXES or file.stem.endswith((".mask", "_mask"))
+        if file.stem in there or (passed_by and file not in given):
             continue
         image = read_image(file)
         if file.suffix.lower() == ".png" and image.shape[:2] == size and not has_mask(file):
-            shutil.copy(file, folder.path / file.name)  # with what it says of its seed
+            write_whole(folder.path / file.name, file.read_bytes())  # with what it says of its seed
         else:
             folder.add(file.name, cut_to(image, size))
     folder.refresh()
@@ -102,22 +121,15 @@ def _listener(port: int) -> socket.socket:
     return listener
 
 
-def _serve(
-    folder: AnnotatedFolder, features: DenoiserFeatures, recipe: Recipe, listener: socket.socket, *, browser: bool
-) -> None:
+def _serve(room: Room, listener: socket.socket, *, browser: bool) -> None:
     import uvicorn
 
-    token, port, tabs = secrets.token_urlsafe(24), listener.getsockname()[1], Tabs()
-    watcher = Watcher(folder, features, tabs.tell, upsampling=recipe.interpreter.upsampling)
-    app = guarded(make_app(folder, watcher, tabs, token, fixed_classes=recipe.classes is not None), token, port)
+    token, port, watcher = secrets.token_urlsafe(24), listener.getsockname()[1], room.watcher
+    app = guarded(make_app(room, token), token, port)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=1, lifespan="off"
     )
     server, address = uvicorn.Server(config), f"http://127.0.0.1:{port}/{token}/"
-    console.print(f"annotate: {len(folder.names)} images in {folder.path}", markup=False)
-    console.print(f"annotate: open {address} (Ctrl-C ends)", markup=False)
-    if browser:
-        threading.Timer(0.5, webbrowser.open, [address]).start()
 
     def watch() -> None:
         try:
@@ -125,9 +137,18 @@ def _serve(
         finally:  # a fault of the watcher ends the server, so that it is seen
             server.should_exit = True
 
-    # as a daemon, since a pass of a large model's features is not waited for
-    threading.Thread(target=watch, name="watcher", daemon=True).start()
-    with suppress(Stopped):
+    watching = threading.Thread(target=watch, name="watcher", daemon=True)
+    watching.start()
+    with suppress(Stopped):  # Ctrl-C is the way to end it
+        console.print(f"annotate: {len(room.folder.names)} images in {room.folder.path}", markup=False)
+        console.print(f"annotate: open {address} (Ctrl-C ends)", markup=False)
+        if browser:
+            threading.Timer(0.5, webbrowser.open, [address]).start()
         server.run(sockets=[listener])
-    if not watcher.ends_well():
+    is_well = watcher.ends_well()
+    watching.join(1)
+    if watching.is_alive():  # torch does not bear that its threads are ended in the middle
+        console.print("annotate: everything is saved; what the model reads just now is finished first")
+        watching.join()
+    if not is_well:
         raise RunError("the interpreter that watches has failed, see above; all that was drawn is saved")

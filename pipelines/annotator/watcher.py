@@ -4,13 +4,11 @@ What a person waits for comes first: the open image's labels after a stroke, qui
 maps of the images that may be next, what the ensemble does not know of each, and last a cross-validation.
 """
 
-import base64
 import itertools
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +17,8 @@ from label import IGNORE, AnnotationError, FeatureSource, Interpreter, Labels, U
 from pipelines.annotator.ensemble import chosen_pixels, cross_validated, farthest, interpreter, order, trained
 from pipelines.annotator.folder import AnnotatedFolder, UnknownImageError
 from pipelines.annotator.memory import Memory
+from pipelines.annotator.messages import Message, suggestion
 
-Message = dict[str, Any]
 QUICK, FULL = 20, 60  # batches of an ensemble
 _FOLDS, _AHEAD = 3, 200  # images whose doubt is asked for, at most, between two strokes
 _PAUSE = 1.0  # seconds without a stroke, after which it is worth while to cross-validate
@@ -47,20 +45,20 @@ class Watcher:
         self._open: str | None = None
         self._stale = dict.fromkeys(name for name in folder.names if folder.state(name) != "untouched")
         self._interpreter: Interpreter | None = None
-        self._last_stroke = time.monotonic()
+        self._last_stroke = self._asked = time.monotonic()  # asked: by a stroke, or as an image was opened
         self._tasks: Iterator[None] = iter(())
 
     def opened(self, name: str) -> None:
         """A tab shows this image."""
         with self._condition:
-            self._open, self._urgent = name, True
+            self._open, self._urgent, self._asked = name, True, time.monotonic()
             self._condition.notify()
 
     def changed(self, name: str) -> None:
         """A mask was written; the newest comes first."""
         with self._condition:
-            self._stale = {name: None, **self._stale}
-            self._urgent, self._last_stroke = True, time.monotonic()
+            self._open, self._stale = name, {name: None, **self._stale}
+            self._urgent, self._last_stroke, self._asked = True, time.monotonic(), time.monotonic()
             self._condition.notify()
 
     def renewed(self) -> None:
@@ -185,19 +183,9 @@ class Watcher:
     def _show(self, name: str | None) -> None:
         if name is None or (labels := self._label(name)) is None or self._open != name:
             return
-        most = math.log(len(self._folder.scheme))
-        doubt = np.clip(np.rint(255 * labels.pixel_uncertainty[0] / most), 0, 255).astype(np.uint8)
-        self._tell(
-            {
-                "kind": "suggestion",
-                "name": name,
-                "height": doubt.shape[0],
-                "width": doubt.shape[1],
-                "mask": base64.b64encode(labels.masks[0].tobytes()).decode(),
-                "doubt": base64.b64encode(doubt.tobytes()).decode(),
-                "seconds": round(time.monotonic() - self._last_stroke, 3),
-            }
-        )
+        seconds = round(time.monotonic() - self._asked, 3)
+        mask, doubt = labels.masks[0], labels.pixel_uncertainty[0]
+        self._tell(suggestion(name, mask, doubt, len(self._folder.scheme), seconds=seconds))
 
     def _look_ahead(self, learns: bool) -> Iterator[None]:
         """Doubt of the images that are not done, those that seem worth most first."""

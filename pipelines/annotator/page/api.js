@@ -16,7 +16,8 @@ async function ask(path, options = {}) {
     const text = await answer.text();
     let sentence = text;
     try {
-      sentence = String(JSON.parse(text).detail);
+      const { detail } = JSON.parse(text);
+      sentence = Array.isArray(detail) ? detail.map((mistake) => mistake.msg).join("; ") : String(detail);
     } catch { /* it is plain text */ }
     throw new Refused(answer.status, sentence);
   }

@@ -75,8 +75,10 @@ class Page {
   async open(name) {
     this.showSheet(false);
     if (this.view.corners.length) this.drawing.cancel();
+    this.asked = name;
     try {
       const [image, found] = await Promise.all([getImage(name), getMask(name)]);
+      if (this.asked !== name) return; // another one was asked for meanwhile
       const kept = this.masks.get(name);
       const same = kept && (kept.revision === found.revision || this.saving.waiting.has(name));
       if (!same) this.masks.set(name, new Mask(found));
