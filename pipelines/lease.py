@@ -124,7 +124,7 @@ class Lease:
         """Raises LeaseError where the folder is another's, or nobody knows any more."""
         if self.trouble is not None:
             raise LeaseError(f"{self.place.folder}: its lease is not renewed any more ({self.trouble!r}); run it again")
-        if not self.lost and now() - self.sure > SECONDS / 2:
+        while not self.lost and now() - self.sure > SECONDS / 2:  # again, where it was frozen as it read
             self.renew()
         if self.lost:
             raise LeaseError(f"{self.place.folder} was taken over by another process; this one stops")

@@ -216,7 +216,9 @@ def made(place: Path) -> dict[str, str]:
     return {
         str(path.relative_to(place)): hashlib.sha256(_steady(path, place)).hexdigest()
         for path in files
-        if path.name not in _UNSTEADY and "tensorboard" not in path.parts and path.parent.name != "newest"
+        if path.name not in _UNSTEADY
+        and not storage.is_temporary(path.name)  # a disk that refuses everything refuses to have them removed
+        and not {"tensorboard", "newest"} & set(path.parts)
     }
 
 
@@ -298,7 +300,8 @@ class Case:
             return f"exit code {code}", None
         if wrong := self._half_visible(place, code):
             return wrong, None
-        if code and self.stage.run(project):
+        is_there = self.stage.name == "init" and (place / "recipe.toml").is_file()  # and is not written over
+        if code and not is_there and self.stage.run(project):
             return "the same command does not go on once the disk is well", None
         result = made(place)
         if self.expected and result != self.expected:
@@ -337,6 +340,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stages", nargs="*", default=[stage.name for stage in STAGES])
     parser.add_argument("--errors", type=int, default=len(ERRORS), help="so many at each write, in turn")
+    parser.add_argument("--writes", type=int, default=sys.maxsize, help="at most so many of a stage, spread over all")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     found, head = 0, f"| stage | writes | {' | '.join(ERRORS)} |\n|---|---|{'---|' * len(ERRORS)}"
@@ -350,7 +354,7 @@ def main() -> int:
             tried: Counter[str] = Counter()
             right: Counter[str] = Counter()
             last = 0
-            for case in cases(project, stage, errors=asked.errors):
+            for case in cases(project, stage, writes=asked.writes, errors=asked.errors):
                 wrong, _ = case.run()
                 tried[case.error] += 1
                 right[case.error] += not wrong

@@ -27,7 +27,7 @@ ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP
 os.environ |= ENVIRONMENT | {"RAY_DEDUP_LOGS": "0", "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 import psutil  # noqa: E402  # the environment comes first
-from conftest import copy_of, make_finished, make_project  # noqa: E402
+from conftest import make_finished, make_project  # noqa: E402
 from disk_faults import completed  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 from soaked_stages import StageRound, expectations, small_disk  # noqa: E402
@@ -153,7 +153,7 @@ def main() -> int:
         finished = Path(home) / "finished" / "project"
         finished.mkdir(parents=True)
         make_finished(finished)
-        expected_of = expectations(completed(finished), Path(home) / "undisturbed" / "project")
+        expected_of = expectations(completed(finished), Path(home) / "undisturbed")
         total: Counter[str] = Counter()
         while time.monotonic() - begin < 60 * asked.minutes:
             seed = asked.seed + rounds
@@ -165,7 +165,7 @@ def main() -> int:
             total += soak.counts
             print(f"seed {seed}: {'same' if same else 'DIFFERENT'}; {dict(soak.counts)}", flush=True)
             with small_disk(folder / "disk"):
-                stages = StageRound(random.Random(seed), copy_of(finished, folder / "disk" / "project"), expected_of)
+                stages = StageRound(random.Random(seed), finished, folder / "disk", expected_of)
                 same = stages.same()
             rounds, right = rounds + 1, right + same
             total += stages.counts

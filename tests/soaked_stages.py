@@ -47,10 +47,11 @@ with disk.watched():
 
 @dataclass
 class StageRound:
-    """One project, stage after stage."""
+    """Stage after stage, each in a copy of a finished project."""
 
     rng: random.Random
-    project: Path
+    finished: Path
+    disk: Path
     expected: dict[str, dict[str, str]]  # what each stage makes, undisturbed
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -58,7 +59,14 @@ class StageRound:
         """Whether every stage ended with the bytes of an undisturbed one."""
         return [self._stage(stage) for stage in SOAKED] == [True] * len(SOAKED)
 
+    @property
+    def project(self) -> Path:
+        """The copy of the stage at work."""
+        return self.disk / "project"
+
     def _stage(self, stage: Stage) -> bool:
+        shutil.rmtree(self.project, ignore_errors=True)
+        copy_of(self.finished, self.project)
         place = self.project / stage.makes
         shutil.rmtree(place, ignore_errors=True)
         place.unlink(missing_ok=True)
@@ -141,9 +149,12 @@ def _filled(project: Path, left: int) -> Iterator[None]:
 
 def expectations(finished: Path, folder: Path) -> dict[str, dict[str, str]]:
     """What every stage makes of a finished project, undisturbed."""
-    project = copy_of(finished, folder)
     found = {}
     for stage in SOAKED:
+        project = copy_of(finished, folder / stage.name / "project")
+        place = project / stage.makes
+        shutil.rmtree(place, ignore_errors=True)
+        place.unlink(missing_ok=True)
         assert stage.run(project) == 0, stage.name
-        found[stage.name] = made(project / stage.makes)
+        found[stage.name] = made(place)
     return found

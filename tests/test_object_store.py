@@ -167,7 +167,7 @@ def test_a_fetch_that_is_cut_short_leaves_nothing_that_looks_whole(
     assert not list((tmp_path / "datasetddpm").glob("*/net.pt"))
     assert local_weights(f"{bucket}/net.pt").read_bytes() == b"first"
     (copy,) = (tmp_path / "datasetddpm").glob("*/net.pt")
-    assert {path.name for path in copy.parent.iterdir()} == {"lock", "net.pt"}
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["lock", "net.pt"]
 
 
 def test_a_folder_with_the_markers_that_consoles_make_is_fetched_without_them(

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 
 from label import IGNORE, Scheme, keep_most_certain
+from pipelines.dataset.damage import remove_temporaries
 from pipelines.dataset.index import totals, write_index
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim, claimed
 from pipelines.dataset.npz import Npz, open_npz
-from pipelines.dataset.reports import Candidate, Report
+from pipelines.dataset.reports import Candidate, Report, Totals
 from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
 from pipelines.errors import DatasetError
+from pipelines.lease import leased
 from pipelines.progress import follow
 from pipelines.recipe import digest_of
 from pipelines.record import Outcome
@@ -42,16 +44,24 @@ def import_npz(
     dataset = _claim(npz, out, scheme, portion, unit_size)
     inventory = take_inventory(out)
     missing = inventory.missing(range(-(-npz.rows // unit_size)))
-    reports = _import(npz, out, dataset, uncertainty, missing)
-    rows = sum(len(_rows(npz, unit, unit_size)) for unit in missing)
-    for _ in follow(reports, rows, "import", "images", count=_candidates):
-        pass
-    is_done = inventory.is_indexed and not missing
-    total = totals(inventory) if is_done else write_index(take_inventory(out))
+    if inventory.is_indexed and not missing:
+        total = totals(inventory)
+    else:
+        with leased(out):
+            remove_temporaries(inventory)
+            total = _completed(npz, out, dataset, uncertainty, missing)
     content = f"{total.kept} labelled images in {total.shards} shards, {total.dropped} dropped by the filter"
     if scheme is None:
         content += f", with no scheme: {len(dataset.names)} classes, named {dataset.names[0]} to {dataset.names[-1]},"
     return Outcome(content, out, time.perf_counter() - start, fresh=bool(missing))
+
+
+def _completed(npz: Npz, out: Location, dataset: Dataset, uncertainty: np.ndarray, missing: list[int]) -> Totals:
+    reports = _import(npz, out, dataset, uncertainty, missing)
+    rows = sum(len(_rows(npz, unit, dataset.recipe["unit_size"])) for unit in missing)
+    for _ in follow(reports, rows, "import", "images", count=_candidates):
+        pass
+    return write_index(take_inventory(out))
 
 
 def _candidates(report: Report) -> int:

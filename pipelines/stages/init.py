@@ -83,14 +83,15 @@ class Denoiser:
 def init(folder: Path, images: Path | None, model: str | None) -> tuple[Path, Path]:
     """Write recipe.toml and annotated/scheme.toml into the folder. Raises RecipeError where one of them is there."""
     recipe, scheme = folder / "recipe.toml", folder / "annotated" / "scheme.toml"
-    if there := [str(path) for path in (recipe, scheme) if path.exists()]:
+    is_ours = scheme.is_file() and scheme.read_bytes() == _SCHEME.encode()  # as a disk that was full left it
+    if there := [str(path) for path in (recipe, scheme) if path.exists() and not (path == scheme and is_ours)]:
         raise RecipeError(f"{', '.join(there)}: there already; name another folder, or remove it")
     if (images is None) == (model is None):
         raise RecipeError("photographs or a model are needed, one of them: --images FOLDER, or --model PLACE")
     denoiser = _trained_on(images, folder) if images else _that_exists(str(model), folder)
     must_be_writable(scheme.parent)
-    write_whole(recipe, _written(folder, denoiser).encode())
     write_whole(scheme, _SCHEME.encode())
+    write_whole(recipe, _written(folder, denoiser).encode())
     return recipe, scheme
 
 

@@ -61,18 +61,23 @@ def _train(recipe: Recipe, paths: list[Path], inputs: dict[str, Any], folder: Pa
     state.origin = inputs
     if checkpoint.is_file():
         state.load(checkpoint)
-    sheet_every = max(1, training.updates // _SHEETS)
+    _write_sheet_if_due(state, schedule, training.updates, folder)  # where a kill came before it
     updates = train(state, schedule, paths, training, checkpoint)
     for update in _shown(updates, recipe, state.done, len(paths), folder):
         if update.number % training.checkpoint_every == 0:
             keep_progress(folder, update.number, training.updates, "update")
-        if update.number % sheet_every == 0 or update.number == training.updates:
-            write_sheet(averaged(state, schedule), folder / f"sheet-{update.number:07d}.png")
+        _write_sheet_if_due(state, schedule, training.updates, folder)
     model = averaged(state, schedule)
     model.unet.half()
     must_be_finite(model.unet.state_dict(), "the trained model, in half precision")
     model.save_pretrained(folder / MODEL)
     return {"updates": state.done}
+
+
+def _write_sheet_if_due(state: Trainee, schedule: Schedule, updates: int, folder: Path) -> None:
+    path, is_due = folder / f"sheet-{state.done:07d}.png", state.done % max(1, updates // _SHEETS) == 0
+    if state.done and (is_due or state.done == updates) and not path.is_file():
+        write_sheet(averaged(state, schedule), path)
 
 
 def _must_be_of(checkpoint: Path, inputs: dict[str, Any]) -> None:
