@@ -16,7 +16,7 @@ class Head:
 
 
 def test_a_stop_of_an_unknown_job_says_once_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.jobs.JobSubmissionClient", Head)
+    monkeypatch.setattr("cluster.jobs._client", Head)
     with pytest.raises(ClusterError) as raised:
         stop("http://head:8265", "raysubmit_no")
     assert str(raised.value) == (

@@ -54,7 +54,7 @@ def whole(command: Callable[..., str], finished_once: Path, tmp_path_factory: py
 def workshop(whole: Path, command: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Workshop:
     monkeypatch.chdir(whole)
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("cluster.jobs.JobSubmissionClient", Head)
+    monkeypatch.setattr("cluster.jobs._client", Head)
     return Workshop(whole, command)
 
 
