@@ -1,6 +1,7 @@
 """The classes of a domain: their names, colours, and the label that marks pixels nobody has decided on."""
 
 import tomllib
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ _FALLBACK = [
 ]  # fmt: skip
 
 
+def _is_one_line(name: str) -> bool:
+    """Without control characters, halves of letters and ends of lines; joiners, as many scripts need them, are none."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
+
+
 @dataclass(frozen=True)
 class Scheme:
     """Class i is names[i], painted in colors[i] (8-bit RGB); without colors, in distinct ones.
@@ -38,7 +44,7 @@ class Scheme:
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= IGNORE:
             raise SchemeError(f"{len(self.names)} classes are given; 2 to {IGNORE} are possible ({IGNORE} is 'ignore')")
-        if strange := [name for name in self.names if not name.isprintable() or not name.strip()]:
+        if strange := [name for name in self.names if not name.strip() or not _is_one_line(name)]:
             raise SchemeError(f"a class is called {strange[0]!r}; a name of printed letters is needed")
         if any(not 0 <= channel <= 255 for color in self.colors for channel in color):
             raise SchemeError(f"colours are three whole numbers, 0 to 255, not {list(self.colors)}")

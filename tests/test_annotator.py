@@ -95,7 +95,7 @@ def test_an_unknown_name_and_an_older_revision_are_refused(folder: AnnotatedFold
 
 
 def test_a_scheme_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    for scheme in (SCHEME, Scheme(('a "b" \\ c', "tab\there"), ((1, 2, 3), (4, 5, 6)))):
+    for scheme in (SCHEME, Scheme(('a "b" \\ c', "Ä\u200dß"), ((1, 2, 3), (4, 5, 6)))):
         (tmp_path / "scheme.toml").write_text(scheme_text(scheme))
         assert Scheme.load(tmp_path / "scheme.toml") == scheme
 

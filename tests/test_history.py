@@ -18,7 +18,7 @@ def trainee() -> Trainee:
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path, trainee: Trainee) -> None:
     history = History.start()
-    history.losses = [0.5, 0.25]
+    history.losses, trainee.done = [0.5, 0.25], 2
     history.curve.add(2, 0.75, trainee.network)
     history.write(tmp_path, {"seed": 0}, trainee)
     again = History.read(tmp_path, {"seed": 0})

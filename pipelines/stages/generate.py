@@ -41,21 +41,8 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     """
     must_be_fitted_so(recipe)
     say_what_is_unfinished(recipe)
-    made = [_generate(each, repair=repair) for each in recipe.by_dataset()]
-    return made[0] if len(made) == 1 else _together(made)
-
-
-def _together(made: list[Outcome]) -> Outcome:
-    """Of several datasets, each of which has its clause with its place."""
-    *others, last = made
-    clause = "; ".join([*(f"{outcome.clause} in {outcome.where}" for outcome in others), last.clause])
-    failures = [f"{outcome.where}: {failure}" for outcome in made for failure in outcome.failures]
-    seconds, fresh = sum(outcome.seconds for outcome in made), any(outcome.fresh for outcome in made)
-    return Outcome(clause, last.where, seconds, fresh, failures)
-
-
-def _generate(recipe: Recipe, *, repair: bool) -> Outcome:
-    """One dataset."""
+    if len(datasets := recipe.by_dataset()) > 1:
+        return _together([generate(each, repair=repair) for each in datasets])
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
     plan = planned(_with_batch(recipe, inventory))
     units = plan.recipe.generate.units
@@ -79,6 +66,15 @@ def _generate(recipe: Recipe, *, repair: bool) -> Outcome:
         raise _stopped(stop, tally, plan)
     failures = [failure.sentence for failure in tally.failures]
     return _outcome(plan, whole, start, fresh=bool(missing), failures=failures)
+
+
+def _together(made: list[Outcome]) -> Outcome:
+    """Of several datasets, each of which has its clause with its place."""
+    *others, last = made
+    clause = "; ".join([*(f"{outcome.clause} in {outcome.where}" for outcome in others), last.clause])
+    failures = [f"{outcome.where}: {failure}" for outcome in made for failure in outcome.failures]
+    seconds, fresh = sum(outcome.seconds for outcome in made), any(outcome.fresh for outcome in made)
+    return Outcome(clause, last.where, seconds, fresh, failures)
 
 
 def _with_batch(recipe: Recipe, inventory: Inventory) -> Recipe:
