@@ -1,10 +1,15 @@
-"""Rare classes that the filter takes: what is rare is labelled less surely, so that its images are the first to go."""
+"""Rare classes that a dataset lacks: what is rare is labelled less surely, so that its images are the first to go."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 LACKING = 0.5  # of its share among the annotated pixels: a class with less is lacking
 TAKEN = 0.9  # of its share among all candidates: with less, the filter has a part in it
+_TAKEN = 'the filter drops it; try generate.filter = "balanced", or generate.portion = 0'
+_UNPAINTED = (
+    "the diffusion model paints it rarely; train the model for longer, or let the network learn from the annotated "
+    "images, too, by [[train.mix]]"
+)
 
 
 @dataclass(frozen=True)
@@ -16,17 +21,17 @@ class ClassPixels:
     annotated: Sequence[int]
 
 
-def taken_by_filter(names: Sequence[str], pixels: ClassPixels) -> list[str]:
-    """A sentence for each class that is rare among what was kept, and because of the filter.
+def lacking(names: Sequence[str], pixels: ClassPixels) -> list[str]:
+    """A sentence for each class that is rare among what was kept: the filter takes it, or it is painted rarely.
 
-    None for a class that the diffusion model itself paints rarely: without the filter there would be no more of it.
+    Where the diffusion model itself paints it rarely, there would be no more of it without the filter.
     """
     of_each = zip(names, *map(shares, (pixels.kept, pixels.candidates, pixels.annotated)), strict=True)
     return [
         f"{name}: {_percent(kept)} of the synthetic pixels, {_percent(annotated)} of the annotated: "
-        'the filter drops it; try generate.filter = "balanced", or generate.portion = 0'
+        + (_TAKEN if kept < TAKEN * painted else _UNPAINTED)
         for name, kept, painted, annotated in of_each
-        if kept < LACKING * annotated and kept < TAKEN * painted
+        if any(pixels.kept) and kept < LACKING * annotated
     ]
 
 

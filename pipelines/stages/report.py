@@ -22,7 +22,7 @@ from pipelines.folders import dataset_folder, interpreter_folder, network_folder
 from pipelines.formats.preview import heat
 from pipelines.recipe import Recipe, digest_of
 from pipelines.record import Outcome, Record, Results, once
-from pipelines.stages.rare_classes import ClassPixels, shares, taken_by_filter
+from pipelines.stages.rare_classes import ClassPixels, lacking, shares
 from pipelines.stages.scores import over_runs, source_names, stored_scores
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
@@ -90,7 +90,7 @@ def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Pat
         certain=certain,
         rejected=rejected,
         shares=list(zip(dataset.scheme.names, shares(pixels.kept), shares(pixels.annotated), strict=True)),
-        taken=taken_by_filter(dataset.scheme.names, pixels),
+        lacking=lacking(dataset.scheme.names, pixels),
         histogram=_histogram(candidates),
         most_uncertain=max(candidate.uncertainty for candidate in candidates),
         times=_times(recipe, shard_reports),
