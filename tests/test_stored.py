@@ -17,11 +17,12 @@ from generate.stored import STRICT, Natural, StoredError, Tree, stored
 from label import DenoiserFeatures, Interpreter, LabelError
 from label.identity import stored_interpreter
 from pipelines import Recipe
-from pipelines.dataset.damage import remove_damages
+from pipelines.dataset.damage import damages, remove_damages
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import counts_of, parse_report
 from pipelines.driver.tally import Tally
+from pipelines.errors import DatasetError
 from pipelines.progress import Pace
 from pipelines.units.builder import build, planned
 
@@ -313,3 +314,21 @@ def test_repair_takes_away_a_report_that_says_otherwise_than_its_tar(finished: P
     make = build(planned(Recipe.load(finished / "recipe.toml")))
     make(1)
     assert "4 shards, all as written" in command("verify", folder)
+
+
+def test_a_dataset_of_units_that_says_no_number_of_samples_is_none(finished: Path) -> None:
+    path = finished / "out" / "dataset" / "dataset.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["recipe"]["samples"] = None
+    path.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(DatasetError, match="recipe: samples is missing"):
+        open_dataset(path.parent)
+
+
+def test_a_report_with_the_uncertainty_of_too_few_classes_is_damaged(finished: Path) -> None:
+    path = finished / "out" / "dataset" / "shard-000001.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["candidates"][0]["class_uncertainty"].pop()
+    path.write_text(json.dumps(content), "utf-8")
+    (damage,) = damages(take_inventory(path.parent))
+    assert (damage.file, damage.unit) == (path.name, 1)

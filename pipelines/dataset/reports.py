@@ -16,6 +16,8 @@ from pipelines.dataset.manifest import Dataset, stored_dataset
 from pipelines.errors import DatasetError
 from pipelines.storage import Location
 
+Nats = Annotated[float, Field(ge=0)]
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -27,7 +29,7 @@ class Candidate:
     kept: bool
     uncertainty: float
     class_pixels: list[Natural]
-    class_uncertainty: list[float] = field(default_factory=list)  # mean of each class's pixels, nats; none: not known
+    class_uncertainty: list[Nats] = field(default_factory=list)  # mean of each class's pixels, nats; none: not known
     kept_for: str | None = None  # the class for whose sake it stays, where it is not among the most certain
 
 
@@ -89,6 +91,8 @@ def parse_report(content: bytes, path: Location) -> Report:
         raise DatasetError(f"{path} is no report of a shard ({error})") from error
     if report.counts != counts_of(report.candidates):
         raise DatasetError(f"{path} is no report of a shard (counts: they are not those of its candidates)")
+    if any(len(each.class_uncertainty) not in (0, len(each.class_pixels)) for each in report.candidates):
+        raise DatasetError(f"{path} is no report of a shard (class_uncertainty: it is of other classes)")
     if any(one.seed >= other.seed for one, other in pairwise(report.candidates)):
         raise DatasetError(f"{path} is no report of a shard (candidates: their seeds do not rise)")
     return report
