@@ -80,7 +80,9 @@ class StageRound:
         if process.wait() != 0:
             print(f"{stage.name} does not go on: {process.said[-500:]}", flush=True)
             return False
-        is_same = made(place) == self.expected[stage.name]
+        # what another recipe made of a network, or began, stays beside it under a name of its own
+        own = {name: digest for name, digest in made(place).items() if "@" not in name and ".part-" not in name}
+        is_same = own == self.expected[stage.name]
         if not is_same:
             print(f"{stage.name} made something else than it does undisturbed", flush=True)
         return is_same
