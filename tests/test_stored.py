@@ -316,12 +316,12 @@ def test_repair_takes_away_a_report_that_says_otherwise_than_its_tar(finished: P
     assert "4 shards, all as written" in command("verify", folder)
 
 
-def test_a_dataset_of_units_that_says_no_number_of_samples_is_none(finished: Path) -> None:
+def test_a_dataset_whose_number_of_samples_is_null_is_none(finished: Path) -> None:
     path = finished / "out" / "dataset" / "dataset.json"
     content = json.loads(path.read_text("utf-8"))
     content["recipe"]["samples"] = None
     path.write_text(json.dumps(content), "utf-8")
-    with pytest.raises(DatasetError, match="recipe: samples is missing"):
+    with pytest.raises(DatasetError, match="recipe: samples is no number"):
         open_dataset(path.parent)
 
 

@@ -185,8 +185,8 @@ def stored_dataset(folder: Location) -> Dataset | None:
         _ = dataset.scheme
     except (StoredError, SchemeError) as error:
         raise DatasetError(f"{path} does not describe a dataset ({error})") from error
-    if settings.unit_size and settings.samples is None:
-        raise DatasetError(f"{path} does not describe a dataset (recipe: samples is missing)")
+    if "samples" in dataset.recipe and settings.samples is None:  # where samples were imported, nobody planned any
+        raise DatasetError(f"{path} does not describe a dataset (recipe: samples is no number)")
     if settings.keep_all and None in (settings.filter, settings.portion, settings.unit_size):
         raise DatasetError(f"{path} does not describe a dataset (recipe: filter, portion or unit_size is missing)")
     return dataset
