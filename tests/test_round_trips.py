@@ -40,24 +40,24 @@ def unpacked(out: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("sent_as", "read_as", "place", "options"),
+    ("sent_as", "read_as", "place", "instances"),
     [
-        ("coco", "coco", coco_json, {}),
-        ("coco", "coco", coco_json, {"instances": True}),
-        ("voc", "voc", in_folder, {}),
-        ("mmsegmentation", "voc", in_folder, {}),
-        ("yolo", "yolo", in_folder, {}),
-        ("huggingface", "huggingface", in_folder, {}),
-        ("labelme", "labelme", in_folder, {}),
-        ("label-studio", "label-studio", corrected, {}),
-        ("cvat", "cvat-masks", unpacked, {}),
+        ("coco", "coco", coco_json, False),
+        ("coco", "coco", coco_json, True),
+        ("voc", "voc", in_folder, False),
+        ("mmsegmentation", "voc", in_folder, False),
+        ("yolo", "yolo", in_folder, False),
+        ("huggingface", "huggingface", in_folder, False),
+        ("labelme", "labelme", in_folder, False),
+        ("label-studio", "label-studio", corrected, False),
+        ("cvat", "cvat-masks", unpacked, False),
     ],
 )
 def test_what_goes_out_comes_in_as_it_was(
-    tmp_path: Path, sent_as: str, read_as: str, place: Callable[[Path], Path], options: dict[str, bool]
+    tmp_path: Path, sent_as: str, read_as: str, place: Callable[[Path], Path], instances: bool
 ) -> None:
     folder = make_dataset(tmp_path / "dataset", random_masks(5))
-    export(folder, tmp_path / "out", sent_as, workers=1, **options)
+    export(folder, tmp_path / "out", sent_as, workers=1, instances=instances)
     scheme = tmp_path / "scheme.toml"
     scheme.write_text(f"classes = {json.dumps(NAMES, ensure_ascii=False)}", "utf-8")
     images = next((path for path in (tmp_path / "out").rglob("*") if path.is_dir() and any(path.glob("*.png"))), None)
