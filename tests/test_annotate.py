@@ -3,6 +3,8 @@
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -83,13 +85,13 @@ def test_a_name_that_leads_out_is_no_name_for_an_added_image(server: Server, pro
 
 
 def test_300_mb_are_refused_before_they_are_read(server: Server) -> None:
-    host, port = server.host.split(":")
-    with socket.create_connection((host, int(port))) as connection:
-        head = f"POST /{server.token}/api/images/large.png HTTP/1.1\r\nHost: {server.host}\r\n"
-        connection.sendall(f"{head}Content-Length: 300000000\r\n\r\n".encode())
-        said = connection.recv(4000)
-    assert b" 422 " in said
-    assert b"more than 50 MB" in said
+    with closing(HTTPConnection(server.host, timeout=60)) as connection:
+        connection.putrequest("POST", f"/{server.token}/api/images/large.png")
+        connection.putheader("Content-Length", "300000000")
+        connection.endheaders()
+        response = connection.getresponse()
+        assert response.status == 422
+        assert b"more than 50 MB" in response.read()
 
 
 def test_what_is_no_image_is_refused_in_a_sentence(server: Server) -> None:
