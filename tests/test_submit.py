@@ -1,6 +1,7 @@
 """A stage as a job: on a head of its own, on loopback, from a clean directory."""
 
 import contextlib
+import random
 import socket
 import sys
 import tempfile
@@ -37,8 +38,13 @@ METRICS: list[str] = []  # where the head exports them
 
 
 def free_ports(count: int) -> list[int]:
+    """Below those that the system gives out, or another Ray may be given one before the head listens there."""
+    servers: list[socket.socket] = []
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        while len(servers) < count:
+            with contextlib.suppress(OSError):
+                server = socket.create_server(("127.0.0.1", random.randrange(21_000, 31_000)))
+                servers.append(stack.enter_context(server))
         return [server.getsockname()[1] for server in servers]
 
 
