@@ -21,7 +21,7 @@ def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: st
     Only the sections in `settings` are compared; a folder whose record does not say how it was made is taken as it is.
     """
     record = Record.read(folder) if (folder / RECORD).is_file() else None
-    if clause := difference(folder, settings):
+    if clause := _difference(record, settings):
         raise RecipeError(
             f"{made} in {folder} is of another recipe: {clause}; "
             f"run `datasetddpm {command}` again, or restore the recipe"
@@ -35,7 +35,11 @@ def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: st
 
 def difference(folder: Path, settings: dict[str, Any]) -> str:
     """The first of these settings that the record of a finished stage has otherwise, as a clause; "" for none."""
-    inputs = Record.read(folder).inputs if (folder / RECORD).is_file() else {}
+    return _difference(Record.read(folder) if (folder / RECORD).is_file() else None, settings)
+
+
+def _difference(record: Record | None, settings: dict[str, Any]) -> str:
+    inputs = record.inputs if record else {}
     return first_difference({name: inputs[name] for name in settings if name in inputs}, settings) if inputs else ""
 
 

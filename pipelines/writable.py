@@ -11,7 +11,7 @@ from pipelines.storage import Location, writing
 def must_be_writable(folder: Location) -> None:
     """Make the folder where it is missing, and a file in it that is gone at once. Raises StorageError otherwise.
 
-    A store is not asked: its own refusal comes with its first object, and to make a folder there could make a bucket.
+    A store's own refusal comes with its first object; where it has buckets, none is made.
     """
     try:
         if not isinstance(folder, Path):

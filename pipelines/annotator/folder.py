@@ -1,6 +1,7 @@
 """The folder that is annotated: images listed, masks read and written in the form that `fit` reads."""
 
 import io
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -186,17 +187,11 @@ class AnnotatedFolder:
 
 def scheme_text(scheme: Scheme) -> str:
     """The text of a scheme.toml; colours stand in it where somebody chose them."""
-    names = [_quoted(name) for name in scheme.names]
+    names = [json.dumps(name, ensure_ascii=False) for name in scheme.names]
     if not scheme.has_own_colors:
         return f"classes = [{', '.join(names)}]\n"
     rows = [f"  {{ name = {n}, color = {list(color)} }},\n" for n, color in zip(names, scheme.colors, strict=True)]
     return f"classes = [\n{''.join(rows)}]\n"
-
-
-def _quoted(name: str) -> str:
-    """A basic string of TOML."""
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
 
 
 def _pairs(folder: Path) -> Pairs:

@@ -9,7 +9,7 @@ from typing import Literal
 from generate.identity import HUB_ID, StateDict, locate
 from label.identity import FEATURE_TENSORS, FEATURES, INTERPRETER, INTERPRETER_TENSORS, check_denoiser, features_record
 from pipelines import storage
-from pipelines.dataset.inventory import INDEX, take_inventory
+from pipelines.dataset.inventory import INDEX, Inventory
 from pipelines.errors import DatasetError
 from pipelines.formats.card import README, STRIP
 from pipelines.formats.croissant import CROISSANT, listed, shards_in
@@ -62,7 +62,8 @@ def kind_of(folder: Location) -> Kind:
 
 def dataset_parcel(folder: Location) -> Parcel:
     """The dataset with its card. Raises DatasetError where it has none, or one of other shards than are there."""
-    inventory, sizes, cards = take_inventory(folder), storage.sizes(folder), (STRIP, CROISSANT, README)
+    sizes, cards = storage.sizes(folder), (STRIP, CROISSANT, README)
+    inventory = Inventory.of(folder, sizes.items())
     if lacking := [name for name in (INDEX, *cards) if name not in sizes]:
         raise DatasetError(f"{folder} holds no {lacking[0]}; run `datasetddpm card {folder}` first")
     shards = shards_in(inventory)

@@ -39,10 +39,10 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     Raises LeaseError when another driver writes there, ClusterError and StorageError when there is no going on, and
     Stopped after SIGTERM or Ctrl-C, once the current units are finished or their grace is over.
     """
-    must_be_fitted_so(recipe)
-    say_what_is_unfinished(recipe)
     if len(datasets := recipe.by_dataset()) > 1:
         return _together([generate(each, repair=repair) for each in datasets])
+    must_be_fitted_so(recipe)
+    say_what_is_unfinished(recipe)
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
     plan = planned(_with_batch(recipe, inventory))
     units = plan.recipe.generate.units
