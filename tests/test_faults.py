@@ -277,7 +277,7 @@ def test_bad_weights_stop_the_run_within_seconds_and_with_one_reason(scene: Scen
     plan = planned(recipe)
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    scene.patch.setattr(generate_stage, "planned", lambda _: plan)
+    scene.patch.setattr(generate_stage, "planned", lambda *_: plan)
     begin = time.monotonic()
     with pytest.raises(ClusterError, match="No actor can be built, the builder raised CheckpointError") as caught:
         generate(recipe)

@@ -33,7 +33,7 @@ def test_a_run_lists_its_folder_three_times_and_reads_each_report_once(
     recipe = Recipe.load(fitted / "recipe.toml")
     outcome = generate(recipe)
     assert (outcome.fresh, outcome.failures) == (True, [])
-    assert traffic["list"] <= 4
+    assert traffic["list"] <= 3
     assert [traffic[name] for name in reports] == [1] * 4
     traffic.clear()
     found = generate(recipe)

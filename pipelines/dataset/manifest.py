@@ -17,7 +17,7 @@ from generate.stored import STRICT, TOLERANT, StoredError, Tree
 from generate.stored import stored as stored_as
 from label import Filter, Scheme, SchemeError
 from pipelines import storage
-from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.inventory import Inventory, take_inventory
 from pipelines.differences import first_difference
 from pipelines.errors import DatasetError
 from pipelines.recipe import digest_of
@@ -93,15 +93,15 @@ def lasting(recipe: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if key not in changing}
 
 
-def claim(folder: Location, dataset: Dataset) -> Dataset:
+def claim(folder: Location, dataset: Dataset, inventory: Inventory | None = None) -> Dataset:
     """Make `folder` the place of `dataset`, of two that try at once one comes first; what it was before, if anything.
 
-    Raises DatasetError when it is another's, has more samples, or shards that nothing describes, StorageError when
-    nothing can be written there.
+    `inventory` is the folder's, where it was listed just now. Raises DatasetError when it is another's, has more
+    samples, or shards that nothing describes, StorageError when nothing can be written there.
     """
     stored = claimed(folder, dataset)
     if stored is None:
-        if take_inventory(folder).has_units:
+        if (inventory or take_inventory(folder)).has_units:
             raise DatasetError(
                 f"{folder} holds shards, but no dataset.json that says what they are; restore it, remove them, or name "
                 "another folder"

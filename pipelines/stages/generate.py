@@ -44,7 +44,7 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     must_be_fitted_so(recipe)
     say_what_is_unfinished(recipe)
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
-    plan = planned(_with_batch(recipe, inventory))
+    plan = planned(_with_batch(recipe, inventory), inventory)
     units = plan.recipe.generate.units
     is_whole = inventory.is_indexed and not (inventory.temporaries or inventory.missing(units))
     if is_whole and is_settled(plan.folder, plan.dataset) and not repair:

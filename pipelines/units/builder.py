@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.inventory import Inventory, take_inventory
 from pipelines.dataset.manifest import Dataset, claim, claimed
 from pipelines.dataset.photographs import must_remember, remember
 from pipelines.dataset.reports import Report
@@ -32,7 +32,7 @@ class Plan:
     dataset: Dataset
 
 
-def planned(recipe: Recipe) -> Plan:
+def planned(recipe: Recipe, inventory: Inventory | None = None) -> Plan:
     """Look at the models' files, and claim the dataset's folder for what they make.
 
     Of photographs, those that are new are read. Raises DatasetError when the folder is another dataset's or a larger
@@ -42,7 +42,7 @@ def planned(recipe: Recipe) -> Plan:
     if recipe.generate.source.images == "photographs":
         recipe = _with_photographs(recipe, models)
     plan = Plan(dataset_folder(recipe), recipe, describe(models, recipe.generate))
-    claim(plan.folder, plan.dataset)
+    claim(plan.folder, plan.dataset, inventory)
     return plan
 
 
