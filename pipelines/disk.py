@@ -34,8 +34,7 @@ def renamed(path: Path) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
     finally:
-        with suppress(OSError):  # or what went wrong would not be told
-            temporary.unlink(missing_ok=True)
+        discard(temporary)
     sync(path.parent)  # so that the name outlives a power cut as well
 
 
@@ -60,8 +59,7 @@ def write_new(path: Path, content: bytes) -> None:
     try:
         _link(temporary, path, content)
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        discard(temporary)
     sync(path.parent)
 
 
@@ -94,8 +92,7 @@ def _exclusively(path: Path, content: bytes) -> None:
             if content:
                 os.fsync(file.fileno())
     except BaseException:
-        with suppress(OSError):
-            path.unlink()
+        discard(path)
         raise
 
 
@@ -147,9 +144,11 @@ def sync_all(place: Path) -> None:
 
 
 def discard(place: Path) -> None:
-    """Remove a file or folder as far as it goes."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            place.unlink(missing_ok=True)
+    """Remove a file or folder as far as it goes, tried twice; what it is in the way of is told by another error."""
+    for _ in range(2):
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                place.unlink(missing_ok=True)
+                return

@@ -184,6 +184,8 @@ def take(place: Place) -> Lease:
     try:
         lease.renew(held=False)
         lease.renew()
+        for name in () if lease.lost else lease.dead:
+            storage.remove(place.parent / name)
     except StorageError:
         with suppress(StorageError):
             lease.release()
@@ -192,8 +194,6 @@ def take(place: Place) -> Lease:
         others = {name: entry for name, entry in place.leases().items() if name != lease.path.name}
         lease.release()
         raise _refusal(place, others)
-    for name in lease.dead:
-        storage.remove(place.parent / name)
     return lease
 
 

@@ -102,6 +102,29 @@ def test_a_lease_is_renewed_while_it_is_held(tmp_path):
     assert first.renewed < second.renewed < second.expires
 
 
+def test_a_lease_that_is_renewed_differs_though_the_clock_on_the_wall_was_set_back(monkeypatch):
+    monkeypatch.setattr(owner.time, "time", lambda: 1000.0)
+    first = Entry(ELSEWHERE, 0.0, 0.0, 0.0).renew()
+    assert Entry.parse(first.content()) == first
+    assert first.renew() != first, "or who watches it would take its holder for dead"
+
+
+def test_a_dead_lease_that_cannot_be_removed_leaves_none_of_who_tried(tmp_path, monkeypatch):
+    write(tmp_path, ELSEWHERE)
+    remove, refused = storage.remove, iter([True])
+
+    def refuses_once(path: Path) -> None:
+        if next(refused, False):
+            raise StorageError("no answer")
+        remove(path)
+
+    monkeypatch.setattr(storage, "remove", refuses_once)
+    with pytest.raises(StorageError), leased(tmp_path):
+        pass
+    with leased(tmp_path) as taken:
+        assert files(tmp_path) == [taken.path.name]
+
+
 def test_of_many_that_find_a_dead_lease_one_takes_it(tmp_path):
     write(tmp_path, replace(Owner.this_process(), process="1 never"))
     won: list[lease.Lease] = []

@@ -1,15 +1,21 @@
 """Every order of things that a lease may meet: hypothesis plays storage, clocks and scheduler for real drivers.
 
 Three drivers run the very code of `pipelines.lease`, each in a thread that stops before every call to the storage.
-What comes next is drawn: who goes on; whether the storage does it, fails, does it and loses the answer, or does it some
-time later; how far the clock goes; when a driver changes something, renews, says goodbye, or is killed for good.
+What comes next is drawn: who goes on; whether the storage does it, fails, does it and loses the answer, answers late,
+or does it some time after it seemed to fail; how far time goes; when a driver renews, says goodbye, or is killed for
+good. Each has a clock of its own that nobody sets, which goes up to a fifth too slow or a quarter too fast, and they
+share one on the wall that jumps. The steps are such as bring drivers close together: several who ask in one instant,
+one who begins while another is half-way, waits of just less and just more than a lease.
+
+The laws: never do two trust at once. Once all is calm nobody waits for ever, and at most one holds the folder; who was
+taken over does not disturb it. Where nothing was ever wrong, one holds it.
 `python tests/test_lease_model.py 20000` says how many such orders it tried.
 """
 
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -19,20 +25,25 @@ from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from pipelines import lease
+from pipelines import lease, owner
 from pipelines.errors import LeaseError, StorageError
 from pipelines.lease import Lease, Place
 from pipelines.owner import Owner
 
-SECONDS = 6.0
+SECONDS = 1.0
 PLACE = Place(Path("/model/dataset"))
-Verdict = str  # "ok", "fails", "lost" (done, but its answer is not), "late" (done some time after it seemed to fail)
-VERDICTS = ["ok"] * 6 + ["fails", "lost", "late"]
+Verdict = str  # ok, fails, slow (its answer comes later), lost (its answer never does), late (done after it failed)
 PHASES = [Phase.generate]  # what fails is told by its steps; making them fewer takes minutes
-COMMANDS = ["touch", "renew", "release"]
+RATES = (1.0, 1.25, 0.8)  # of the drivers' clocks
+SHORTLY = SECONDS / 100
+WAITS = [SHORTLY, SECONDS / 4, 0.49 * SECONDS, 0.51 * SECONDS, 0.99 * SECONDS, 1.01 * SECONDS, 2 * SECONDS]
 DRIVERS, tried = 3, count()
+
+places = st.integers(0, DRIVERS - 1)
+turns = st.lists(st.tuples(places, st.integers(1, 9)), min_size=1, max_size=8)  # who goes on, by how many calls
+commands = st.sampled_from(["touch", "renew"])
 
 
 class Killed(BaseException):
@@ -44,23 +55,43 @@ class Driver:
     """A process: its code runs in a thread while everyone else waits."""
 
     world: "World"
-    name: str
+    number: int
     held: Lease | None = None
     ended: bool = False
     command: str = ""  # what it does next, once it holds the folder
     verdict: Verdict = "ok"
-    failure: AssertionError | None = None
+    changes: bool = False  # at this moment
+    is_idle: bool = False  # and not within a call
     _go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _back: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
-    def start(self) -> None:
+    @property
+    def name(self) -> str:
+        """In no order, as they are drawn indeed."""
+        return f"{self.number * 7919 % 1009:04d}"
+
+    @property
+    def rate(self) -> float:
+        return RATES[self.number % len(RATES)]
+
+    @property
+    def now(self) -> float:
+        return 1000.0 * self.number + self.rate * self.world.time
+
+    @property
+    def trusts(self) -> bool:
+        """Whether it would change the folder without another look."""
+        return self.held is not None and not self.held.lost and self.now - self.held.sure <= SECONDS / 2
+
+    def start(self) -> "Driver":
         threading.Thread(target=self._run, daemon=True).start()
         self._back.acquire()
+        return self
 
     def step(self, verdict: Verdict, command: str) -> None:
         """Let it go on to its next call."""
         if not self.ended:
-            self.verdict, self.command = verdict, command
+            self.verdict, self.command, self.changes = verdict, command, False
             self._go.release()
             self._back.acquire()
 
@@ -74,28 +105,25 @@ class Driver:
 
     def _run(self) -> None:
         _here.driver = self
-        try:
+        with suppress(LeaseError, StorageError, Killed):
             self.stop_here()
             self.held = lease.take(PLACE)
             while True:
+                self.is_idle = True
                 self.stop_here()
+                self.is_idle = False
                 self._obey(self.held)
-        except (LeaseError, StorageError, Killed):
-            pass
-        except AssertionError as error:  # is raised again where hypothesis sees it
-            self.failure = error
-        finally:
-            self.ended, self.held = True, None
-            self._back.release()
+        self.ended, self.changes, self.held = True, False, None
+        self._back.release()
 
     def _obey(self, held: Lease) -> None:
         if self.command == "touch":
             held.must_hold()
-            self.world.touched_by(self)
+            self.changes = True
         elif self.command == "renew":
             with suppress(StorageError):
                 held.renew()
-        elif self.command == "release":
+        else:
             held.release()
             raise Killed
 
@@ -105,151 +133,210 @@ _here = threading.local()
 
 @dataclass
 class World:
-    """A storage whose calls are done one at a time, and the clock of all machines."""
+    """A storage whose calls are done one at a time, and the clocks of all machines."""
 
+    is_one_machine: bool = False  # on which they know of each other who has ended
     files: dict[str, bytes] = field(default_factory=dict)
-    time: float = 1000.0
-    late: list[Callable[[], None]] = field(default_factory=list)
+    time: float = 0.0
+    wall: float = 0.0
+    late: list[Callable[[], object]] = field(default_factory=list)
     drivers: list[Driver] = field(default_factory=list)
 
-    def touched_by(self, driver: Driver) -> None:
-        assert driver.held
-        others = [other for other in self.drivers if other is not driver and other.held and not other.held.lost]
-        trusting = [other.name for other in others if other.held and self.time - other.held.sure <= SECONDS / 2]
-        assert not trusting, f"{driver.name} and {trusting} may both change it"
-
-    def change(self, do: Callable[[], None]) -> None:
+    def change(self, do: Callable[[], object]) -> None:
         match _here.driver.stop_here():
-            case "ok":
-                do()
-            case "lost":
-                do()
-                raise StorageError("the answer is lost")
+            case "fails":
+                raise StorageError("refused")
             case "late":
                 self.late.append(do)
                 raise StorageError("no answer")
-            case _:
-                raise StorageError("refused")
+            case verdict:
+                do()
+                self._answer(verdict)
 
     def look(self, what: Callable[[], Any]) -> Any:
-        if _here.driver.stop_here() == "fails":
-            raise StorageError("no answer")
-        return what()
+        verdict = _here.driver.stop_here()
+        found = what()
+        self._answer("lost" if verdict in ("fails", "late") else verdict)
+        return found
+
+    def _answer(self, verdict: Verdict) -> None:
+        if verdict == "slow":
+            verdict = _here.driver.stop_here()
+        if verdict == "lost":
+            raise StorageError("the answer is lost")
 
     def storage(self) -> Any:
-        def read(path: Path) -> bytes:
-            content = self.look(lambda: self.files.get(path.name))
-            if content is None:
-                raise FileNotFoundError(path)
-            return content
-
+        """What stands for `pipelines.storage`."""
         return SimpleNamespace(
             names=lambda _: self.look(lambda: set(self.files)),
-            read=read,
+            read=lambda path: self.look(lambda: self.content(path.name)),
             write_whole=lambda path, content: self.change(lambda: self.files.update({path.name: content})),
-            remove=lambda path: self.change(lambda: self.gone(path.name)),
+            remove=lambda path: self.change(lambda: self.files.pop(path.name, None)),
         )
 
-    def gone(self, name: str) -> None:
-        self.files.pop(name, None)
+    def content(self, name: str) -> bytes:
+        if name not in self.files:
+            raise FileNotFoundError(name)
+        return self.files[name]
 
     def sleep(self, seconds: float) -> None:
-        wakes = self.time + seconds
-        _here.driver.stop_here()
+        driver = _here.driver
+        wakes = self.time + seconds / driver.rate
+        driver.stop_here()
         self.time = max(self.time, wakes)
 
+    def is_here(self, asked: Owner) -> bool:
+        return self.is_one_machine
 
-def owner_of_thread() -> Owner:
-    return Owner(_here.driver.name, f"machine of {_here.driver.name}", "1 1", _here.driver.name)
+    def is_gone(self, asked: Owner) -> bool:
+        living = {driver.name for driver in self.drivers if not driver.ended}
+        return self.is_one_machine and asked.token not in living
+
+    def replaced(self) -> ExitStack:
+        """Until it is closed, all that a lease asks is asked here."""
+        stack = ExitStack()
+        clock = SimpleNamespace(
+            sleep=self.sleep, time=lambda: self.wall, strftime=lambda *_: "", localtime=lambda _: ()
+        )
+        for place, name, replacement in (
+            (lease, "SECONDS", SECONDS),
+            (lease, "storage", self.storage()),
+            (lease, "now", lambda: _here.driver.now),
+            (lease, "time", clock),
+            (owner, "time", clock),
+            (lease, "_log", SimpleNamespace(warning=lambda *_: None)),
+            (Owner, "this_process", lambda: Owner("a driver", "a machine", "1 1", _here.driver.name)),
+            (Owner, "is_here", property(self.is_here)),
+            (Owner, "is_gone", property(self.is_gone)),
+        ):
+            stack.enter_context(patch.object(place, name, replacement))
+        return stack
 
 
 class Leases(RuleBasedStateMachine):
-    """Who trusts its lease may change the folder; never do two at once."""
+    """The steps, of which hypothesis draws some orders."""
 
     def __init__(self) -> None:
         super().__init__()
         next(tried)
-        self.world, self.names = World(), count()
-        clock = SimpleNamespace(
-            sleep=self.world.sleep, time=lambda: 0.0, strftime=lambda *_: "", localtime=lambda _: ()
-        )
-        self.patches = [
-            patch.object(lease, "SECONDS", SECONDS),
-            patch.object(lease, "storage", self.world.storage()),
-            patch.object(lease, "now", lambda: self.world.time),
-            patch.object(lease, "time", clock),
-            patch.object(lease, "_log", SimpleNamespace(warning=lambda *_: None)),
-            patch.object(Owner, "this_process", owner_of_thread),
-            patch.object(Owner, "is_here", False),
-            patch.object(Owner, "is_gone", False),
-        ]
-        for each in self.patches:
-            each.start()
+        self.world, self.numbers = World(), count()
+        self.has_failed, self.is_smooth = False, True  # whether nothing was ever wrong
+        self.replaced = self.world.replaced()
 
-    def _wrong_time(self) -> float:
-        """Every clock on a wall is wrong, and jumps."""
-        return (7919 * next(self.names)) % 1_000_003
+    @initialize(is_one_machine=st.booleans(), holder=st.booleans())
+    def somebody_may_hold_it(self, is_one_machine: bool, holder: bool) -> None:
+        self.world.is_one_machine = is_one_machine
+        self.world.drivers = [self._fresh() for _ in range(DRIVERS)]
+        while holder and self.world.drivers[0].held is None:
+            self._step(self.world.drivers[0], "ok", "renew")
 
-    def driver(self, place: int) -> Driver:
+    @rule(first=places, second=places, order=st.lists(st.booleans(), min_size=8, max_size=40))
+    def two_in_one_instant(self, first: int, second: int, order: list[bool]) -> None:
+        pair = self._driver(first), self._driver(second)
+        for which in order:
+            self._step(pair[which], "ok", "touch")
+
+    @rule(turns=turns, command=commands)
+    def in_turns(self, turns: list[tuple[int, int]], command: str) -> None:
+        for place, calls in turns:
+            for _ in range(calls):
+                self._step(self._driver(place), "ok", command)
+
+    @rule(place=places, calls=st.integers(10, 60), command=commands)
+    def one_goes_on(self, place: int, calls: int, command: str) -> None:
+        driver = self._driver(place)
+        for _ in range(calls):
+            self._step(driver, "ok", command)
+
+    @rule(place=places, verdict=st.sampled_from(["fails", "lost", "late", "slow"]), after=st.integers(0, 4))
+    def a_call_goes_wrong(self, place: int, verdict: Verdict, after: int) -> None:
+        for each in [*["ok"] * after, verdict]:
+            self._step(self._driver(place), each, "renew")
+
+    @rule(place=places, other=places, after=st.integers(0, 9), calls=st.integers(10, 60), then=turns)
+    def one_is_frozen(self, place: int, other: int, after: int, calls: int, then: list[tuple[int, int]]) -> None:
+        """Where an answer was to come; meanwhile another may take the folder over."""
+        self.a_call_goes_wrong(place, "slow", after)
+        self.one_goes_on(other, calls, "touch")
+        self.in_turns([(place, 9), *then], "touch")
+
+    @rule(place=places)
+    def goodbye(self, place: int) -> None:
+        self.is_smooth = False
+        for _ in range(2):
+            self._step(self._driver(place), "ok", "release")
+
+    @rule(place=places)
+    def killed(self, place: int) -> None:
+        self._step(self._driver(place), "kill", "")
+
+    @rule(seconds=st.sampled_from(WAITS))
+    def time_goes_on(self, seconds: float) -> None:
+        self.world.time += seconds
+
+    @rule(wall=st.sampled_from([0.0, 0.0, 5.0, -1e6, 1e9]))
+    def the_clock_on_the_wall_jumps(self, wall: float) -> None:
+        self.world.wall = wall
+
+    @rule(which=st.integers(0, 5))
+    def what_was_late_is_done(self, which: int) -> None:
+        if which < len(self.world.late):
+            self.world.late.pop(which)()
+
+    def _driver(self, place: int) -> Driver:
+        """The one in that place, or the next one who asks for the folder there."""
         drivers = self.world.drivers
-        while len(drivers) <= place:
-            drivers.append(self._fresh())
         if drivers[place].ended:
             drivers[place] = self._fresh()
         return drivers[place]
 
     def _fresh(self) -> Driver:
-        driver = Driver(self.world, f"driver {next(self.names)}")
-        driver.start()
-        return driver
+        return Driver(self.world, next(self.numbers)).start()
 
-    @rule(place=st.integers(0, DRIVERS - 1), verdict=st.sampled_from(VERDICTS))
-    def one_call(self, place: int, verdict: Verdict) -> None:
-        self._step(place, verdict, "renew")
-
-    @rule(
-        place=st.integers(0, DRIVERS - 1),
-        calls=st.integers(2, 60),
-        command=st.sampled_from(["touch", "renew", "release"]),
-    )
-    def many_calls(self, place: int, calls: int, command: str) -> None:
-        driver = self.driver(place)
-        for _ in range(calls):
-            if driver.held and command == "release" and driver.ended:
-                break
-            self._step_of(driver, "ok", command)
-
-    @rule(place=st.integers(0, DRIVERS - 1))
-    def change(self, place: int) -> None:
-        self._step(place, "ok", "touch")
-
-    @rule(place=st.integers(0, DRIVERS - 1))
-    def killed(self, place: int) -> None:
-        self._step(place, "kill", "")
-
-    @rule(seconds=st.floats(0.1, 2 * SECONDS))
-    def wait(self, seconds: float) -> None:
-        self.world.time += seconds
-
-    @rule(which=st.integers(0, 5))
-    def what_was_late_is_done(self, which: int) -> None:
-        if which < len(self.world.late):
-            with suppress(FileExistsError):
-                self.world.late.pop(which)()
-
-    def _step(self, place: int, verdict: Verdict, command: str) -> None:
-        self._step_of(self.driver(place), verdict, command)
-
-    def _step_of(self, driver: Driver, verdict: Verdict, command: str) -> None:
+    def _step(self, driver: Driver, verdict: Verdict, command: str) -> None:
+        self.is_smooth &= verdict in ("ok", "slow")
         driver.step(verdict, command)
-        if driver.failure:
-            raise driver.failure
+        trusting = [each.name for each in self.world.drivers if each.trusts or (each is driver and each.changes)]
+        self.must(len(trusting) <= 1, f"{' and '.join(trusting)} may change it at once")
+
+    def must(self, holds: bool, otherwise: str) -> None:
+        self.has_failed |= not holds
+        assert holds, otherwise
 
     def teardown(self) -> None:
-        for driver in self.world.drivers:
-            driver.step("kill", "")
-        for each in reversed(self.patches):
-            each.stop()
+        try:
+            if not self.has_failed:
+                self._calm()
+        finally:
+            for driver in self.world.drivers:
+                driver.step("kill", "")
+            self.replaced.close()
+
+    def _calm(self) -> None:
+        """Nothing goes wrong any more, and all go on."""
+        self.is_smooth &= self.world.time < SECONDS / 2
+        undisturbed = self._undisturbed()
+        for late in self.world.late:
+            late()
+        end = self.world.time + 12 * SECONDS
+        while any(not (driver.ended or driver.trusts) for driver in self.world.drivers):
+            self.must(self.world.time < end, "some wait for ever, or two take turns")
+            for driver in self.world.drivers:
+                self._step(driver, "ok", "touch")
+            self.world.time += SECONDS / 20
+        self.must(undisturbed is None or undisturbed.trusts, "who was taken over has disturbed who did it")
+        holders = sum(driver.trusts for driver in self.world.drivers)
+        self.must(
+            holders == 1 or not (self.is_smooth and self.world.drivers), "nobody got it, though nothing was wrong"
+        )
+
+    def _undisturbed(self) -> Driver | None:
+        """Who holds it alone, so that the others only need to find that they have lost it."""
+        alone = [driver for driver in self.world.drivers if driver.trusts]
+        others = [driver for driver in self.world.drivers if not (driver.trusts or driver.ended)]
+        has_left = all(other.is_idle and f"lease-{other.name}.json" not in self.world.files for other in others)
+        stays = bool(alone) and alone[0].command != "release"
+        return alone[0] if stays and has_left and not self.world.late else None
 
 
 def orders(examples: int) -> int:
@@ -258,13 +345,17 @@ def orders(examples: int) -> int:
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
     chosen = settings(
         max_examples=examples,
-        stateful_step_count=40,
+        stateful_step_count=20,
         phases=PHASES,
         deadline=None,
         suppress_health_check=checks,
         database=None,
     )
-    run_state_machine_as_test(Leases, settings=chosen)
+    try:
+        run_state_machine_as_test(Leases, settings=chosen)
+    except BaseException as error:
+        error.add_note(f"order {next(tried) - before - 1}")
+        raise
     return next(tried) - before - 1
 
 

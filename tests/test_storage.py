@@ -79,6 +79,19 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(tmp_path, mon
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+def test_a_disk_that_refuses_a_removal_once_keeps_no_temporary_file(tmp_path, monkeypatch):
+    unlink, refused = Path.unlink, iter([True])
+
+    def refuses_once(path: Path, *arguments: object, **options: bool) -> None:
+        if next(refused, False):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuses_once)
+    storage.write_new(tmp_path / "file", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_what_a_block_writes_takes_its_name_when_the_block_ends_well(tmp_path):
     with storage.writing(tmp_path / "file") as temporary:
         temporary.write_bytes(b"half")
