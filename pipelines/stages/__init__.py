@@ -94,7 +94,7 @@ _ORDERED = (
     Stage(
         "report",
         "report:write_page",
-        """Write a page of scores, samples, classes, copies and breadth.
+        """Write a page of scores, samples and quality.
 
         Rejected samples, uncertainties and times stand there, too. Reads what the stages before it made; before
         `train`, the page has no scores. Writes report.html and strip.png to paths.out/report, what is found of the

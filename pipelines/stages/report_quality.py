@@ -5,6 +5,7 @@ from pathlib import Path
 
 from generate import Denoiser
 from label import DenoiserFeatures
+from label.threads import torch_threads
 from pipelines.dataset.index import write_nearest
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Report
@@ -31,7 +32,7 @@ def dataset_quality(recipe: Recipe, dataset: Dataset, reports: list[Report]) -> 
         "dataset": dataset.digest,
         "filter": [dataset.recipe.get("filter"), dataset.recipe.get("portion")],
         "shards": [report.sha256 for report in reports],
-        "features": [settings.steps[0], settings.blocks],
+        "features": [settings.steps[0], settings.blocks, settings.where, recipe.generate.threads],
         "real": {each.name: each.digest for each in real},
         "rule": [NEAR, MOST, MOST_SHARDS],
     }
@@ -51,7 +52,8 @@ def _look(
 ) -> Results:
     settings = recipe.interpreter
     source = DenoiserFeatures(denoiser, steps=[settings.steps[0]], blocks=settings.blocks, where=settings.where)
-    look(recipe, dataset_folder(recipe), reports, source, samples, real, made)
+    with torch_threads(recipe.generate.threads):  # the last bits of sums depend on them
+        look(recipe, dataset_folder(recipe), reports, source, samples, real, made)
     return {}
 
 
