@@ -93,6 +93,11 @@ def report_page(recipe: Recipe) -> Path:
     return recipe.paths.out / "report" / "report.html"
 
 
+def quality_folder(recipe: Recipe) -> Path:
+    """What is found of the recipe's dataset before anybody trains on it."""
+    return recipe.paths.out / "quality"
+
+
 def study_cell(recipe: Recipe, name: str) -> Path:
     """The file of what was measured of a cell."""
     return recipe.paths.out / "study" / "cells" / f"{name}.json"

@@ -4,8 +4,8 @@ import torch
 
 from generate import Denoiser
 from label import DenoiserFeatures
+from pipelines.quality.diversity import describe_images, precision_recall
 from pipelines.study.controls import RawPixels
-from pipelines.study.diversity import describe_images, precision_recall
 
 RNG = np.random.default_rng(0)
 
@@ -68,7 +68,8 @@ def test_samples_of_one_of_two_kinds_of_images_cover_half_of_them() -> None:
 def test_the_unit_of_a_channel_decides_nothing() -> None:
     real, made = points(30), points(30, at=0.5)
     units = torch.tensor([1, 1000, 1e-3, 7, 1])
-    assert precision_recall(real * units, made * units) == precision_recall(real, made)
+    scaled, plain = precision_recall(real * units, made * units), precision_recall(real, made)
+    assert (scaled.precision, scaled.recall) == (plain.precision, plain.recall)
 
 
 def test_sets_of_fewer_than_four_are_refused() -> None:

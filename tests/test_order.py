@@ -16,7 +16,7 @@ Command = Callable[..., str]
         ("generate", "interpreter", "holds no interpreter", "fit"),
         ("train", "dataset", "holds no dataset.json", "generate"),
         ("evaluate", "deeplab", "holds no network", "train"),
-        ("report", "deeplab", "holds no network", "train"),
+        ("report", "dataset", "holds no dataset.json", "generate"),
         ("report", "scores", "holds no scores", "evaluate"),
     ],
 )

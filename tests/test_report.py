@@ -30,6 +30,7 @@ class Page(HTMLParser):
     texts: list[str] = field(default_factory=list)
     pictures: list[Image.Image] = field(default_factory=list)
     figures: list[Image.Image] = field(default_factory=list)
+    pairs: list[Image.Image] = field(default_factory=list)
     bars: list[tuple[float, str]] = field(default_factory=list)  # height, colour
 
     def __post_init__(self) -> None:
@@ -39,7 +40,8 @@ class Page(HTMLParser):
         values = {key: value or "" for key, value in attrs}
         if tag == "img":
             content = values["src"].removeprefix("data:image/png;base64,")
-            place = self.figures if values.get("class") == "figure" else self.pictures
+            places = {"figure": self.figures, "pair": self.pairs}
+            place = places.get(values.get("class", ""), self.pictures)
             place.append(Image.open(io.BytesIO(b64decode(content, validate=True))))
         if tag == "rect":
             self.bars.append((float(values["height"]), values["fill"]))
@@ -106,7 +108,7 @@ def test_the_figures_of_the_evaluation_stand_on_the_page(recipe: Recipe, page: P
 def test_samples_come_before_rejected_ones_each_with_mask_and_uncertainty(recipe: Recipe, page: Page) -> None:
     samples = list(read_shards(dataset_folder(recipe)))
     dropped = [c for report in reports(dataset_folder(recipe)) for c in report.candidates if not c.kept]
-    captions = [text for text in page.texts if text.startswith("seed ")]
+    captions = [text for text in page.texts if text.startswith("seed ") and "nats" in text]
     shown = [*samples, *sorted(dropped, key=lambda candidate: -candidate.uncertainty)]
     assert captions == [f"seed {s.seed}, uncertainty {s.uncertainty:.3f} nats" for s in shown]
     assert len(page.pictures) == 3 * len(shown)
@@ -123,12 +125,14 @@ def test_the_histogram_counts_kept_and_dropped_candidates(recipe: Recipe, page: 
     assert f"{max(candidate.uncertainty for candidate in candidates):.3f}" in page.texts
 
 
-def test_class_shares_add_up(page: Page) -> None:
+def test_class_shares_add_up_and_no_class_is_in_more_images_than_there_are(page: Page) -> None:
     start = page.texts.index("class")
-    rows = [page.texts[i : i + 3] for i in range(start + 3, start + 12, 3)]
+    rows = [page.texts[i : i + 5] for i in range(start + 5, start + 20, 5)]
     assert [row[0] for row in rows] == ["ground", "square", "dot"]
     for column in (1, 2):
         assert sum(float(row[column].removesuffix("%")) for row in rows) == pytest.approx(100, abs=0.02)
+    assert all(0 <= float(share.removesuffix("%")) <= 100 for row in rows for share in row[3:])
+    assert all(row[4] == "100%" for row in rows)
 
 
 def test_without_held_out_images_there_are_no_scores(recipe: Recipe, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import storage
-from pipelines.dataset.inventory import INDEX, Inventory, shard_path
+from pipelines.dataset.inventory import INDEX, Inventory, shard_path, take_inventory
 from pipelines.dataset.reports import Report, Totals, counted, each_report
+from pipelines.storage import Location
 
 _SCHEMA = pa.schema(
     {
@@ -23,6 +24,8 @@ _SCHEMA = pa.schema(
         "class_pixels": pa.list_(pa.int64()),
     }
 )
+_NEAREST = (pa.field("nearest", pa.string()), pa.field("nearness", pa.float64()))
+"""What `report` adds: what is nearest to a sample, and how near; null of one that was not looked at."""
 _AT_ONCE = 256  # reports that are in memory together
 
 
@@ -50,6 +53,21 @@ def candidates(inventory: Inventory) -> pa.Table:
     if indexed is not None:
         return indexed
     return pa.Table.from_pylist([row for report in each_report(inventory) for row in _rows(report)], _SCHEMA)
+
+
+def write_nearest(folder: Location, nearest: Mapping[int, tuple[str, float]]) -> None:
+    """Let index.parquet say what is nearest to each seed, where it does not say just that already."""
+    inventory = take_inventory(folder)
+    table = candidates(inventory)
+    found = [nearest.get(seed, (None, None)) for seed in table["seed"].to_pylist()]
+    columns = zip(*found, strict=True) if found else ((), ())
+    for field, values in zip(_NEAREST, columns, strict=True):
+        table = table.append_column(field, pa.array(values, field.type))
+    if inventory.is_indexed and table.equals(_read(inventory, table.column_names)):
+        return
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    storage.write_whole(folder / INDEX, buffer.getvalue())
 
 
 def _indexed(inventory: Inventory) -> Totals | None:

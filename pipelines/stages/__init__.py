@@ -94,10 +94,11 @@ _ORDERED = (
     Stage(
         "report",
         "report:write_page",
-        """Write a page of scores, samples and class shares.
+        """Write a page of scores, samples and quality.
 
-        Rejected samples, uncertainties and times stand there, too. Reads all that the stages before it made. Writes
-        report.html and strip.png to paths.out/report. Keys: name.
+        Rejected samples, uncertainties and times stand there, too. Reads what the stages before it made; before
+        `train`, the page has no scores. Writes report.html and strip.png to paths.out/report, what is found of the
+        dataset to paths.out/quality, and what is nearest to each sample to its index. Keys: name.
 
         Example: datasetddpm report recipe.toml""",
     ),

@@ -125,7 +125,7 @@ def _page(recipe: Recipe) -> Lack | None:
     folder = dataset_folder(recipe)
     if isinstance(folder, Path) and not open_dataset(folder).interpreter:
         return None  # it was imported, and the page refuses that
-    return _interpreter(recipe) or _networks_to_score(recipe) or _scores(recipe)
+    return _interpreter(recipe) or (_scores(recipe) if networks_folder(recipe).is_dir() else None)
 
 
 _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {

@@ -12,18 +12,25 @@ from jaxtyping import UInt8
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from label import Scheme
-from pipelines.annotated import annotated_few
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.reports import Candidate, Report, reports
-from pipelines.dataset.shards import class_pixels, png_bytes, read_shards
+from pipelines.dataset.shards import png_bytes, read_shards
 from pipelines.errors import DatasetError
-from pipelines.folders import dataset_folder, interpreter_folder, network_folder, report_page, scores_folder, sources
+from pipelines.folders import (
+    dataset_folder,
+    interpreter_folder,
+    network_folder,
+    quality_folder,
+    report_page,
+    scores_folder,
+    sources,
+)
 from pipelines.formats.preview import heat
+from pipelines.quality.findings import Quality
 from pipelines.recipe import Recipe, digest_of
-from pipelines.record import Outcome, Record, Results, once
-from pipelines.stages.rare_classes import ClassPixels, lacking, shares
-from pipelines.stages.scores import over_runs, source_names, stored_scores
+from pipelines.record import RECORD, Outcome, Record, Results, once
+from pipelines.stages.report_quality import dataset_quality
+from pipelines.stages.report_scores import figures, ious, is_scored, mean_ious
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.images import image_source
@@ -42,29 +49,34 @@ class Shown:
 
 
 def write_page(recipe: Recipe) -> Outcome:
-    """Write report.html: scores, samples, rejected samples, class shares, uncertainties, times; and strip.png."""
+    """Write report.html: quality, scores, samples, rejected samples, uncertainties, times; and strip.png.
+
+    Before anything was trained on the dataset, the page has no scores.
+    """
     folder = dataset_folder(recipe)
     dataset = open_dataset(folder)
     if not dataset.interpreter:
         raise DatasetError(f"{folder} was imported; the page shows what a recipe's own models made: generate a dataset")
     template, shard_reports = files("pipelines.stages").joinpath("report.html").read_text("utf-8"), reports(folder)
+    quality = dataset_quality(recipe, dataset, shard_reports)
     inputs = {
         "name": recipe.name,
         "template": digest_of({"template": template}),
         "shards": [report.sha256 for report in shard_reports],
         "filter": [dataset.recipe.get("filter"), dataset.recipe.get("portion")],
-        "scores": Record.read(scores_folder(recipe)).digest if recipe.paths.held_out else None,
+        "scores": Record.read(scores_folder(recipe)).digest if is_scored(recipe) else None,
+        "quality": Record.read(quality_folder(recipe)).digest,
     }
     return once(
         report_page(recipe).parent,
         inputs,
-        partial(_write, recipe, template, shard_reports),
+        partial(_write, recipe, template, shard_reports, quality),
         clause="a page",
         outputs=("report.html",),
     )
 
 
-def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Path) -> Results:
+def _write(recipe: Recipe, template: str, shard_reports: list[Report], quality: Quality, made: Path) -> Results:
     folder, page = dataset_folder(recipe), made / report_page(recipe).name
     dataset, models = open_dataset(folder), Models.of(recipe, device())
     candidates = [candidate for report in shard_reports for candidate in report.candidates]
@@ -73,9 +85,9 @@ def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Pat
     images = np.stack([sample.image for sample in first])
     certain = _shown(models, [sample.seed for sample in first], images)  # again, for the uncertainty of the pixels
     rejected = _rejected(recipe, models, candidates)
-    pixels = _class_pixels(recipe, candidates, dataset.scheme, (images.shape[1], images.shape[2]))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_url"] = _data_url
+    environment.filters["picture"] = partial(_picture, quality_folder(recipe))
     html = environment.from_string(template).render(
         name=recipe.name,
         kept=kept,
@@ -84,13 +96,12 @@ def _write(recipe: Recipe, template: str, shard_reports: list[Report], made: Pat
         dataset=dataset,
         origin=_origin(dataset),
         colors=list(zip(dataset.scheme.names, dataset.scheme.colors, strict=True)),
-        scores=_scores(recipe, kept),
-        ious=_ious(recipe, dataset.scheme),
-        figures=_figures(recipe),
+        scores=mean_ious(recipe, kept),
+        ious=ious(recipe, dataset.scheme),
+        figures=[(title, map(_embedded, pngs)) for title, pngs in figures(recipe)],
+        quality=quality,
         certain=certain,
         rejected=rejected,
-        shares=list(zip(dataset.scheme.names, shares(pixels.kept), shares(pixels.annotated), strict=True)),
-        lacking=lacking(dataset.scheme.names, pixels),
         histogram=_histogram(candidates),
         most_uncertain=max(candidate.uncertainty for candidate in candidates),
         times=_times(recipe, shard_reports),
@@ -129,6 +140,10 @@ def _data_url(image: Image.Image) -> str:
     return _embedded(png_bytes(image))
 
 
+def _picture(folder: Path, name: str) -> str:
+    return _embedded((folder / name).read_bytes())
+
+
 def _embedded(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
@@ -144,41 +159,6 @@ def _strip(certain: list[Shown], rejected: list[Shown], scale: int = 2, gap: int
             enlarged = picture.convert("RGB").resize((width, height), Image.Resampling.NEAREST)
             strip.paste(enlarged, (left, row * (height + gap)))
     return strip
-
-
-def _scores(recipe: Recipe, kept: int) -> list[tuple[str, str]]:
-    """mIoU of each source; none without held-out images."""
-    if recipe.paths.held_out is None:
-        return []
-    names, scores = source_names(recipe, kept), stored_scores(recipe)
-    return [(names[source], over_runs([run["mean_iou"] for run in runs])) for source, runs in scores.items()]
-
-
-def _ious(recipe: Recipe, scheme: Scheme) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """What is scored; and each class with its IoU by each of them."""
-    if recipe.paths.held_out is None:
-        return [], []
-    scores = stored_scores(recipe)
-    rows = [[over_runs([run["iou"][i] for run in runs]) for runs in scores.values()] for i in range(len(scheme))]
-    return list(scores), list(zip(scheme.names, rows, strict=True))
-
-
-def _figures(recipe: Recipe) -> list[tuple[str, list[str]]]:
-    """What evaluate drew of each source, as URLs: best and worst images, and the confusion of classes."""
-    if recipe.paths.held_out is None:
-        return []
-    titles = {"images": "Best and worst of the held-out images", "confusion": "What is taken for what"}
-    found = []
-    for name, title in titles.items():
-        paths = [scores_folder(recipe) / f"{name}-{source}.png" for source in stored_scores(recipe)]
-        found.append((title, [_embedded(path.read_bytes()) for path in paths if path.is_file()]))
-    return found
-
-
-def _class_pixels(recipe: Recipe, candidates: list[Candidate], scheme: Scheme, size: tuple[int, int]) -> ClassPixels:
-    painted, kept = [c.class_pixels for c in candidates], [c.class_pixels for c in candidates if c.kept]
-    annotated = [class_pixels(mask, scheme) for mask in annotated_few(recipe, size).masks]
-    return ClassPixels(*(np.sum(counts, axis=0).tolist() for counts in (kept, painted, annotated)))
 
 
 def _histogram(candidates: list[Candidate]) -> list[tuple[float, float]]:
@@ -200,6 +180,7 @@ def _times(recipe: Recipe, shard_reports: list[Report]) -> list[tuple[str, str]]
         times.append((f"generate: {phase}, summed over actors", each))
     for source in sources(recipe):
         for seed in recipe.train.seeds:
-            seconds = Record.read(network_folder(recipe, source, seed)).seconds
-            times.append((f"train DeepLab on {source}, seed {seed}", f"{seconds:.0f} s"))
+            if (network_folder(recipe, source, seed) / RECORD).is_file():
+                seconds = Record.read(network_folder(recipe, source, seed)).seconds
+                times.append((f"train DeepLab on {source}, seed {seed}", f"{seconds:.0f} s"))
     return times

@@ -28,13 +28,13 @@ from pipelines.dataset.shards import read_shards
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, study_cell, study_work
 from pipelines.progress import console
+from pipelines.quality.diversity import describe_images, precision_recall
 from pipelines.recipe import Recipe, digest_of
 from pipelines.stages.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, score
 from pipelines.stages.fit import fit
 from pipelines.stages.train import train
 from pipelines.storage import write_whole
 from pipelines.study.controls import RawPixels, untrained
-from pipelines.study.diversity import describe_images, precision_recall
 from pipelines.study.grid import Cell, grid, named
 from pipelines.units.builder import build, planned
 from pipelines.units.devices import device

@@ -1,0 +1,68 @@
+"""The part of stage report that looks at the dataset itself; it needs no network, and is made before any is trained."""
+
+from functools import partial
+from pathlib import Path
+
+from generate import Denoiser
+from label import DenoiserFeatures
+from label.threads import torch_threads
+from pipelines.dataset.index import write_nearest
+from pipelines.dataset.manifest import Dataset
+from pipelines.dataset.reports import Report
+from pipelines.errors import LeaseError, StorageError
+from pipelines.folders import dataset_folder, quality_folder
+from pipelines.lease import leased
+from pipelines.progress import console
+from pipelines.quality.findings import NEAR, Quality
+from pipelines.quality.image_sets import MOST, MOST_SHARDS, ImageSet, real_sets, sample_set
+from pipelines.quality.looking import NEAREST, QUALITY, look, read_nearest, read_quality
+from pipelines.recipe import Recipe
+from pipelines.record import Results, once
+from pipelines.units.devices import device
+from pipelines.units.models import open_denoiser
+
+
+def dataset_quality(recipe: Recipe, dataset: Dataset, reports: list[Report]) -> Quality:
+    """Look at the recipe's dataset, once, and keep in its index what is nearest to each sample."""
+    folder = dataset_folder(recipe)
+    denoiser = open_denoiser(recipe, device())
+    samples, real = sample_set(folder, reports), real_sets(recipe, denoiser.image_shape[1:])
+    settings = recipe.interpreter
+    inputs = {
+        "dataset": dataset.digest,
+        "filter": [dataset.recipe.get("filter"), dataset.recipe.get("portion")],
+        "shards": [report.sha256 for report in reports],
+        "features": [settings.steps[0], settings.blocks, settings.where, recipe.generate.threads],
+        "real": {each.name: each.digest for each in real},
+        "rule": [NEAR, MOST, MOST_SHARDS],
+    }
+    make = partial(_look, recipe, reports, denoiser, samples, real)
+    once(quality_folder(recipe), inputs, make, clause="the dataset looked at", outputs=(QUALITY, NEAREST))
+    _index(recipe)
+    return read_quality(quality_folder(recipe))
+
+
+def _look(
+    recipe: Recipe,
+    reports: list[Report],
+    denoiser: Denoiser,
+    samples: ImageSet,
+    real: list[ImageSet],
+    made: Path,
+) -> Results:
+    settings = recipe.interpreter
+    source = DenoiserFeatures(denoiser, steps=[settings.steps[0]], blocks=settings.blocks, where=settings.where)
+    with torch_threads(recipe.generate.threads):  # the last bits of sums depend on them
+        look(recipe, dataset_folder(recipe), reports, source, samples, real, made)
+    return {}
+
+
+def _index(recipe: Recipe) -> None:
+    """Let the index say what is nearest; where somebody else writes there, or nobody may, that is told."""
+    folder = dataset_folder(recipe)
+    nearest = read_nearest(quality_folder(recipe))
+    try:
+        with leased(folder):
+            write_nearest(folder, nearest)
+    except (LeaseError, StorageError) as error:
+        console.print(f"report: the index of {folder} does not say what is nearest to each sample: {error}")
