@@ -14,7 +14,7 @@ from deeplab import mean_iou
 from generate import Denoiser
 from label import DenoiserFeatures, Scheme, load_annotations
 from pipelines.annotator.ensemble import Pixels, chosen_pixels, cross_validated, farthest, order, trained
-from pipelines.annotator.folder import AnnotatedFolder, ConflictError, UnknownImageError, scheme_text
+from pipelines.annotator.folder import AnnotatedFolder, ConflictError, UnknownImageError
 from pipelines.annotator.memory import Memory, at_size, cut_to
 from pipelines.annotator.strokes import Annotation, origin_file
 from pipelines.annotator.watcher import Watcher
@@ -92,12 +92,6 @@ def test_an_unknown_name_and_an_older_revision_are_refused(folder: AnnotatedFold
         folder.save("0.png", folder.read("0.png"), based_on="older")
     with pytest.raises(InputError, match="a class is missing"):
         folder.change_classes(Scheme(("ground", "square")))
-
-
-def test_a_scheme_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    for scheme in (SCHEME, Scheme(('a "b" \\ c', "Ä\u200dß"), ((1, 2, 3), (4, 5, 6)))):
-        (tmp_path / "scheme.toml").write_text(scheme_text(scheme))
-        assert Scheme.load(tmp_path / "scheme.toml") == scheme
 
 
 def test_an_image_of_other_proportions_is_refused_where_it_lies_and_cut_where_it_is_added() -> None:
