@@ -106,7 +106,9 @@ def main() -> None:
             for number in range(given.images):
                 if number:
                     person.following()
-                person.annotate(given.strokes, given.longest)
+                person.draw(given.strokes, given.longest)
+                person.accept()
+                person.done()
                 print(f"{number + 1}: {person.name}, {person.strokes} strokes, {person.clicks} accepted", flush=True)
             used = process.cpu_times()
         annotated = time.perf_counter() - start

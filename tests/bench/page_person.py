@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Annotator:
     suggested: tuple[str, Mask] | None = None
     strokes: int = 0
     clicks: int = 0
+    masks: dict[str, Mask] = field(default_factory=dict)  # what was drawn
 
     def hear(self, socket: WebSocket) -> None:
         """See what the page is told to show."""
@@ -66,23 +67,28 @@ class Annotator:
     def name(self) -> str:
         return self.page.locator("#name").inner_text()
 
-    def annotate(self, most: int, longest: int) -> None:
-        """So many strokes at most in the open image; then what is right is accepted, and it is done."""
-        name = self.name
-        drawn = np.full_like(self.truth[name], IGNORE)
+    def draw(self, most: int, longest: int) -> None:
+        """So many strokes at most in the open image, as many as it needs."""
+        truth = self.truth[self.name]
         for _ in range(most):
-            stroke = next_stroke(self.truth[name], self._seen(name), drawn, longest)
+            stroke = next_stroke(truth, self._seen(self.name), self._drawn(), longest)
             if stroke is None:
                 break
             self._draw(stroke)
-            stroke.draw(drawn)
-        if (seen := self._seen(name)) is not None:
-            self.page.keyboard.press("r")
-            for row, column in right_regions(self.truth[name], seen, drawn, RIGHT):
-                self.page.mouse.click(*self._place(row, column))
-                self.clicks += 1
-            self.page.keyboard.press("b")
+            stroke.draw(self._drawn())
+
+    def accept(self) -> None:
+        """The suggested regions that are right."""
+        if (seen := self._seen(self.name)) is None:
+            return
+        self.page.keyboard.press("r")
+        for row, column in right_regions(self.truth[self.name], seen, self._drawn(), RIGHT):
+            self.page.mouse.click(*self._place(row, column))
+            self.clicks += 1
+        self.page.keyboard.press("b")
         self._saved()
+
+    def done(self) -> None:
         self.page.keyboard.press("d")
         self.page.wait_for_selector("#done[aria-pressed=true]", timeout=WAIT)
 
@@ -92,6 +98,9 @@ class Annotator:
         self.page.keyboard.press("n")
         expect(self.page.locator("#name")).not_to_have_text(before, timeout=WAIT)
         self._wait(lambda: self.suggested is None or self._seen(self.name) is not None)
+
+    def _drawn(self) -> Mask:
+        return self.masks.setdefault(self.name, np.full_like(self.truth[self.name], IGNORE))
 
     def _seen(self, name: str) -> Mask | None:
         return self.suggested[1] if self.suggested and self.suggested[0] == name else None

@@ -72,6 +72,6 @@ def right_regions(truth: Mask, suggested: Mask, drawn: Mask, share: float) -> li
 
 
 def _inside(region: Place) -> tuple[int, int]:
-    depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(region, 1)))[1:-1, 1:-1]
     row, column = np.unravel_index(depth.argmax(), region.shape)
     return int(row), int(column)
