@@ -1,5 +1,6 @@
 """The classes of a domain: their names, colours, and the label that marks pixels nobody has decided on."""
 
+import json
 import tomllib
 import unicodedata
 from dataclasses import dataclass, field
@@ -95,6 +96,14 @@ class Scheme:
             if mistake := _mistake(row):
                 raise SchemeError(f"{path}: class {number} {mistake}")
         return cls(tuple(row["name"] for row in classes), tuple(tuple(r["color"]) for r in classes if "color" in r))
+
+    def to_toml(self) -> str:
+        """The text that `load` reads; colours stand in it where somebody chose them."""
+        names = [json.dumps(name, ensure_ascii=False) for name in self.names]
+        colors = [f", color = {list(color)}" if self.has_own_colors else "" for color in self.colors]
+        rows = [f"    {{ name = {name}{color} }},\n" for name, color in zip(names, colors, strict=True)]
+        comment = f"# What has value 0 in a mask is the first class; {IGNORE} is no class, and is ignored.\n"
+        return f"{comment}classes = [\n{''.join(rows)}]\n"
 
 
 def _distinct_colors(classes: int) -> tuple[tuple[int, int, int], ...]:

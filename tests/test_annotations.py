@@ -199,6 +199,15 @@ def test_a_scheme_that_is_wrong_is_refused(tmp_path, text, match):
         Scheme.load(tmp_path / "scheme.toml")
 
 
+def test_a_scheme_is_read_back_as_it_was_written(tmp_path):
+    plain = Scheme(("ground", "square", "dot"))
+    strange = Scheme(('a "b" \\ c', "Ä\u200dß"), ((1, 2, 3), (4, 5, 6)))
+    for scheme in (plain, strange):
+        (tmp_path / "scheme.toml").write_text(scheme.to_toml(), "utf-8")
+        assert Scheme.load(tmp_path / "scheme.toml") == scheme
+    assert "color" not in plain.to_toml(), "nobody chose one"
+
+
 def test_a_scheme_may_be_plain_names(tmp_path):
     (tmp_path / "scheme.toml").write_text('classes = ["sky", "tree"]')
     assert Scheme.load(tmp_path / "scheme.toml") == Scheme(("sky", "tree"))

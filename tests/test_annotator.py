@@ -14,8 +14,9 @@ from deeplab import mean_iou
 from generate import Denoiser
 from label import DenoiserFeatures, Scheme, load_annotations
 from pipelines.annotator.ensemble import Pixels, chosen_pixels, cross_validated, farthest, order, trained
-from pipelines.annotator.folder import AnnotatedFolder, ConflictError, UnknownImageError, scheme_text
+from pipelines.annotator.folder import AnnotatedFolder, ConflictError, UnknownImageError
 from pipelines.annotator.memory import Memory, at_size, cut_to
+from pipelines.annotator.order import chosen, worth
 from pipelines.annotator.strokes import Annotation, origin_file
 from pipelines.annotator.watcher import Watcher
 from pipelines.errors import InputError
@@ -94,12 +95,6 @@ def test_an_unknown_name_and_an_older_revision_are_refused(folder: AnnotatedFold
         folder.change_classes(Scheme(("ground", "square")))
 
 
-def test_a_scheme_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    for scheme in (SCHEME, Scheme(('a "b" \\ c', "Ä\u200dß"), ((1, 2, 3), (4, 5, 6)))):
-        (tmp_path / "scheme.toml").write_text(scheme_text(scheme))
-        assert Scheme.load(tmp_path / "scheme.toml") == scheme
-
-
 def test_an_image_of_other_proportions_is_refused_where_it_lies_and_cut_where_it_is_added() -> None:
     wide = np.zeros((20, 40, 3), np.uint8)
     with pytest.raises(ValueError, match="it is 40x20, the model's images are 16x16; cut it"):
@@ -157,6 +152,31 @@ def test_next_is_the_doubtful_and_the_unlike() -> None:
     assert order(np.array([0.1, 0.4, 0.0, 0.0]), distance).argmax() in (1, 2)
     assert order(np.array([0.4, 0.0, 0.4, 0.0]), distance).argmax() == 2
     assert farthest(pooled, np.zeros((0, 2))).argmax() != 2, "the first is a usual one"
+
+
+def test_worth_most_is_what_stands_for_many_unknown_images_and_not_an_odd_one() -> None:
+    crowd = np.array([[0.0, 0], [0.2, 0], [0, 0.2], [0.1, 0.1]])
+    images = np.concatenate([crowd, crowd + 3, [[9.0, -9]]])
+    sure, unsure = np.ones(9), np.array([0.01] * 4 + [1.0] * 4 + [0.01])
+    assert worth(images, images[:0], sure).argmax() not in (8,)
+    assert worth(images, images[:1], sure).argmax() in range(4, 8)
+    assert worth(images, images[:0], unsure).argmax() in range(4, 8)
+    assert worth(images, images, sure).max() == 0, "all are annotated"
+
+
+def test_chosen_images_leave_less_unknown_than_any_other_next_one() -> None:
+    rng = np.random.default_rng(0)
+    images, doubt = rng.normal(size=(12, 3)), rng.uniform(size=12)
+    found = chosen(images, images[:0], doubt, 4)
+    scaled = (images - images.mean(0)) / (images.std(0) + 1e-6)
+    between = np.linalg.norm(scaled[:, None] - scaled[None], axis=-1)
+
+    def unknown(annotated: list[int]) -> float:
+        return float((doubt * between[:, annotated].min(1)).sum())
+
+    for number in range(1, 5):
+        before = found[: number - 1]
+        assert unknown(found[:number]) == pytest.approx(min(unknown([*before, other]) for other in range(12)))
 
 
 def test_features_are_forgotten_when_they_need_too_much_memory(

@@ -1,7 +1,6 @@
 """The folder that is annotated: images listed, masks read and written in the form that `fit` reads."""
 
 import io
-import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -128,7 +127,7 @@ class AnnotatedFolder:
         with self._lock:
             painted = {image: self.read(image) for image in self._painted()} if self._recolours(scheme) else {}
             self._scheme = scheme
-            write_whole(self.path / "scheme.toml", scheme_text(scheme).encode())
+            write_whole(self.path / "scheme.toml", scheme.to_toml().encode())
             for name, annotation in painted.items():
                 self._write(*self._places(name), annotation)
 
@@ -183,15 +182,6 @@ class AnnotatedFolder:
     def _greys_are_colors_here(self) -> bool:
         masks = [mask for _, mask in self._files.values() if mask.exists()]
         return greys_are_colors([read_mask(mask) for mask in masks], self._scheme)
-
-
-def scheme_text(scheme: Scheme) -> str:
-    """The text of a scheme.toml; colours stand in it where somebody chose them."""
-    names = [json.dumps(name, ensure_ascii=False) for name in scheme.names]
-    if not scheme.has_own_colors:
-        return f"classes = [{', '.join(names)}]\n"
-    rows = [f"  {{ name = {n}, color = {list(color)} }},\n" for n, color in zip(names, scheme.colors, strict=True)]
-    return f"classes = [\n{''.join(rows)}]\n"
 
 
 def _pairs(folder: Path) -> Pairs:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipelines import storage
-from pipelines.annotator.folder import AnnotatedFolder, scheme_text
+from pipelines.annotator.folder import AnnotatedFolder
 from pipelines.annotator.messages import Message, suggestion
 from pipelines.dataset.inventory import INDEX
 from pipelines.dataset.manifest import open_dataset
@@ -43,7 +43,7 @@ def copied(samples: list[Sample], dataset: Location, folder: Path) -> AnnotatedF
     """Their images in a folder of annotated images, which keeps what was corrected there before."""
     scheme = open_dataset(dataset).scheme
     if not (folder / "scheme.toml").exists():
-        write_whole(folder / "scheme.toml", scheme_text(scheme).encode())
+        write_whole(folder / "scheme.toml", scheme.to_toml().encode())
     for sample in samples:
         if not (folder / image_name(sample)).exists():
             write_whole(folder / image_name(sample), png_bytes(Image.fromarray(sample.image)))

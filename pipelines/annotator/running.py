@@ -12,7 +12,7 @@ from generate import IMAGE_SUFFIXES, read_image
 from label import IGNORE, DenoiserFeatures, Scheme
 from label.pairs import has_mask
 from pipelines.annotator.endpoints import Room, make_app
-from pipelines.annotator.folder import AnnotatedFolder, scheme_text
+from pipelines.annotator.folder import AnnotatedFolder
 from pipelines.annotator.guard import guarded
 from pipelines.annotator.live import Tabs
 from pipelines.annotator.memory import cut_to
@@ -80,7 +80,7 @@ def _scheme(recipe: Recipe, folder: Path) -> Scheme:
     if recipe.classes:
         return recipe.classes.scheme
     if not (folder / "scheme.toml").exists():
-        write_whole(folder / "scheme.toml", scheme_text(_FIRST_CLASSES).encode())
+        write_whole(folder / "scheme.toml", _FIRST_CLASSES.to_toml().encode())
     return Scheme.load(folder / "scheme.toml")
 
 

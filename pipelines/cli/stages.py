@@ -18,6 +18,11 @@ from pipelines.stages import STAGES, Stage, next_stage, stages_of_run
 from pipelines.stages.order import has_images
 
 app = typer.Typer()
+Partial = Annotated[bool, typer.Option("--partial", help="Go on though units of the dataset are missing.")]
+Among = Annotated[
+    int | None,
+    typer.Option("--of", min=1, metavar="NUMBER", help="Choose them among so many: unlike what is annotated."),
+]
 
 
 def _command(stage: Stage) -> Callable[..., None]:
@@ -43,9 +48,7 @@ def _command(stage: Stage) -> Callable[..., None]:
         recipe: RecipePath,
         overrides: Overrides = None,
         address: Address = None,
-        partial: Annotated[
-            bool, typer.Option("--partial", help="Go on though units of the dataset are missing.")
-        ] = False,
+        partial: Partial = False,
     ) -> None:
         call, loaded = _called(stage, recipe, overrides, address)
         _end(stage, call, loaded, stage.imported()(loaded, partial=partial))
@@ -54,9 +57,10 @@ def _command(stage: Stage) -> Callable[..., None]:
         recipe: RecipePath,
         overrides: Overrides = None,
         count: Annotated[int, typer.Option("-n", min=1, metavar="NUMBER", help="How many images.")] = 64,
+        of: Among = None,
     ) -> None:
         call, loaded = _called(stage, recipe, overrides)
-        _end(stage, call, loaded, stage.imported()(loaded, count=count))
+        _end(stage, call, loaded, stage.imported()(loaded, count=count, of=of))
 
     ways = {"generate": repairing, "sample": counted, "train": whole}
     return ways.get(stage.name, here)

@@ -1,6 +1,5 @@
 """What came in becomes a folder that `fit` reads: NAME.png, NAME.mask.png, scheme.toml; whole, or not at all."""
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -63,18 +62,9 @@ def write_annotated(contents: Contents, source: str, out: Path, scheme: Scheme |
         _refuse(source, mistakes, len(names))
         final = scheme or _seen(ids, contents, pixels, source)
         _recolor(part, names, ids, final)
-        write_whole(part / SCHEME, scheme_toml(final).encode())
+        write_whole(part / SCHEME, final.to_toml().encode())
     left_out = [name for name in ids if name not in final.names]
     return Written(len(names), final, [*contents.notes, *_notes(overlapping, left_out)])
-
-
-def scheme_toml(scheme: Scheme) -> str:
-    """The file that Scheme.load reads; with colours where somebody chose them."""
-    rows = []
-    for name, color in zip(scheme.names, scheme.colors, strict=True):
-        color_part = f", color = {list(color)}" if scheme.has_own_colors else ""
-        rows.append(f"    {{ name = {json.dumps(name, ensure_ascii=False)}{color_part} }},\n")
-    return f"# What has value 0 in a mask is the first class; {IGNORE} is ignored.\nclasses = [\n{''.join(rows)}]\n"
 
 
 def _class_of(name: str, known: Sequence[str] | dict[str, int]) -> str | None:

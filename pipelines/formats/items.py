@@ -120,15 +120,6 @@ def palette_png(mask: UInt8[np.ndarray, "h w"], scheme: Scheme) -> bytes:
     return png_bytes(scheme.painted(mask))
 
 
-def scheme_toml(scheme: Scheme) -> str:
-    """What Scheme.load reads."""
-    rows = (
-        f"  {{ name = {json.dumps(name, ensure_ascii=False)}, color = {list(color)} }},"
-        for name, color in zip(scheme.names, scheme.colors, strict=True)
-    )
-    return "\n".join(["classes = [", *rows, "]", ""])
-
-
 def lines_of(pieces: Pieces, key: str) -> str:
     """The lists that the pieces have under this key, a line an entry."""
     text = io.StringIO()

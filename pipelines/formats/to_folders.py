@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipelines.formats.items import About, Item, Piece, Pieces, Target, scheme_toml
+from pipelines.formats.items import About, Item, Piece, Pieces, Target
 
 
 def write(target: Target, items: Iterator[Item], about: About) -> Piece:
@@ -13,5 +13,5 @@ def write(target: Target, items: Iterator[Item], about: About) -> Piece:
 
 
 def finish(target: Target, pieces: Pieces, about: About) -> str:
-    target.write("scheme.toml", scheme_toml(about.scheme))
+    target.write("scheme.toml", about.scheme.to_toml())
     return ""

@@ -43,8 +43,10 @@ _ORDERED = (
         "sample:sample_images",
         """Write images to annotate.
 
-        They are PNG files named by seed; the dataset will contain none of them. Reads paths.denoiser. Writes
-        paths.out/samples. Keys: generate.steps, generate.solver, generate.run_seed.
+        They are PNG files named by seed; the dataset will contain none of them. With --of they are chosen among so
+        many: like many that the interpreter does not know, and unlike those that are annotated. Reads paths.denoiser;
+        with --of also paths.annotated and paths.out/interpreter, where they are there. Writes paths.out/samples. Keys:
+        generate.steps, generate.solver, generate.run_seed.
 
         Example: datasetddpm sample recipe.toml -n 40""",
     ),

@@ -1,10 +1,13 @@
 """Stage sample: images of the diffusion model's, for a person to annotate."""
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -17,8 +20,9 @@ from pipelines.errors import RecipeError
 from pipelines.folders import samples_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
-from pipelines.record import Outcome, Results, once
+from pipelines.record import Outcome, Results, once, recorded
 from pipelines.sections import TO_ANNOTATE
+from pipelines.stages.choosing import Chooser
 from pipelines.standing import say_what_is_unfinished
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
@@ -29,18 +33,23 @@ COUNT = 64
 PROVENANCE = "datasetddpm"  # the text chunk of a PNG that says what its image was made from, as JSON
 
 
-def sample_images(recipe: Recipe, *, count: int = COUNT) -> Outcome:
+def sample_images(recipe: Recipe, *, count: int = COUNT, of: int | None = None) -> Outcome:
     """Write so many samples as PNG files named by seed, none of which the dataset will contain.
 
-    Raises RecipeError where masks lie beside images that would be others afterwards.
+    With `of` they are chosen among so many: what the interpreter does not know, and what is unlike paths.annotated.
+    Raises RecipeError where masks lie beside images whose place others would take.
     """
+    if of is not None and of < count:
+        raise RecipeError(f"{count} images cannot be chosen among {of}; --of takes a number that is no smaller than -n")
     say_what_is_unfinished(recipe)
     denoiser, folder = open_denoiser(recipe, device()), samples_folder(recipe)
-    seeds = range(TO_ANNOTATE, TO_ANNOTATE + count)
-    origin = _origin(recipe, denoiser)
-    _keep_annotated({seed: folder / _name(seed) for seed in seeds}, origin)
-    inputs = {**origin, "batch_size": recipe.generate.batch, "count": count}
-    return once(folder, inputs, partial(_sample, recipe, denoiser, seeds), clause=f"{count} images")
+    chooser = Chooser.of(recipe, denoiser) if of else None
+    inputs = {**_origin(recipe, denoiser), "batch_size": recipe.generate.batch, "count": count}
+    if chooser:
+        inputs |= {"of": of, "choice": chooser.inputs}
+    _keep_annotated(folder, inputs)
+    clause = f"{count} images" + (f", chosen among {of}" if of else "")
+    return once(folder, inputs, partial(_sample, recipe, denoiser, count, of or count, chooser), clause=clause)
 
 
 def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
@@ -50,20 +59,27 @@ def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
     return {"denoiser": denoiser.digest, "generate": {"run_seed": settings.run_seed, **said}}
 
 
-def _name(seed: int) -> str:
-    return f"{seed:012d}.png"
-
-
-def _sample(recipe: Recipe, denoiser: Denoiser, seeds: range, folder: Path) -> Results:
-    settings, origin = recipe.generate, _origin(recipe, denoiser)
-    batches = denoiser_images(denoiser, settings).images(seeds, settings.run_seed, settings.batch)
-    followed = follow(batches, len(seeds), "sample", "images", count=len, folder=folder)
-    pixels = (image for batch in followed for image in batch)
-    for seed, image in zip(seeds, pixels, strict=True):
+def _sample(recipe: Recipe, denoiser: Denoiser, count: int, of: int, chooser: Chooser | None, folder: Path) -> Results:
+    origin, images = _origin(recipe, denoiser), _images(recipe, denoiser, of, folder)
+    if chooser:
+        candidates = dict(images)
+        places = chooser.chosen(candidates.values(), count)
+        images = ((TO_ANNOTATE + place, candidates[TO_ANNOTATE + place]) for place in places)
+    for seed, image in images:
         chunk = PngInfo()
         chunk.add_text(PROVENANCE, json.dumps({**origin, "seed": seed}, sort_keys=True))
-        write_whole(folder / _name(seed), png_bytes(Image.fromarray(image), chunk))
+        write_whole(folder / f"{seed:012d}.png", png_bytes(Image.fromarray(image), chunk))
     return {}
+
+
+def _images(
+    recipe: Recipe, denoiser: Denoiser, count: int, folder: Path
+) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
+    """So many samples, each with its seed."""
+    settings, seeds = recipe.generate, range(TO_ANNOTATE, TO_ANNOTATE + count)
+    batches = denoiser_images(denoiser, settings).images(seeds, settings.run_seed, settings.batch)
+    followed = follow(batches, count, "sample", "images", count=len, folder=folder)
+    return zip(seeds, (image for batch in followed for image in batch), strict=True)
 
 
 def provenance(path: Path) -> dict[str, Any] | None:
@@ -75,15 +91,14 @@ def provenance(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _keep_annotated(images: dict[int, Path], origin: dict[str, Any]) -> None:
-    """Raises RecipeError where an image has a mask and would show something else."""
-    lost = [
-        path.name for seed, path in images.items() if has_mask(path) and provenance(path) != {**origin, "seed": seed}
-    ]
-    if lost:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        folder = next(iter(images.values())).parent
+def _keep_annotated(folder: Path, inputs: dict[str, Any]) -> None:
+    """Raises RecipeError where images have masks, and others would take their place."""
+    if not folder.is_dir() or recorded(folder, inputs):
+        return
+    masked = [path.name for path in sorted(folder.glob("*.png")) if has_mask(path)]
+    if masked:
+        more = f" and {len(masked) - 3} more" if len(masked) > 3 else ""
         raise RecipeError(
-            f"{', '.join(lost[:3])}{more} in {folder} have masks beside them, and would become others by this "
-            "model and these settings: move images and masks to paths.annotated, or name another paths.out"
+            f"{', '.join(masked[:3])}{more} in {folder} have masks beside them, and the images of this model and these "
+            "settings would take their place: move images and masks to paths.annotated, or name another paths.out"
         )

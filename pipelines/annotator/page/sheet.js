@@ -2,7 +2,7 @@
 
 import { imageAddress } from "./api.js";
 
-const WORDS = { untouched: "untouched", begun: "begun", done: "done" };
+const STATES = ["untouched", "begun", "done"];
 
 export class Sheet {
   constructor(section, open) {
@@ -30,19 +30,20 @@ export class Sheet {
   }
 
   count() {
-    const numbers = Object.keys(WORDS).map((s) => `${this.images.filter((i) => i.state === s).length} ${WORDS[s]}`);
+    const numbers = STATES.map((state) => `${this.images.filter((i) => i.state === state).length} ${state}`);
     this.counts.textContent = numbers.join(", ");
   }
 
   #row(image) {
     const row = document.createElement("button"), picture = document.createElement("img");
-    const what = document.createElement("span");
+    const state = document.createElement("span"), name = document.createElement("span");
     picture.loading = "lazy";
     picture.decoding = "async";
     picture.alt = "";
     picture.src = imageAddress(image.name);
-    what.className = "what";
-    row.append(picture, what);
+    state.className = "state";
+    name.textContent = row.title = image.name;
+    row.append(picture, state, name);
     row.onclick = () => this.open(image.name);
     this.rows.set(image.name, row);
     this.#mark(row, image);
@@ -51,7 +52,6 @@ export class Sheet {
 
   #mark(row, image) {
     row.dataset.state = image.state;
-    row.title = image.name;
-    row.querySelector(".what").textContent = `${WORDS[image.state]} · ${image.name}`;
+    row.querySelector(".state").textContent = image.state;
   }
 }
