@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipelines.bounds import mistakes
 from pipelines.card_section import CardSection
 from pipelines.errors import RecipeError
+from pipelines.features_section import FeaturesSection
 from pipelines.keys import Section
 from pipelines.places import place_paths, recipe_file
 from pipelines.sections import (
@@ -68,6 +69,7 @@ class Recipe(Section):
     generate: GenerateSection = GenerateSection()
     cluster: ClusterSection = ClusterSection()
     train: TrainSection = TrainSection()
+    features: FeaturesSection = FeaturesSection()
     study: StudySection = StudySection()
     card: CardSection = CardSection()
 

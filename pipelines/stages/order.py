@@ -133,6 +133,7 @@ _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "sample": (_denoiser,),
     "annotate": (_denoiser,),
     "fit": (_denoiser, _annotated),
+    "features": (_denoiser, _annotated),
     "generate": (_denoiser, _interpreter, _photographs),
     "train": (_trained_on,),
     "evaluate": (_held_out, _interpreter, _networks_to_score),

@@ -41,7 +41,7 @@ from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser
 from pipelines.writable import must_be_writable
 
-_NOT_MEASURED = {"name", "paths", "study", "cluster", "train_ddpm"}
+_NOT_MEASURED = {"name", "paths", "features", "study", "cluster", "train_ddpm"}
 
 
 def missing(recipe: Recipe) -> list[Cell]:
