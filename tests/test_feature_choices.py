@@ -16,7 +16,7 @@ def test_maps_are_those_of_every_step_and_block_by_step_first() -> None:
     assert OWN.places == [(50, 3), (150, 3)]
     assert OWN.within(WHOLE) == [0, 3]
     assert OWN.name == "steps=50,150-blocks=3"
-    assert OWN.lines == ["steps = [50, 150]", "blocks = [3]"]
+    assert OWN.as_json == {"steps": [50, 150], "blocks": [3]}
 
 
 def test_every_map_is_measured_alone_then_the_recipes_own_then_what_joins_the_best() -> None:

@@ -24,16 +24,14 @@ def features(recipe: RecipePath, overrides: Overrides = None) -> None:
     call = Call.of(recipe, overrides)
     loaded = call.load()
     call.require("features", loaded)
-    from pipelines.stages.features import chosen, compare_features
+    from pipelines.stages.features import best_overrides, compare_features, lines
 
     tell("features", compare_features(loaded))
     console.print(_table(loaded))
-    best = chosen(loaded)
     say(f"Chart: {(features_folder(loaded) / 'features.png').resolve()}")
     say("Put into the recipe, as it stands in interpreter.toml beside the chart:")
-    say("\n".join(["[interpreter]", *(f"{key} = {values}" for key, values in best.items())]))
-    sets = [f"interpreter.{key}={values}".replace(" ", "") for key, values in best.items()]
-    say(f"next: {call.line('fit', *sets)}")
+    say("\n".join(lines(loaded)))
+    say(f"next: {call.line('fit', *best_overrides(loaded))}")
 
 
 def _table(recipe: Recipe) -> Table:

@@ -27,9 +27,8 @@ class Choice:
         return list(product(*(values for _, values in self.keys)))
 
     @property
-    def lines(self) -> list[str]:
-        """As a recipe has them."""
-        return [f"{key} = {list(values)}" for key, values in self.keys]
+    def as_json(self) -> dict[str, list[int]]:
+        return {key: list(values) for key, values in self.keys}
 
     def within(self, whole: "Choice") -> list[int]:
         """Where its maps lie among those of a larger choice."""

@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from label import DenoiserFeatures
 from label.cross_validation import folds_of
 from label.fitting import labelled_pixels
 from pipelines.annotated import annotated_few
@@ -15,62 +13,58 @@ from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.evaluate import excluded_classes
+from pipelines.stages.feature_axes import asked, keys_of, lines_of
 from pipelines.stages.feature_cells import Comparison, small_fitting
 from pipelines.stages.feature_choices import Choice, Measured, compared, most
 from pipelines.stages.feature_figures import features_figure
 from pipelines.stages.figures import save_figure
-from pipelines.stages.fit import open_features
 from pipelines.storage import write_whole
 
 KEYS = "interpreter.toml"  # what to put into the recipe
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What a recipe asks to compare, and what it reads itself."""
-
-    features: DenoiserFeatures  # of all of `whole`
-    whole: Choice
-    own: Choice
-
-
 def compare_features(recipe: Recipe) -> Outcome:
     """Score single maps and greedy joins of them, and write table, chart and the keys of the best.
 
-    Raises RecipeError for fewer than two annotated images, which nothing can be learnt and judged on.
+    Raises RecipeError for fewer than two annotated images, which nothing can be learnt and judged on, and for a recipe
+    that joins several sources.
     """
-    asked = _asked(recipe)
-    annotations = annotated_few(recipe, asked.features.image_size)
-    settings = small_fitting(recipe)
+    features, whole, own = asked(recipe)
+    annotations, settings = annotated_few(recipe, features.image_size), small_fitting(recipe)
     labelled_pixels(annotations.masks, settings.min_class_pixels)  # or there is nothing to learn
-    if len(annotations.names) < 2:
+    if (images := len(annotations.names)) < 2:
         raise RecipeError(
-            f"{recipe.paths.annotated} has {len(annotations.names)} annotated image; at least 2 are needed, since each "
-            "is labelled by what was learnt from the others"
+            f"{recipe.paths.annotated} has {images} annotated image; at least 2 are needed, since each is labelled by "
+            "what was learnt from the others"
         )
     comparison = Comparison(
-        asked.features,
-        asked.whole,
+        features,
+        whole,
         annotations,
         recipe.interpreter.upsampling,
         settings,
-        len(folds_of(len(annotations.names), recipe.features.folds)),
+        len(folds_of(images, recipe.features.folds)),
         excluded_classes(recipe),
         feature_cells_folder(recipe),
     )
-    joins = recipe.features.joins
     return once(
         features_folder(recipe),
-        comparison.inputs | {"own": asked.own.name, "joins": joins},
-        lambda folder: _compare(comparison, asked.own, joins, folder),
-        clause=f"a comparison of {len(asked.whole.places)} maps, by {len(annotations.names)} annotated images",
+        comparison.inputs | {"own": own.name, "joins": recipe.features.joins},
+        lambda folder: _compare(recipe, comparison, own, folder),
+        clause=f"a comparison of {len(whole.places)} maps, by {images} annotated images",
         outputs=("features.json", "features.png", KEYS),
     )
 
 
-def chosen(recipe: Recipe) -> dict[str, list[int]]:
-    """The keys of [interpreter] that did best, of a comparison that is finished."""
-    return Record.read(features_folder(recipe)).results["best"]
+def best_overrides(recipe: Recipe) -> list[str]:
+    """What `--set` is given for the choice that did best in a comparison that is finished."""
+    best = _choice(Record.read(features_folder(recipe)).results["best"])
+    return [f"interpreter.{key}={value}".replace(" ", "") for key, value in keys_of(recipe, best).items()]
+
+
+def lines(recipe: Recipe) -> list[str]:
+    """The same, as the recipe has it."""
+    return (features_folder(recipe) / KEYS).read_text("utf-8").splitlines()
 
 
 def table(recipe: Recipe) -> Sequence[Measured]:
@@ -84,34 +78,20 @@ def _choice(keys: dict[str, list[int]]) -> Choice:
     return Choice.of({key: tuple(values) for key, values in keys.items()})
 
 
-def _asked(recipe: Recipe) -> _Asked:
-    """All maps that the recipe asks for, with those that it reads already."""
-    settings, wanted, own = recipe.interpreter, recipe.features, open_features(recipe)
-    blocks = range(len(own.denoiser.blocks)) if wanted.blocks is None else wanted.blocks
-    steps, blocks = sorted({*wanted.steps, *settings.steps}), sorted({*blocks, *settings.blocks})
-    whole = Choice.of({"steps": tuple(steps), "blocks": tuple(blocks)})
-    features = DenoiserFeatures(own.denoiser, steps=steps, blocks=blocks, where=settings.where, noise=own.noise)
-    return _Asked(features, whole, Choice.of({"steps": tuple(settings.steps), "blocks": tuple(settings.blocks)}))
-
-
-def _compare(comparison: Comparison, own: Choice, joins: int, folder: Path) -> Results:
-    rows = list(_told(comparison, own, joins, folder))
-    best = max(rows, key=lambda row: row.rank)
-    results = {
+def _compare(recipe: Recipe, comparison: Comparison, own: Choice, folder: Path) -> Results:
+    rows = list(_told(comparison, own, recipe.features.joins, folder))
+    best = max(rows, key=lambda row: row.rank).choice
+    measured = [
+        {"keys": row.choice.as_json, "channels": row.channels, "mean_iou": row.mean_iou, "iou": list(row.iou)}
+        for row in rows
+    ]
+    results: Results = {
         "classes": list(comparison.annotations.scheme.names),
-        "best": {key: list(values) for key, values in best.choice.keys},
-        "measured": [
-            {
-                "keys": {key: list(values) for key, values in row.choice.keys},
-                "channels": row.channels,
-                "mean_iou": row.mean_iou,
-                "iou": list(row.iou),
-            }
-            for row in rows
-        ],
+        "best": best.as_json,
+        "measured": measured,
     }
     write_whole(folder / "features.json", (json.dumps(results, indent=2, allow_nan=False) + "\n").encode())
-    write_whole(folder / KEYS, "\n".join(["[interpreter]", *best.choice.lines, ""]).encode())
+    write_whole(folder / KEYS, "\n".join(["[interpreter]", *lines_of(recipe, best), ""]).encode())
     save_figure(features_figure(rows, comparison.whole, own), folder / "features.png")
     return results
 
