@@ -18,6 +18,8 @@ class FeaturesSection(Section):
     """Diffusion steps that are tried, beside those of interpreter.steps."""
     blocks: Some | None = None
     """Decoder blocks that are tried, beside those of interpreter.blocks; unset: all."""
+    layers: Some | None = None
+    """Layers that are tried of another source than the denoiser, beside those that the recipe reads; unset: those."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Parts of the annotated images; each is labelled by interpreters that were fitted on the others."""
     members: Annotated[int, Field(ge=2)] = 3

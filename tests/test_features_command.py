@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -63,7 +64,7 @@ def stamps(project: Path) -> dict[Path, int]:
 def finished_comparison(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     project = make_project(tmp_path_factory.mktemp("features"))
     recipe = project / "recipe.toml"
-    recipe.write_text(recipe.read_text() + SECTION)
+    recipe.write_text(recipe.read_text().replace("max_epochs = 5", "max_batches = 10") + SECTION)
     found = Compared(project, [], [])
     for _ in range(2):
         found.said.append(command("features", recipe))
@@ -85,7 +86,7 @@ def by_hand(project: Path, chosen: Sequence[int], folds: int) -> float:
     few = load_annotations(project / "annotated", (16, 16))
     whole = DenoiserFeatures(make_denoiser(), steps=[50, 150], blocks=[1, 2, 3])
     source = Remembered(whole, chosen, few.images)
-    settings = replace(FITTINGS["fast"], members=2, min_class_pixels=1)
+    settings = replace(FITTINGS["fast"], members=2, min_class_pixels=1, max_batches=10)
     masks = np.full_like(few.masks, IGNORE)
     for fold in range(folds):
         held_out = np.arange(len(masks)) % folds == fold
@@ -190,6 +191,36 @@ def test_bad_input_is_one_sentence(override: str, sentence: str, project: Path, 
     said = command("features", project / "recipe.toml", "--set", override, code=2)
     assert sentence in said.splitlines()[-1]
     assert content(project) == before
+
+
+MAE = Path(__file__).parent / "golden" / "mae_like.pth"
+READ_BY_MAE = (
+    "interpreter.features=mae",
+    "interpreter.max_batches=10",
+    f'paths.weights.mae="{MAE}"',
+    "interpreter.mae_heads=4",
+    "features.joins=1",
+)
+
+
+def test_of_another_source_its_layers_are_compared(project: Path, command: Command) -> None:
+    keys = (*READ_BY_MAE, "interpreter.layers.mae=[1, 9]", "features.layers=[4]", "features.members=2")
+    sets = [word for key in keys for word in ("--set", key)]
+    said = command("features", project / "recipe.toml", *sets)
+    found = results(project)
+    assert [row["keys"]["layers"] for row in found["measured"][:4]] == [[1], [4], [9], [1, 9]]
+    line = f"layers = {{ mae = {found['best']['layers']} }}"
+    assert line in said
+    (following,) = re.findall(r"^next: datasetddpm (fit .*)", said, re.MULTILINE)
+    command(*shlex.split(following))
+    record = json.loads((project / "out" / "interpreter" / "features.json").read_text())
+    assert record["backbone"]["layers"] == found["best"]["layers"]
+
+
+def test_several_sources_side_by_side_are_refused(project: Path, command: Command) -> None:
+    sets = ("--set", 'interpreter.features=["denoiser", "mae"]', "--set", f'paths.weights.mae="{MAE}"')
+    said = command("features", project / "recipe.toml", *sets, code=2)
+    assert "interpreter.features names denoiser, mae; maps are chosen of one source at a time" in said
 
 
 def test_every_image_is_in_one_fold_and_none_is_empty() -> None:

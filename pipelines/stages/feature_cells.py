@@ -116,11 +116,13 @@ class Comparison:
 
 
 def small_fitting(recipe: Recipe) -> Fitting:
-    """The fast setting with few members; what is a class, and the seed, are as in the recipe."""
-    own = recipe.interpreter.fitting
+    """The fast setting with few members; what counts, the seed, and a lower limit of batches are as in the recipe."""
+    own, fast = recipe.interpreter.fitting, FITTINGS["fast"]
+    assert fast.max_batches is not None
     return replace(
-        FITTINGS["fast"],
+        fast,
         members=recipe.features.members,
+        max_batches=min(fast.max_batches, own.max_batches or fast.max_batches),
         min_class_pixels=own.min_class_pixels,
         seed=own.seed,
         memory_budget=own.memory_budget,
