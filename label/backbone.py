@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from generate import CheckpointError
 from generate.tensors import load_saved
 from label.errors import InterpreterError
+from label.feature_records import FEATURES, backbone_digest
 
 Size = tuple[int, int]  # height and width
 
@@ -36,21 +37,25 @@ class Backbone(nn.Module):
         *,
         channels: int,
         image_size: Size,
+        weights: Path | None = None,
         seen_size: Size | None = None,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
     ) -> None:
-        """`identity` is JSON, all that the maps depend on; images are resized to `seen_size`, if that is another."""
+        """`identity` is JSON, all that the maps depend on, with its `kind` as a recipe names it.
+
+        `weights` is where their file lies; images are resized to `seen_size`, if that is another.
+        """
         super().__init__()
         self.network, self._read, self.identity = network.requires_grad_(False).eval(), read, dict(identity)
-        self.image_size, self._seen = image_size, seen_size or image_size
+        self.image_size, self._seen, self._weights = image_size, seen_size or image_size, weights
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.channels = channels
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.identity | {"image_size": self.image_size}).encode()).hexdigest()
+        return backbone_digest(self.identity, self.image_size)
 
     @torch.no_grad()
     def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
@@ -62,9 +67,22 @@ class Backbone(nn.Module):
         return self._read(self.network, (pixels - mean) / std)
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write features.json, from which `open_backbone` makes the same source again, given the same weights."""
-        record = {"backbone": self.identity, "image_size": self.image_size, "digest": self.digest}
-        (folder / "features.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        """Write features.json, from which the same source is opened again, given the same weights."""
+        record = {
+            "kind": self.identity["kind"],
+            "backbone": self.identity,
+            "image_size": self.image_size,
+            "weights": self._weights and str(self._weights.resolve()),
+            "digest": self.digest,
+        }
+        (folder / FEATURES).write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def chosen_layers(layers: Sequence[int] | None, count: int, default: Sequence[int], name: str) -> tuple[int, ...]:
+    """The layers that were asked for, or the default. Raises InterpreterError for one that there is not."""
+    if strange := [layer for layer in layers or () if not 0 <= layer < count]:
+        raise InterpreterError(f"{name} has layers 0 to {count - 1}; {strange} are not among them")
+    return tuple(layers or default)
 
 
 def filled(network: N, tensors: Mapping[str, Tensor], path: Path, name: str) -> N:
@@ -91,6 +109,9 @@ def stored_tensors_of(path: Path, key: str, name: str) -> dict[str, Tensor]:
     return held
 
 
-def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def tensors_digest(network: nn.Module) -> str:
+    """sha256 of a network's weights that lie in no file of ours."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        whole.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return whole.hexdigest()

@@ -18,7 +18,7 @@ from generate.denoiser import Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
 from label.errors import FittingError, InterpreterError, LabelError
-from label.identity import check_denoiser, features_digest, features_record, stored_noise
+from label.feature_records import check_denoiser, features_digest, features_record, stored_noise
 
 
 @runtime_checkable
@@ -52,8 +52,9 @@ class FeatureSource(Protocol):
 class DenoiserFeatures:
     """Decoder activations of a denoiser at a few noise levels (arXiv 2112.03126, section 4).
 
-    Every image is noised with the same `noise` [1, c, h, w], at every step and in every phase. Maps are ordered by
-    step first, then by block. Raises ValueError for a step or block that the denoiser does not have.
+    Every image is noised with the same `noise` [n, c, h, w], at every step and in every phase; maps are the mean over
+    its n noises. They are ordered by step first, then by block. Raises ValueError for a step or block that the denoiser
+    does not have.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class DenoiserFeatures:
         steps: Sequence[int] = (50, 150, 250),
         blocks: Sequence[int] = (5, 6, 7, 8, 12),
         where: Where = "output",
-        noise: Float[Tensor, "1 c h w"] | None = None,
+        noise: Float[Tensor, "n c h w"] | None = None,
+        noises: int = 1,
     ) -> None:
         denoiser.check_blocks(blocks)
         unknown = [t for t in steps if not 0 <= t < len(denoiser.schedule)]
@@ -72,8 +74,8 @@ class DenoiserFeatures:
                 f"steps {list(steps)}: 0 to {len(denoiser.schedule) - 1} are possible, at least one is needed"
             )
         shape = denoiser.image_shape
-        noise = draw([generator(0, 0)], shape) if noise is None else noise.float().cpu()
-        if noise.shape != (1, *shape):
+        noise = draw([generator(0, i) for i in range(noises)], shape) if noise is None else noise.float().cpu()
+        if noise.ndim != 4 or not len(noise) or noise.shape[1:] != shape:
             raise LabelError(f"noise is {list(noise.shape)}; one image of the denoiser's is {[1, *shape]}")
         self.denoiser, self.steps, self.blocks = denoiser, tuple(steps), tuple(blocks)
         self.where: Where = where
@@ -94,11 +96,17 @@ class DenoiserFeatures:
         return features_digest(self.denoiser.digest, self.steps, self.blocks, self.where, self.noise.numpy())
 
     def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """All steps run as one batch of the decoder, which ends at the last wanted block."""
+        """All steps of a noise run as one batch of the decoder, which ends at the last wanted block."""
+        total, *others = (self._maps(images, noise[None]) for noise in self.noise)
+        for maps in others:
+            total = [a + b for a, b in zip(total, maps, strict=True)]
+        return [each / len(self.noise) for each in total] if others else total
+
+    def _maps(self, images: UInt8[np.ndarray, "b h w 3"], noise: Float[Tensor, "1 c h w"]) -> list[Tensor]:
         device = self.denoiser.device
         x_0 = to_model(images).to(device).repeat(len(self.steps), 1, 1, 1)
         t = torch.tensor(self.steps, device=device).repeat_interleave(len(images))
-        x_t = self.denoiser.add_noise(x_0, t, self.noise.to(device))
+        x_t = self.denoiser.add_noise(x_0, t, noise.to(device))
         by_block = self.denoiser.activations(x_t, t, self.blocks, self.where)
         by_step = zip(*(block_maps.chunk(len(self.steps)) for block_maps in by_block), strict=True)
         return list(itertools.chain.from_iterable(by_step))

@@ -1,75 +1,27 @@
-"""The files of an interpreter's folder and what they tell unopened: the digests that name it and its features.
+"""An interpreter's folder and what it tells unopened: the digest that names it, and its classes.
 
 Nothing here needs torch: a run is planned before any network is built.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from generate.stored import STRICT, TOLERANT, Natural, StoredError, Tree, stored, stored_tree
+from generate.stored import TOLERANT
 from label.errors import InterpreterError, SchemeError
+from label.feature_records import stored_arrays, stored_features_digest, stored_record
 from label.schemes import Scheme
 from label.settings import Upsampling
 
-FEATURES, FEATURE_TENSORS = "features.json", "features.safetensors"
 INTERPRETER, INTERPRETER_TENSORS = "interpreter.json", "interpreter.safetensors"
 
-
-Some = Annotated[list[Natural], Field(min_length=1)]
 Color = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
-Side = Annotated[int, Field(ge=1, le=2**20)]
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """Where a denoiser was opened from."""
-
-    __pydantic_config__ = STRICT
-
-    path: str
-    flags: str | Tree | None
-
-
-@dataclass(frozen=True)
-class _DenoiserFeatures:
-    """What features.json holds of a denoiser's."""
-
-    __pydantic_config__ = STRICT
-
-    denoiser: str
-    source: _Origin | None
-    steps: Some
-    blocks: Some
-    where: Literal["output", "input"]
-
-
-@dataclass(frozen=True)
-class _BackboneFeatures:
-    """What features.json holds of a backbone's."""
-
-    __pydantic_config__ = STRICT
-
-    backbone: Tree
-    image_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
-    digest: str
-
-
-@dataclass(frozen=True)
-class _JointFeatures:
-    """What features.json holds of several sources."""
-
-    __pydantic_config__ = STRICT
-
-    joint: Annotated[list[float], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -94,26 +46,20 @@ class StoredInterpreter:
     scheme: Scheme
 
 
-def stored_interpreter(folder: Path, denoiser: str, *, dtype: str = "torch.float32") -> StoredInterpreter:
+def stored_interpreter(
+    folder: Path, denoiser: str, *, places: Mapping[str, Path] | None = None, dtype: str = "torch.float32"
+) -> StoredInterpreter:
     """The interpreter in `folder`, as the denoiser of this digest would have it opened to compute in `dtype`.
 
-    Raises InterpreterError where the folder holds none, a damaged one, or one that was fitted on something else.
+    `places` are files of other sources' weights, by kind. Raises InterpreterError where the folder holds none, a
+    damaged one, or one that was fitted on something else.
     """
-    record = features_record(folder)
-    check_denoiser(folder, record, denoiser)
-    noise = stored_noise(folder)
-    features = features_digest(denoiser, record["steps"], record["blocks"], record["where"], noise)
+    features = stored_features_digest(folder, denoiser, places or {})
     record = interpreter_record(folder)
     check_features(folder, record, features)
     scheme, tensors = scheme_of(record), stored_arrays(folder / INTERPRETER_TENSORS)
     digest = interpreter_digest(features, scheme, record["upsampling"], dtype, tensors)
     return StoredInterpreter(digest, scheme)
-
-
-def features_digest(denoiser: str, steps: Sequence[int], blocks: Sequence[int], where: str, noise: np.ndarray) -> str:
-    """Names a denoiser's features: two sources with the same digest give the same maps."""
-    settings = json.dumps([denoiser, steps, blocks, where])
-    return hashlib.sha256(settings.encode() + noise.tobytes()).hexdigest()
 
 
 def interpreter_digest(
@@ -126,32 +72,11 @@ def interpreter_digest(
     return whole.hexdigest()
 
 
-def features_record(folder: Path) -> dict[str, Any]:
-    """Steps, blocks and denoiser of the features in `folder`. Raises InterpreterError where there are none."""
-    if not (folder / FEATURES).is_file():
-        raise InterpreterError(f"{folder} holds no interpreter; fit one first")
-    record = stored_record(folder / FEATURES, None)
-    kinds = {"joint": _JointFeatures, "backbone": _BackboneFeatures, "pixels": None}
-    kind = next((kinds[name] for name in kinds if name in record), _DenoiserFeatures)
-    return stored_record(folder / FEATURES, kind)
-
-
 def interpreter_record(folder: Path) -> dict[str, Any]:
     """Classes, members and features of the interpreter in `folder`. Raises InterpreterError where there is none."""
     if not (folder / INTERPRETER).is_file():
         raise InterpreterError(f"{folder} holds no interpreter; fit one first")
     return stored_record(folder / INTERPRETER, _Interpreter)
-
-
-def check_denoiser(folder: Path, record: Mapping[str, Any], denoiser: str) -> None:
-    """Raises InterpreterError when these features are another denoiser's."""
-    if "denoiser" not in record:
-        raise InterpreterError(f"the interpreter in {folder} was fitted on no denoiser's features; fit it again")
-    if record["denoiser"] != denoiser:
-        raise InterpreterError(
-            f"the interpreter in {folder} was fitted on denoiser {record['denoiser'][:12]}, this one is "
-            f"{denoiser[:12]}; fit it again, or open the denoiser that it was fitted on"
-        )
 
 
 def check_features(folder: Path, record: Mapping[str, Any], features: str) -> None:
@@ -166,34 +91,3 @@ def scheme_of(record: Mapping[str, Any]) -> Scheme:
         return Scheme(tuple(record["names"]), tuple((r, g, b) for r, g, b in record["colors"]))
     except SchemeError as error:
         raise InterpreterError(f"the interpreter's classes are damaged ({error}); fit the interpreter again") from error
-
-
-def stored_record(path: Path, kind: type | None) -> dict[str, Any]:
-    """A JSON file of an interpreter's folder, checked by its kind. Raises InterpreterError, which names the field."""
-    try:
-        content = path.read_bytes()
-        if kind:
-            stored(content, kind)
-        return stored_tree(content)
-    except (OSError, StoredError) as error:
-        raise InterpreterError(f"{path} is cut short or damaged; fit the interpreter again ({error})") from error
-
-
-def stored_noise(folder: Path) -> np.ndarray:
-    """The noise of a denoiser's features. Raises InterpreterError for a file without it."""
-    arrays = stored_arrays(folder / FEATURE_TENSORS)
-    if "noise" not in arrays:
-        raise InterpreterError(f"{folder / FEATURE_TENSORS} holds no noise; fit the interpreter again")
-    return arrays["noise"]
-
-
-def stored_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of an interpreter's folder. Raises InterpreterError for a file that holds none, or nan."""
-    try:
-        arrays = load_file(path)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InterpreterError(f"{path} is cut short or damaged; fit the interpreter again") from error
-    for name, array in arrays.items():
-        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-            raise InterpreterError(f"{path}: {name} has a value that is not finite; fit the interpreter again")
-    return arrays

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from label.errors import InterpreterError
+from label.feature_records import stored_arrays
 from label.features import FeatureSource, write_stored
 from label.fitting import FitStep, fit_members, labelled_pixels
 from label.hub import local_folder
@@ -21,7 +22,6 @@ from label.identity import (
     interpreter_digest,
     interpreter_record,
     scheme_of,
-    stored_arrays,
 )
 from label.pixel_classifiers import PixelClassifiers
 from label.pixel_source import PixelSource

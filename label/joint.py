@@ -1,8 +1,7 @@
-"""Several feature sources as one."""
+"""Feature sources made of others: several side by side, and one that sees the mirrored image, too."""
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from label.errors import InterpreterError
+from label.feature_records import FEATURES, joint_digest, mirrored_digest
 from label.features import FeatureSource
 
 
@@ -36,8 +36,7 @@ class JointFeatures:
 
     @property
     def digest(self) -> str:
-        parts = [[source.digest for source in self.sources], self.scales]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return joint_digest([source.digest for source in self.sources], self.scales)
 
     def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
         """The first source's maps, then the second's, and so on."""
@@ -49,9 +48,49 @@ class JointFeatures:
         for number, source in enumerate(self.sources):
             (folder / f"source-{number}").mkdir(parents=True, exist_ok=True)
             source.save_pretrained(folder / f"source-{number}")
-        (folder / "features.json").write_text(
-            json.dumps({"joint": self.scales}, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        record = {"kind": "joint", "joint": self.scales}
+        (folder / FEATURES).write_text(json.dumps(record, allow_nan=False) + "\n", encoding="utf-8")
+
+
+class MirroredFeatures:
+    """A source's maps, averaged with those of the mirrored image, mirrored back."""
+
+    def __init__(self, source: FeatureSource) -> None:
+        self.source = source
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.source.image_size
+
+    @property
+    def channels(self) -> int:
+        return self.source.channels
+
+    @property
+    def digest(self) -> str:
+        return mirrored_digest(self.source.digest)
+
+    def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
+        mirrored = self.source.maps(np.ascontiguousarray(images[:, :, ::-1]))
+        return [(a + b.flip(-1)) / 2 for a, b in zip(self.source.maps(images), mirrored, strict=True)]
+
+    def save_pretrained(self, folder: Path) -> None:
+        (folder / "source-0").mkdir(parents=True, exist_ok=True)
+        self.source.save_pretrained(folder / "source-0")
+        (folder / FEATURES).write_text(json.dumps({"kind": "mirrored"}) + "\n", encoding="utf-8")
+
+
+def single_sources(source: FeatureSource) -> Iterator[FeatureSource]:
+    """The sources that read a network themselves, of one that joins or mirrors some."""
+    inner: tuple[FeatureSource, ...] = ()
+    if isinstance(source, JointFeatures):
+        inner = source.sources
+    elif isinstance(source, MirroredFeatures):
+        inner = (source.source,)
+    for each in inner:
+        yield from single_sources(each)
+    if not inner:
+        yield source
 
 
 def _spread(maps: Sequence[Tensor]) -> float:

@@ -1,6 +1,6 @@
 """MAE's features, which arXiv 2112.03126 compares with (section 4, appendix), on timm's own transformer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from label.backbone import Backbone, Size, filled, sha256_of, stored_tensors_of
+from label.backbone import Backbone, Size, chosen_layers, filled, stored_tensors_of
 from label.errors import InterpreterError
+from label.feature_records import sha256_of
 
 _HEADS = {768: 12, 1024: 16, 1280: 16}  # of MAE's published widths; the checkpoint does not hold the number
 
@@ -22,33 +23,46 @@ class MaeFeatures(Backbone):
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, *, blocks: int = 12, heads: int | None = None, image_size: Size | None = None
+        cls,
+        path: str | Path,
+        *,
+        blocks: int | Sequence[int] = 12,
+        heads: int | None = None,
+        image_size: Size | None = None,
     ) -> "MaeFeatures":
         """Open the published checkpoint, {"model": {"patch_embed.proj.weight": ...}}; its decoder is left out.
 
-        `heads` is needed for a width that MAE was not published in. `image_size` None is the size it was trained on;
-        positions are interpolated to another. Raises InterpreterError in one sentence.
+        `blocks` are the last so many, or those of these numbers, from 0. `heads` is needed for a width that MAE was not
+        published in. `image_size` None is the size it was trained on; positions are interpolated to another. Raises
+        InterpreterError in one sentence.
         """
         path = Path(path)
         tensors = stored_tensors_of(path, "model", "MAE")
         tensors = {k: t for k, t in tensors.items() if not k.startswith("decoder") and k != "mask_token"}
         network = filled(_mae(tensors, path, heads), tensors, path, "MAE")
-        depth = len(network.blocks)
-        if not 1 <= blocks <= depth:
-            raise InterpreterError(f"{blocks} blocks were asked for; {path} has {depth}")
+        wanted, attention = _wanted(blocks, len(network.blocks), path), network.blocks[0].get_submodule("attn")
         patches = network.patch_embed.img_size
         assert patches is not None
         own = (int(patches[0]), int(patches[1]))
-        identity = {"kind": "mae", "path": str(path.resolve()), "sha256": sha256_of(path), "blocks": blocks}
-        identity["heads"] = network.blocks[0].get_submodule("attn").num_heads
+        identity = {"kind": "mae", "sha256": sha256_of(path), "layers": list(wanted), "heads": attention.num_heads}
+        channels = len(wanted) * network.embed_dim
+        read, size = partial(_outputs, wanted), image_size or own
+        return cls(network, read, identity, channels=channels, image_size=size, weights=path)
 
-        def read(network: nn.Module, images: Tensor) -> list[Tensor]:
-            assert isinstance(network, VisionTransformer)
-            maps = network.forward_intermediates(images, indices=blocks, intermediates_only=True)
-            assert isinstance(maps, list)
-            return maps
 
-        return cls(network, read, identity, channels=blocks * network.embed_dim, image_size=image_size or own)
+def _wanted(blocks: int | Sequence[int], depth: int, path: Path) -> tuple[int, ...]:
+    if isinstance(blocks, int) and not 1 <= blocks <= depth:
+        raise InterpreterError(f"{blocks} blocks were asked for; {path} has {depth}")
+    numbers = range(depth - blocks, depth) if isinstance(blocks, int) else blocks
+    return chosen_layers(numbers, depth, numbers, f"{path}, of MAE,")
+
+
+def _outputs(wanted: Sequence[int], network: nn.Module, images: Tensor) -> list[Tensor]:
+    assert isinstance(network, VisionTransformer)
+    in_order = sorted(set(wanted))
+    maps = network.forward_intermediates(images, indices=in_order, stop_early=True, intermediates_only=True)
+    assert isinstance(maps, list)
+    return [maps[in_order.index(number)] for number in wanted]
 
 
 def _mae(tensors: Mapping[str, Tensor], path: Path, heads: int | None) -> VisionTransformer:
@@ -60,7 +74,13 @@ def _mae(tensors: Mapping[str, Tensor], path: Path, heads: int | None) -> Vision
     except (KeyError, ValueError) as error:
         raise InterpreterError(f"{path} is no checkpoint of MAE: it lacks {error}") from error
     if heads is None and width not in _HEADS:
-        raise InterpreterError(f"{path} is {width} wide, and its attention heads are not known; give heads")
+        raise InterpreterError(
+            f"{path} is {width} wide, and its attention heads are not known; set interpreter.mae_heads, or give heads"
+        )
+    if heads and width % heads:
+        raise InterpreterError(
+            f"{path} is {width} wide, which {heads} attention heads do not divide; give those of its training"
+        )
     with torch.device("meta"):
         return VisionTransformer(
             img_size=side,

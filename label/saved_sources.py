@@ -1,47 +1,85 @@
-"""A saved feature source, opened again from its folder."""
+"""A feature source by its kind, as a recipe names it, and a saved one, opened again from its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from label.backbone import Backbone
+from generate import Denoiser
 from label.errors import InterpreterError
+from label.feature_records import features_record, inner_folders, weights_of_record
 from label.features import DenoiserFeatures, FeatureSource
-from label.identity import features_record
-from label.joint import JointFeatures
-from label.mae import MaeFeatures
-from label.swav import SwavFeatures
-from label.timm_backbone import TimmFeatures
+from label.joint import JointFeatures, MirroredFeatures
+from label.source_kinds import TIMM, package_of
+
+if TYPE_CHECKING:
+    from label.backbone import Backbone, Size
 
 
-def open_features(folder: Path, device: str | torch.device = "cpu") -> FeatureSource:
+def open_features(
+    folder: Path,
+    device: str | torch.device = "cpu",
+    *,
+    denoiser: Denoiser | None = None,
+    places: Mapping[str, Path] | None = None,
+) -> FeatureSource:
     """What save_pretrained wrote into the folder, of whatever kind, with its weights from where they were.
 
-    Raises InterpreterError for a folder without features and for weights that have changed.
+    An open denoiser, and `places`, files of weights by kind, stand over that. Raises InterpreterError for a folder
+    without features and for weights that are gone or have changed.
     """
-    record = features_record(folder)
-    if "joint" in record:
-        sources = [open_features(folder / f"source-{number}", device) for number in range(len(record["joint"]))]
-        return JointFeatures(sources, record["joint"])
+    record, places = features_record(folder), places or {}
+    inner = [open_features(each, device, denoiser=denoiser, places=places) for each in inner_folders(folder, record)]
+    if inner:
+        return JointFeatures(inner, record["joint"]) if "joint" in record else MirroredFeatures(inner[0])
     if "backbone" in record:
-        return open_backbone(record).to(device)
-    return DenoiserFeatures.from_pretrained(folder, device=device)
+        return reopened(record, weights_of_record(folder, record, places)).to(device)
+    return DenoiserFeatures.from_pretrained(folder, denoiser, device=device)
 
 
-def open_backbone(record: Mapping[str, Any]) -> Backbone:
-    """The backbone of a record. Raises InterpreterError when its weights are others now."""
-    identity, (height, width) = record["backbone"], record["image_size"]
-    size, kind = (height, width), identity["kind"]
-    if kind == "swav":
-        source = SwavFeatures.from_pretrained(identity["path"], wide=identity["wide"], image_size=size)
-    elif kind == "mae":
-        source = MaeFeatures.from_pretrained(
-            identity["path"], blocks=identity["blocks"], heads=identity["heads"], image_size=size
-        )
-    else:
-        source = TimmFeatures(identity["name"], layers=identity["layers"], weights=identity["weights"], image_size=size)
+def reopened(record: Mapping[str, Any], weights: Path | None) -> "Backbone":
+    """The backbone of a record. Raises InterpreterError where the weights are not those of the record."""
+    identity, kind, (height, width) = record["backbone"], record["kind"], record["image_size"]
+    source = open_backbone(
+        kind,
+        weights=weights or identity["weights"],
+        layers=identity["layers"],
+        image_size=(height, width),
+        heads=identity.get("heads"),
+    )
     if source.digest != record["digest"]:
         raise InterpreterError(f"the weights of {kind} are others than those that the interpreter was fitted on")
     return source
+
+
+def open_backbone(
+    kind: str,
+    *,
+    weights: str | Path | None,
+    layers: Sequence[int] | None = None,
+    image_size: "Size | None" = None,
+    heads: int | None = None,
+) -> "Backbone":
+    """The source of this kind: "swav", "swav_w2", "mae", "timm:NAME"; what is None is the source's own.
+
+    Raises InterpreterError where its package is not installed, and what opening it raises.
+    """
+    package = package_of(kind)
+    if package and find_spec(package) is None:
+        raise InterpreterError(f"{kind} needs the package {package}, which is not installed; pip install {package}")
+    size = image_size or (256, 256)
+    if kind.startswith(TIMM):
+        from label.timm_backbone import TimmFeatures
+
+        return TimmFeatures(kind.removeprefix(TIMM), layers=layers, weights=weights, image_size=size)
+    if weights is None:
+        raise InterpreterError(f"the file of {kind}'s weights is needed")
+    if kind == "mae":
+        from label.mae import MaeFeatures
+
+        return MaeFeatures.from_pretrained(weights, blocks=layers or 12, heads=heads, image_size=image_size)
+    from label.swav import SwavFeatures
+
+    return SwavFeatures.from_pretrained(weights, wide=kind == "swav_w2", layers=layers, image_size=size)

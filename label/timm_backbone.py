@@ -8,8 +8,9 @@ from typing import Any
 import timm
 import torch
 
-from label.backbone import Backbone, Size, sha256_of
+from label.backbone import Backbone, Size, chosen_layers, tensors_digest
 from label.errors import InterpreterError
+from label.feature_records import sha256_of
 
 PRESETS: dict[str, tuple[str, tuple[int, ...]]] = {
     "dinov2_small": ("vit_small_patch14_dinov2.lvd142m", (2, 5, 8, 11)),
@@ -26,7 +27,7 @@ class TimmFeatures(Backbone):
         self,
         name: str,
         *,
-        layers: Sequence[int] = (),
+        layers: Sequence[int] | None = None,
         weights: str | Path | None = None,
         image_size: Size = (256, 256),
     ) -> None:
@@ -35,19 +36,19 @@ class TimmFeatures(Backbone):
         `weights` None are random ones, always the same; "hub" are timm's published ones; else a file of them. An image
         whose sides are no multiple of a transformer's patches is enlarged to the next. Raises InterpreterError.
         """
+        kind = f"timm:{name}"
         name, own_layers = PRESETS.get(name, (name, ()))
         probe = timm_model(name, {}, on="meta")
         count = len(probe.blocks) if hasattr(probe, "blocks") else len(probe.feature_info)  # type: ignore[arg-type]
-        layers = tuple(layers) or own_layers or tuple(range(count))
-        if strange := [layer for layer in layers if not 0 <= layer < count]:
-            raise InterpreterError(f"timm's {name} has layers 0 to {count - 1}; {strange} are not among them")
+        layers = chosen_layers(layers, count, own_layers or range(count), f"timm's {name}")
         patch = getattr(getattr(probe, "patch_embed", None), "patch_size", (1, 1))
         seen = (-(-image_size[0] // patch[0]) * patch[0], -(-image_size[1] // patch[1]) * patch[1])
         sized = {"img_size": seen} if patch != (1, 1) else {}
         network = timm_model(name, sized | {"features_only": True, "out_indices": layers}, weights=weights)
         file = None if weights in (None, "hub") else Path(str(weights))
-        identity = {"kind": "timm", "name": name, "layers": list(layers)}
-        identity |= {"weights": str(file.resolve()) if file else weights, "sha256": file and sha256_of(file)}
+        digest = sha256_of(file) if file else tensors_digest(network)
+        identity = {"kind": kind, "name": name, "layers": list(layers), "sha256": digest}
+        identity |= {"weights": "file" if file else weights}
         config = probe.pretrained_cfg
         assert isinstance(config, dict)
         super().__init__(
@@ -56,6 +57,7 @@ class TimmFeatures(Backbone):
             identity,
             channels=sum(network.feature_info.channels()),
             image_size=image_size,
+            weights=file,
             seen_size=seen,
             mean=config["mean"],
             std=config["std"],

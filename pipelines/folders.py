@@ -98,6 +98,16 @@ def quality_folder(recipe: Recipe) -> Path:
     return recipe.paths.out / "quality"
 
 
+def features_folder(recipe: Recipe) -> Path:
+    """What a comparison of features found."""
+    return recipe.paths.out / "features"
+
+
+def feature_cells_folder(recipe: Recipe) -> Path:
+    """The files of what was measured of single choices of features, of whatever comparison."""
+    return recipe.paths.out / "features-cells"
+
+
 def study_cell(recipe: Recipe, name: str) -> Path:
     """The file of what was measured of a cell."""
     return recipe.paths.out / "study" / "cells" / f"{name}.json"

@@ -15,6 +15,8 @@ PACKAGE = Path(__file__).parent
 _RECIPES = PACKAGE / "recipes"
 _OF_PACKAGE = "package:"
 OWN = ("synthetic", "annotated")  # sources of a training that are no folder
+RANDOM = "random"
+"""In place of a file of weights: the network as it is before any training."""
 _MAY_BE_URLS = ("denoiser", "dataset", "photographed")
 
 
@@ -60,6 +62,8 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
             if isinstance(value, str) and "://" not in value:
                 stays = key == "denoiser" and "unlabelled" not in paths and _is_hub_id(value, folder)
                 paths[key] = Path(value) if stays else _placed(value, folder)
+            if key == "weights" and isinstance(value, dict):
+                _place_weights(value, folder)
     if isinstance(train, dict) and isinstance(weights := train.get("encoder_weights"), str):
         file = _placed(weights, folder)
         train["encoder_weights"] = str(file) if file.is_file() else weights
@@ -68,6 +72,12 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
         source = each.get("source") if isinstance(each, dict) else None
         if isinstance(source, str) and source not in OWN and "://" not in source:
             each["source"] = str(_placed(source, folder))
+
+
+def _place_weights(weights: dict[str, Any], folder: Path) -> None:
+    for kind, value in weights.items():
+        if isinstance(value, str) and "://" not in value and value != RANDOM:
+            weights[kind] = _placed(value, folder)
 
 
 def _placed(value: str, folder: Path) -> Path:

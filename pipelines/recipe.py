@@ -1,5 +1,7 @@
 """The recipe: one validated configuration of a run, read from a TOML file."""
 
+# ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
+
 import hashlib
 import json
 import tomllib
@@ -12,6 +14,8 @@ from pydantic import ValidationError
 from pipelines.bounds import mistakes
 from pipelines.card_section import CardSection
 from pipelines.errors import RecipeError
+from pipelines.features_section import FeaturesSection
+from pipelines.interpreter_section import Kind
 from pipelines.keys import Section
 from pipelines.places import place_paths, recipe_file
 from pipelines.sections import (
@@ -41,6 +45,9 @@ class PathsSection(Section):
     """Where the shards go, also as a URL, such as s3://bucket/folder; unset: the folder dataset in paths.out."""
     denoiser: Path | str
     """The diffusion model: a .pt, a diffusers folder, a URL of either, or a Hub id; `train-ddpm` writes it there."""
+    weights: dict[Kind, Path | str] = {}
+    """Files of the weights of other feature sources, or their URLs, as `weights.mae = "mae.pth"`; of timm's, unset: its
+    published ones, "random": none."""
     annotated: Path | None = None
     """The folder of the few annotated images; `fit`, `report` and a baseline read it."""
     held_out: Path | None = None
@@ -68,6 +75,7 @@ class Recipe(Section):
     generate: GenerateSection = GenerateSection()
     cluster: ClusterSection = ClusterSection()
     train: TrainSection = TrainSection()
+    features: FeaturesSection = FeaturesSection()
     study: StudySection = StudySection()
     card: CardSection = CardSection()
 

@@ -5,7 +5,6 @@ Where a field is marked Keys(), the fields of that dataclass, which another room
 
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -13,10 +12,11 @@ from pydantic import Field, model_validator
 from generate import settings as ddpm
 from generate.guided_flags import parse_flags
 from generate.settings import Solver
-from label import FITTINGS, IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Fitting, Scheme, Setting, Upsampling
+from label import IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Scheme
 from pipelines.cluster_section import ClusterSection as ClusterSection
 from pipelines.errors import RecipeError
-from pipelines.keys import Count, Keys, Natural, Section, Seed, Seeds, Share
+from pipelines.interpreter_section import InterpreterSection as InterpreterSection
+from pipelines.keys import Count, Keys, Section, Seed, Seeds, Share
 
 
 class DenoiserSection(Section):
@@ -63,31 +63,6 @@ class TrainDDPMSection(Section):
     noise_schedule: Literal["linear", "cosine"] = "cosine"
     """How the noise grows with the step."""
     training: Annotated[ddpm.Training, Keys()] = ddpm.Training()
-
-
-class InterpreterSection(Section):
-    """`datasetddpm fit`: the features of a pixel, and the ensemble that is trained on them."""
-
-    steps: Annotated[list[Natural], Field(min_length=1)] = [50, 150, 250]
-    """Diffusion steps at which an image is read."""
-    blocks: Annotated[list[Natural], Field(min_length=1)] = [5, 6, 7, 8, 12]
-    """Decoder blocks that are read, counted from 0 at the lowest resolution."""
-    where: Literal["output", "input"] = "output"
-    """The side of a block that is read."""
-    upsampling: Upsampling = "bilinear"
-    """How features come to the size of the image."""
-    setting: Setting = "published"
-    """Defaults of the keys below; fast: few large, balanced batches of standardised features, at a falling rate."""
-    fitting: Annotated[Fitting, Keys(but={"schedule", "draw", "standardise", "memory_budget"})] = Fitting()
-    images: Count | None = None
-    """Only the first so many of paths.annotated, by name; unset: all."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _setting_fills_what_is_not_given(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or given.get("setting") not in tuple(FITTINGS):
-            return given
-        return {"fitting": asdict(FITTINGS[given["setting"]]), **given}
 
 
 _MOST_UNITS, _MOST_OF_A_UNIT = 100_000_000, 1_000_000

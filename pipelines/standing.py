@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from label.source_kinds import DENOISER
 from pipelines.differences import first_difference
 from pipelines.errors import RecipeError
 from pipelines.folders import ddpm_folder, interpreter_folder
@@ -40,7 +41,14 @@ def difference(folder: Path, settings: dict[str, Any]) -> str:
 
 def _difference(record: Record | None, settings: dict[str, Any]) -> str:
     inputs = record.inputs if record else {}
-    return first_difference({name: inputs[name] for name in settings if name in inputs}, settings) if inputs else ""
+    was = {name: inputs[name] for name in settings if name in inputs}
+    return first_difference(_with_source(was), _with_source(settings)) if inputs else ""
+
+
+def _with_source(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the feature source before all else of an interpreter's settings, the denoiser where they do not say it."""
+    held = settings.get("interpreter")
+    return settings | {"interpreter": {"features": DENOISER} | held} if isinstance(held, dict) else settings
 
 
 def trained_with(settings: TrainSection, seed: int) -> dict[str, Any]:
@@ -52,7 +60,7 @@ def trained_with(settings: TrainSection, seed: int) -> dict[str, Any]:
 
 def must_be_fitted_so(recipe: Recipe) -> None:
     """Raises RecipeError where the interpreter was fitted with another [interpreter] than the recipe's."""
-    settings = {"interpreter": recipe.interpreter.model_dump(mode="json")}
+    settings = {"interpreter": recipe.interpreter.recorded}
     must_stand_on(interpreter_folder(recipe), settings, "the interpreter", "fit")
 
 

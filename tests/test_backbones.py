@@ -19,7 +19,7 @@ from label import (
     SwavFeatures,
     TimmFeatures,
 )
-from label.saved_sources import open_backbone
+from label.saved_sources import open_features
 from label.timm_backbone import PRESETS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -138,7 +138,7 @@ def test_a_saved_source_opens_again(kind, tmp_path):
     else:
         source = TimmFeatures("resnet18", layers=(1, 3), image_size=(32, 32))
     source.save_pretrained(tmp_path)
-    again = open_backbone(json.loads((tmp_path / "features.json").read_text()))
+    again = open_features(tmp_path)
     assert (again.digest, again.channels, again.image_size) == (source.digest, source.channels, source.image_size)
 
 
@@ -150,7 +150,7 @@ def test_a_source_whose_weights_changed_is_refused(tmp_path):
     stored["model"]["norm.bias"] += 1
     torch.save(stored, path)
     with pytest.raises(InterpreterError, match="are others than those that the interpreter was fitted on"):
-        open_backbone(json.loads((tmp_path / "features.json").read_text()))
+        open_features(tmp_path)
 
 
 def test_joint_features_are_both_sources_maps_of_a_like_spread():

@@ -22,7 +22,7 @@ from cluster import ClusterError
 from deeplab import DeepLabError
 from generate import GenerateError
 from label import LabelError
-from pipelines.cli import annotate, datasets, imports, jobs, models, setup, sharing, stages
+from pipelines.cli import annotate, datasets, features, imports, jobs, models, setup, sharing, stages
 from pipelines.errors import InputError, RunError
 from pipelines.refusals import refusing, without_secrets
 from pipelines.stopping import Stopped
@@ -57,8 +57,9 @@ def _options(
     pass
 
 
-for _commands in (setup.app, stages.app, annotate.app, models.app, imports.app, datasets.app, sharing.app, jobs.app):
-    app.add_typer(_commands)
+_OF_FILES = (setup, stages, features, annotate, models, imports, datasets, sharing, jobs)
+for _commands in _OF_FILES:
+    app.add_typer(_commands.app)
 
 
 def main() -> None:

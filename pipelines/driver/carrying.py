@@ -8,6 +8,7 @@ from typing import TypeVar
 from cluster import Carried
 from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe
+from pipelines.units.sources import named_weights
 from pipelines.units.weights import copied_once
 
 T = TypeVar("T")
@@ -25,13 +26,21 @@ def carried_models(recipe: Recipe) -> dict[str, Carried]:
     """The models that other machines may lack: on a cluster, those that are not in cluster.shared."""
     if recipe.cluster.address == "local":
         return {}
-    places = {"denoiser": recipe.paths.denoiser, "interpreter": interpreter_folder(recipe)}
-    return {name: Carried.of(place) for name, place in places.items() if _stays_behind(place, recipe)}
+    places: dict[str, Path | str] = {
+        "denoiser": recipe.paths.denoiser,
+        "interpreter": interpreter_folder(recipe),
+        **named_weights(recipe),
+    }
+    return {
+        name: Carried.of(place)
+        for name, place in places.items()
+        if isinstance(place, Path) and _stays_behind(place, recipe)
+    }
 
 
-def _stays_behind(place: Path | str, recipe: Recipe) -> bool:
+def _stays_behind(place: Path, recipe: Recipe) -> bool:
     """A Hub id is no file here, and is fetched there."""
-    if isinstance(place, str) or not place.exists():
+    if not place.exists():
         return False
     return not any(place.is_relative_to(shared) for shared in recipe.cluster.shared)
 
@@ -45,6 +54,8 @@ def _build_there(
         paths = paths.model_copy(update={"denoiser": places["denoiser"]})
     if "interpreter" in places:
         paths = paths.model_copy(update={"out": places["interpreter"].parent})
+    if weights := {kind: places[kind] for kind in paths.weights if kind in places}:
+        paths = paths.model_copy(update={"weights": paths.weights | weights})
     return build(recipe.model_copy(update={"paths": paths}))
 
 

@@ -29,6 +29,7 @@ from pipelines.places import recipe_file
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD
 from pipelines.storage import Location
+from pipelines.units.sources import named_weights
 
 PACKAGES = ("generate", "label", "deeplab", "cluster", "pipelines")
 NEEDS = {  # the inputs of a stage that lie where the recipe says
@@ -63,6 +64,9 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     if recipe.train.network.encoder_weights:
         places["train.encoder_weights"] = recipe.train.network.encoder_weights
     settings = [*overrides, 'cluster.address="auto"', *(f"{key}={quoted(at)}" for key, at in places.items())]
+    if weights := recipe.paths.weights:
+        table = ", ".join(f"{quoted(kind)} = {quoted(str(place))}" for kind, place in weights.items())
+        settings.append(f"paths.weights={{ {table} }}")
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as temporary:
         folder = Path(temporary)
         shutil.copy(recipe_file(path), folder / "recipe.toml")
@@ -90,6 +94,8 @@ def _inputs(stage: str, recipe: Recipe) -> dict[str, Path | str | None]:
     if "photographs" in NEEDS[stage]:
         labels_some = recipe.generate.source.images != "denoiser"
         inputs["paths.photographs"] = photographs_folder(recipe) if labels_some else None
+    if stage != "train":
+        inputs |= {f"paths.weights.{kind}": place for kind, place in named_weights(recipe).items()}
     if stage != "generate":
         inputs["train.encoder_weights"] = Path(recipe.train.network.encoder_weights or "none")
     return inputs

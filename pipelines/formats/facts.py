@@ -11,7 +11,8 @@ import pyarrow as pa
 from jaxtyping import Int
 
 from label import InterpreterError
-from label.identity import features_record, stored_interpreter
+from label.feature_records import features_record
+from label.identity import stored_interpreter
 from pipelines.annotated import annotated_few, annotations_digest
 from pipelines.dataset.index import candidates
 from pipelines.dataset.inventory import INDEX, take_inventory

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from generate.identity import HUB_ID, locate, read_json
-from label.identity import features_record, interpreter_record
+from label.feature_records import features_record
+from label.identity import interpreter_record
 from pipelines.errors import DatasetError
 from pipelines.formats.card import README, Words
 from pipelines.formats.licences import licence_of

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from generate.identity import HUB_ID, StateDict, locate
-from label.identity import FEATURE_TENSORS, FEATURES, INTERPRETER, INTERPRETER_TENSORS, check_denoiser, features_record
+from label.feature_records import FEATURE_TENSORS, FEATURES, check_denoiser, features_record
+from label.identity import INTERPRETER, INTERPRETER_TENSORS
 from pipelines import storage
 from pipelines.dataset.inventory import INDEX, Inventory
 from pipelines.errors import DatasetError

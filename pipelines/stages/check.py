@@ -17,6 +17,7 @@ from generate.images import open_image
 from generate.photographs import photograph_paths
 from generate.shape import Shape, shape_of
 from label import IGNORE, LabelError
+from label.source_kinds import DENOISER, key_of, package_of
 from pipelines.annotated import open_annotations
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, painted_folder, photographed_folder, photographs_folder
@@ -24,6 +25,7 @@ from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
+from pipelines.units.sources import image_size, named_weights
 
 _PACKAGES = ("torch", "torchvision", "diffusers", "ray", "segmentation_models_pytorch", "webdataset", "pyarrow")
 _OF_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
@@ -42,13 +44,14 @@ class Finding:
 
 def check(recipe: Recipe) -> list[Finding]:
     """Everything that was looked at; nothing is written or fetched."""
-    findings = list(_denoiser(recipe))
-    shape, size = _shape(recipe), recipe.train_ddpm.network.size
+    findings = [*_denoiser(recipe), *_sources(recipe)]
+    shape, side = _shape(recipe), recipe.train_ddpm.network.size
+    size = image_size(recipe) if recipe.interpreter.image_size else shape.size if shape else (side, side)
     findings += _unlabelled(recipe)
     findings += _to_label(recipe)
     for key in ("annotated", "held_out", "validation"):
         if folder := getattr(recipe.paths, key):
-            findings += _masks(recipe, f"paths.{key}", folder, shape.size if shape else (size, size))
+            findings += _masks(recipe, f"paths.{key}", folder, size)
     return [*findings, *_room(recipe, shape), *_packages(recipe), _machine()]
 
 
@@ -79,8 +82,27 @@ def _denoiser(recipe: Recipe) -> Iterator[Finding]:
         yield Finding(key, str(error), mark="wrong")
         return
     yield Finding(key, f"images of {_size(shape.size)} pixels, {shape.blocks} decoder blocks: 0 to {shape.blocks - 1}")
+    if DENOISER not in recipe.interpreter.sources:
+        return
     if outside := [block for block in recipe.interpreter.blocks if block not in range(shape.blocks)]:
         yield Finding("interpreter.blocks", f"{outside} are not among blocks 0 to {shape.blocks - 1}", mark="wrong")
+
+
+def _sources(recipe: Recipe) -> Iterator[Finding]:
+    """What reads images beside the denoiser, by the files of its weights."""
+    try:
+        weights = named_weights(recipe)
+    except RecipeError as error:
+        yield Finding("interpreter.features", str(error), mark="wrong")
+        return
+    for kind in recipe.interpreter.sources:
+        package, place = package_of(kind), weights.get(kind, "timm's published weights, fetched when they are used")
+        if package and find_spec(package) is None:
+            yield Finding(kind, f"{package} is not installed; pip install {package}", mark="wrong")
+        elif isinstance(place, Path) and not place.is_file():
+            yield Finding(f"paths.weights.{key_of(kind)}", f"{place} is not there; put the file there", mark="wrong")
+        elif kind != DENOISER:
+            yield Finding("interpreter.features", f"{kind}, {place}")
 
 
 def _unlabelled(recipe: Recipe) -> Iterator[Finding]:

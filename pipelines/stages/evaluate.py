@@ -24,7 +24,7 @@ from pipelines.stages.scores import score_page
 from pipelines.standing import must_be_fitted_so, must_stand_on, trained_with
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
-from pipelines.units.models import Models
+from pipelines.units.models import open_interpreter
 
 Masks = UInt8[np.ndarray, "n h w"]
 _BATCH = 10
@@ -35,7 +35,7 @@ def evaluate(recipe: Recipe) -> Outcome:
     if recipe.paths.held_out is None:
         raise RecipeError("paths.held_out is missing; it names the annotated images to evaluate on")
     must_be_fitted_so(recipe)
-    interpreter = Models.of(recipe, device()).interpreter
+    interpreter = open_interpreter(recipe, device())
     held_out = open_annotations(recipe, recipe.paths.held_out, interpreter.features.image_size)
     if held_out.scheme.names != interpreter.scheme.names:
         raise RecipeError(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from label import IGNORE, Annotations, DenoiserFeatures, Interpreter
+from label import IGNORE, Annotations, DenoiserFeatures, FeatureSource, Interpreter, JointFeatures
 from label.fitting import labelled_pixels
+from label.joint import single_sources
 from pipelines.annotated import annotated_few, annotations_digest
 from pipelines.folders import interpreter_folder
 from pipelines.progress import console, follow
@@ -16,27 +17,22 @@ from pipelines.record import Outcome, Results, once
 from pipelines.stages.sample import provenance
 from pipelines.standing import say_what_is_unfinished
 from pipelines.units.devices import device
-from pipelines.units.models import open_denoiser
+from pipelines.units.models import open_features
 
-_OUTPUTS = ("features.*", "interpreter.*", "source-*/*")
-
-
-def open_features(recipe: Recipe) -> DenoiserFeatures:
-    """The denoiser's features as the recipe wants them."""
-    denoiser, settings = open_denoiser(recipe, device()), recipe.interpreter
-    return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
+_SCALED_BY = 8  # annotated images, at most
+_OUTPUTS = ("features.*", "interpreter.*", "source-*/**/*")
 
 
 def fit(recipe: Recipe) -> Outcome:
     """Fit all members on paths.annotated and write the interpreter's folder."""
     say_what_is_unfinished(recipe)
-    features = open_features(recipe)
+    features = open_features(recipe, device())
     annotations = annotated_few(recipe, features.image_size)
     settings = recipe.interpreter.fitting
     inputs = {
         "features": features.digest,
         "paths": {"annotated": annotations_digest(annotations)},
-        "interpreter": recipe.interpreter.model_dump(mode="json"),
+        "interpreter": recipe.interpreter.recorded,
     }
     labelled_pixels(annotations.masks, settings.min_class_pixels)  # or there is nothing to learn
     clause = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"
@@ -82,12 +78,21 @@ def strangers(folder: Path, annotations: Annotations, denoiser: str) -> str:
     )
 
 
-def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations, folder: Path) -> Results:
+def like_spread(features: FeatureSource, annotations: Annotations) -> FeatureSource:
+    """Of several sources, each scaled to the same mean deviation over annotated images; any other as it is."""
+    if isinstance(features, JointFeatures):
+        return JointFeatures.scaled(features.sources, annotations.images[:_SCALED_BY])
+    return features
+
+
+def _fit(recipe: Recipe, features: FeatureSource, annotations: Annotations, folder: Path) -> Results:
     settings, batches = recipe.interpreter.fitting, 0
     folder_of_few = recipe.paths.annotated
-    warning = strangers(folder_of_few, annotations, features.denoiser.digest) if folder_of_few else ""
-    for line in (*label_lines(recipe, annotations), *filter(None, [warning])):
+    read = [source for source in single_sources(features) if isinstance(source, DenoiserFeatures)]
+    warnings = [strangers(folder_of_few, annotations, each.denoiser.digest) for each in read if folder_of_few]
+    for line in (*label_lines(recipe, annotations), *filter(None, warnings)):
         console.print(line)
+    features = like_spread(features, annotations)
     interpreter, steps = Interpreter.fitting(
         features,
         annotations.images,

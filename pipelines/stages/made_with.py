@@ -53,7 +53,7 @@ def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]
         case "sample":
             yield samples_folder(recipe), {"generate": recipe.generate.model_dump(mode="json", include=IMAGES)}
         case "fit":
-            yield interpreter_folder(recipe), {"interpreter": recipe.interpreter.model_dump(mode="json")}
+            yield interpreter_folder(recipe), {"interpreter": recipe.interpreter.recorded}
         case "train":
             for by_seed in networks.values():
                 for seed, folder in by_seed.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from generate import IMAGE_SUFFIXES
 from label.pairs import no_folder
+from label.source_kinds import key_of
 from pipelines.dataset.inventory import INDEX
 from pipelines.dataset.manifest import open_dataset
 from pipelines.folders import (
@@ -22,6 +23,7 @@ from pipelines.folders import (
 from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
 from pipelines.record import RECORD
+from pipelines.units.sources import named_weights
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,17 @@ def _denoiser(recipe: Recipe) -> Lack | None:
         return None  # a URL, a Hub id
     maker = "train-ddpm" if recipe.paths.unlabelled else None
     return Lack(f"paths.denoiser, {place}, is not there" + ("" if maker else "; a diffusion model is needed"), maker)
+
+
+def _read_by(recipe: Recipe) -> Lack | None:
+    """The denoiser, where images are read by it or at its size, and the files of other sources' weights."""
+    if recipe.interpreter.reads_denoiser and (missing := _denoiser(recipe)):
+        return missing
+    for kind, place in named_weights(recipe).items():
+        if isinstance(place, Path) and not place.is_file():
+            key = f"paths.weights.{key_of(kind)}"
+            return Lack(f"{key}, {place}, is not there; put the weights of {kind} there, or name their file")
+    return None
 
 
 def _annotated(recipe: Recipe) -> Lack | None:
@@ -131,13 +144,14 @@ def _page(recipe: Recipe) -> Lack | None:
 _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "train-ddpm": (_images,),
     "sample": (_denoiser,),
-    "annotate": (_denoiser,),
-    "fit": (_denoiser, _annotated),
-    "generate": (_denoiser, _interpreter, _photographs),
+    "annotate": (_read_by,),
+    "fit": (_read_by, _annotated),
+    "features": (_read_by, _annotated),
+    "generate": (_denoiser, _read_by, _interpreter, _photographs),
     "train": (_trained_on,),
     "evaluate": (_held_out, _interpreter, _networks_to_score),
     "report": (_dataset, _page),
-    "segment": (_denoiser, _interpreter),
+    "segment": (_read_by, _interpreter),
     "export-model": (_networks,),
 }
 

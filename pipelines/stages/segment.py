@@ -19,7 +19,7 @@ from pipelines.recipe import Recipe
 from pipelines.record import Outcome
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
-from pipelines.units.models import Models
+from pipelines.units.models import open_interpreter
 from pipelines.writable import must_be_writable
 
 Pixels = UInt8[np.ndarray, "h w 3"]
@@ -86,7 +86,7 @@ def segment_files(recipe: Recipe, inputs: Sequence[Path], out: Path, fit: Fit) -
     folder without images, and where `out` is the folder of an image: masks that lie there may be drawn by hand.
     """
     stems = stems_to_write(inputs, out)
-    interpreter = Models.of(recipe, device()).interpreter
+    interpreter = open_interpreter(recipe, device())
 
     def segmented(pixels: Pixels) -> Results:
         labelled = segment(pixels, interpreter, fit=fit)

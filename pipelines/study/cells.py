@@ -31,17 +31,17 @@ from pipelines.progress import console
 from pipelines.quality.diversity import describe_images, precision_recall
 from pipelines.recipe import Recipe, digest_of
 from pipelines.stages.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, score
-from pipelines.stages.fit import fit
+from pipelines.stages.fit import fit, like_spread
 from pipelines.stages.train import train
 from pipelines.storage import write_whole
 from pipelines.study.controls import RawPixels, untrained
 from pipelines.study.grid import Cell, grid, named
 from pipelines.units.builder import build, planned
 from pipelines.units.devices import device
-from pipelines.units.models import open_denoiser
+from pipelines.units.models import open_denoiser, open_features
 from pipelines.writable import must_be_writable
 
-_NOT_MEASURED = {"name", "paths", "study", "cluster", "train_ddpm"}
+_NOT_MEASURED = {"name", "paths", "features", "study", "cluster", "train_ddpm"}
 
 
 def missing(recipe: Recipe) -> list[Cell]:
@@ -136,15 +136,10 @@ def _held_out(recipe: Recipe, size: tuple[int, int]) -> Annotations:
 def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Fit an interpreter on features of the cell's kind, and label the held-out images."""
     where = "cpu" if cell.kind == "pixels" else device()
-    denoiser, settings = open_denoiser(recipe, where), recipe.interpreter
-    if cell.kind == "untrained":
-        denoiser = untrained(denoiser, cell.seed)
-    source: FeatureSource = DenoiserFeatures(
-        denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where
-    )
-    if cell.kind == "pixels":
-        source = RawPixels(source.image_size)
+    settings = recipe.interpreter
+    source = _source(recipe, cell, where)
     few, held_out = annotated_few(recipe, source.image_size), _held_out(recipe, source.image_size)
+    source = like_spread(source, few)
     fitting = replace(settings.fitting, seed=cell.seed)
     interpreter = Interpreter.fit(
         source,
@@ -156,6 +151,16 @@ def _interpreted(recipe: Recipe, cell: Cell) -> dict[str, Any]:
         device=where,
     )
     return _scores(recipe, predicted_by_interpreter(interpreter, held_out), held_out)
+
+
+def _source(recipe: Recipe, cell: Cell, where: str) -> FeatureSource:
+    settings = recipe.interpreter
+    if cell.kind == "pixels":
+        return RawPixels(open_denoiser(recipe, where).image_shape[1:])
+    if cell.kind == "untrained":
+        denoiser = untrained(open_denoiser(recipe, where), cell.seed)
+        return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
+    return open_features(recipe, where)
 
 
 def _supervised(recipe: Recipe, cell: Cell) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from generate import CompileMode
 from generate.identity import locate
+from generate.shape import shape_of
 from label import Scheme
 from label.identity import stored_interpreter
 from pipelines.dataset.manifest import Dataset, lasting
@@ -13,6 +14,7 @@ from pipelines.errors import RecipeError
 from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe, digest_of
 from pipelines.sections import GenerateSection
+from pipelines.units.sources import image_size, must_read_the_same, weight_files
 from pipelines.units.weights import local_weights
 
 
@@ -35,7 +37,13 @@ def identify(recipe: Recipe) -> Identity:
     """
     files = locate(local_weights(recipe.paths.denoiser), recipe.denoiser.flags)
     denoiser = files.digest()
-    interpreter = stored_interpreter(interpreter_folder(recipe), denoiser)
+    must_read_the_same(recipe)
+    interpreter = stored_interpreter(interpreter_folder(recipe), denoiser, places=weight_files(recipe))
+    if recipe.interpreter.image_size and (size := image_size(recipe)) != (painted := shape_of(files).size):
+        raise RecipeError(
+            f"interpreter.image_size: the interpreter reads images of {size[1]}x{size[0]} pixels, those of "
+            f"paths.denoiser are {painted[1]}x{painted[0]}; leave the key out, and fit it again"
+        )
     steps, timesteps = recipe.generate.steps, files.timesteps()
     if steps > timesteps and recipe.generate.source.images != "photographs":
         raise RecipeError(f"generate.steps: {steps} solver steps were asked for; 1 to {timesteps} are possible")

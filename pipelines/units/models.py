@@ -1,15 +1,22 @@
-"""A recipe's denoiser and interpreter, opened."""
+"""A recipe's denoiser, feature source and interpreter, opened."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from generate import Denoiser
-from label import DenoiserFeatures, Interpreter
+from label import DenoiserFeatures, FeatureSource, Interpreter, JointFeatures, MirroredFeatures
+from label.saved_sources import open_backbone
+from label.saved_sources import open_features as open_saved
+from label.source_kinds import DENOISER
 from pipelines.folders import interpreter_folder
+from pipelines.places import RANDOM
 from pipelines.recipe import Recipe
 from pipelines.units.devices import set_up
 from pipelines.units.identity import Identity
+from pipelines.units.sources import image_size, must_read_the_same, named_weights, weight_files
 from pipelines.units.weights import local_weights
 
 
@@ -24,6 +31,45 @@ def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
     return denoiser
 
 
+def open_features(recipe: Recipe, device: str) -> FeatureSource:
+    """What [interpreter] says an image is read by; this process then computes as `set_up` says.
+
+    Several sources come with the scales 1; `fit` scales them by the annotated images. Raises RecipeError and
+    InterpreterError for weights that are missing, or another network's.
+    """
+    set_up(device)
+    files, mirrored = weight_files(recipe), recipe.interpreter.mirrored
+    sources = [_source(recipe, kind, files, device) for kind in recipe.interpreter.sources]
+    sources = [MirroredFeatures(source) for source in sources] if mirrored else sources
+    return sources[0] if len(sources) == 1 else JointFeatures(sources)
+
+
+def _source(recipe: Recipe, kind: str, files: Mapping[str, Path], device: str) -> FeatureSource:
+    settings = recipe.interpreter
+    if kind == DENOISER:
+        denoiser = open_denoiser(recipe, device)
+        return DenoiserFeatures(
+            denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where, noises=settings.noises
+        )
+    weights = None if named_weights(recipe).get(kind) == RANDOM else files.get(kind, "hub")
+    layers, size = settings.layers.get(kind), image_size(recipe)
+    return open_backbone(kind, weights=weights, layers=layers, image_size=size, heads=settings.mae_heads).to(device)
+
+
+def open_interpreter(recipe: Recipe, device: str, denoiser: Denoiser | None = None) -> Interpreter:
+    """The interpreter that `fit` made, with its feature source; the denoiser is opened where that reads it.
+
+    Raises RecipeError where it reads another source than the recipe says, InterpreterError for a folder without it.
+    """
+    must_read_the_same(recipe)
+    set_up(device)
+    if denoiser is None and DENOISER in recipe.interpreter.sources:
+        denoiser = open_denoiser(recipe, device)
+    folder = interpreter_folder(recipe)
+    features = open_saved(folder, device, denoiser=denoiser, places=weight_files(recipe))
+    return Interpreter.from_pretrained(folder, features, device=device)
+
+
 @dataclass(frozen=True)
 class Models:
     """The two that every sample comes from."""
@@ -33,9 +79,8 @@ class Models:
 
     @classmethod
     def of(cls, recipe: Recipe, device: str) -> "Models":
-        denoiser, folder = open_denoiser(recipe, device), interpreter_folder(recipe)
-        features = DenoiserFeatures.from_pretrained(folder, denoiser)
-        return cls(denoiser, Interpreter.from_pretrained(folder, features, device=device))
+        denoiser = open_denoiser(recipe, device)
+        return cls(denoiser, open_interpreter(recipe, device, denoiser))
 
     @property
     def identity(self) -> Identity:

@@ -1,0 +1,148 @@
+"""The same interpreter on other eyes: mIoU on the shipped held-out faces, by feature source and seed.
+
+Regime: 20 annotated and 120 held-out faces of 64x64; the setting "fast" with 10 members for all sources, seeds 0, 1, 2.
+The denoiser is the shipped one with the demo's steps and blocks. Encoders are those that train_mae.py and train_swav.py
+write; a row whose file is not given is left out. Joined sources are scaled to a like spread over the annotated faces.
+A measurement is kept in OUT, so that what was stopped goes on. The last line is JSON.
+
+    python tests/bench/bench_sources.py --out cells [--mae mae.pth --mae-untrained raw.pth --swav swav.pth]
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import pipelines
+from deeplab import mean_iou
+from generate import Denoiser
+from label import (
+    FITTINGS,
+    IGNORE,
+    DenoiserFeatures,
+    FeatureSource,
+    Interpreter,
+    JointFeatures,
+    MaeFeatures,
+    TimmFeatures,
+    load_annotations,
+)
+from pipelines.study.controls import RawPixels, untrained
+
+DEMO = Path(pipelines.__file__).parent / "demo"
+SIZE = (64, 64)
+FEW, HELD_OUT = (load_annotations(DEMO / name, SIZE) for name in ("annotated", "held_out"))
+SETTINGS = replace(FITTINGS["fast"], min_class_pixels=1)
+STEPS, BLOCKS = (50, 150, 250), (3, 4, 5, 6, 7)
+BATCH = 10
+
+
+class Remembered:
+    """A source that looks at an image once, and keeps its maps in half precision for the next seed."""
+
+    def __init__(self, source: FeatureSource) -> None:
+        self.source, self.image_size = source, source.image_size
+        self.channels, self.digest = source.channels, source.digest
+        self._known: dict[bytes, list[Tensor]] = {}
+
+    def maps(self, images: np.ndarray) -> list[Tensor]:
+        keys = [hashlib.sha256(image.tobytes()).digest() for image in images]
+        if any(key not in self._known for key in keys):
+            maps = [native.half() for native in self.source.maps(images)]
+            self._known |= {key: [native[i] for native in maps] for i, key in enumerate(keys)}
+        by_image = (self._known[key] for key in keys)
+        return [torch.stack(native).float() for native in zip(*by_image, strict=True)]
+
+    def save_pretrained(self, folder: Path) -> None:
+        raise NotImplementedError("a benchmark saves nothing")
+
+
+def rows(options: argparse.Namespace) -> dict[str, Callable[[], FeatureSource]]:
+    """How each source is opened, by its name in the table."""
+
+    def denoiser() -> Denoiser:
+        return Denoiser.from_pretrained(DEMO / "model")
+
+    def painted() -> FeatureSource:
+        return DenoiserFeatures(denoiser(), steps=STEPS, blocks=BLOCKS)
+
+    def mae(path: Path) -> FeatureSource:
+        return MaeFeatures.from_pretrained(path, blocks=6, heads=4, image_size=SIZE)
+
+    def resnet(path: Path | None) -> FeatureSource:
+        return TimmFeatures("resnet10t", layers=(0, 1, 2, 3), weights=path, image_size=SIZE)
+
+    def joined(*openers: Callable[[], FeatureSource]) -> FeatureSource:
+        return JointFeatures.scaled([opener() for opener in openers], FEW.images)
+
+    found: dict[str, Callable[[], FeatureSource]] = {
+        "denoiser, shipped": painted,
+        "raw pixels": lambda: RawPixels(SIZE),
+        "denoiser, untrained": lambda: DenoiserFeatures(untrained(denoiser(), 0), steps=STEPS, blocks=BLOCKS),
+        "resnet10t, untrained": lambda: resnet(None),
+    }
+    if options.mae_untrained:
+        found["MAE, untrained"] = lambda: mae(options.mae_untrained)
+    if options.mae:
+        found["MAE"] = lambda: mae(options.mae)
+        found["denoiser + MAE"] = lambda: joined(painted, lambda: mae(options.mae))
+    if options.swav:
+        found["SwAV"] = lambda: resnet(options.swav)
+        found["denoiser + SwAV"] = lambda: joined(painted, lambda: resnet(options.swav))
+    if options.mae and options.swav:
+        found["MAE + SwAV"] = lambda: joined(lambda: mae(options.mae), lambda: resnet(options.swav))
+        found["denoiser + MAE + SwAV"] = lambda: joined(painted, lambda: mae(options.mae), lambda: resnet(options.swav))
+    found["denoiser + raw pixels"] = lambda: joined(painted, lambda: RawPixels(SIZE))
+    return found
+
+
+def measured(source: FeatureSource, seed: int) -> float:
+    """Fit on the annotated faces, label the held-out ones."""
+    interpreter = Interpreter.fit(
+        source, FEW.images, FEW.masks, classes=FEW.scheme, settings=replace(SETTINGS, seed=seed)
+    )
+    starts = range(0, len(HELD_OUT.images), BATCH)
+    masks = np.concatenate([interpreter.predict(HELD_OUT.images[i : i + BATCH]).masks for i in starts])
+    return mean_iou(masks, HELD_OUT.masks, classes=len(FEW.scheme), ignore_index=IGNORE)
+
+
+def scores(name: str, source: FeatureSource, seeds: list[int], out: Path) -> Iterator[float]:
+    """Of each seed, from the file where it is kept, or measured now."""
+    remembered = Remembered(source)
+    for seed in seeds:
+        cell = out / f"{name.replace(', ', '-').replace(' ', '')}-seed{seed}-{source.digest[:8]}.json"
+        if not cell.is_file():
+            begun = time.process_time()
+            score = measured(remembered, seed)
+            print(f"{name}, seed {seed}: {score:.4f} ({time.process_time() - begun:.0f} s of one thread)", flush=True)
+            cell.parent.mkdir(parents=True, exist_ok=True)
+            cell.write_text(json.dumps({"mean_iou": score, "channels": source.channels}) + "\n")
+        yield json.loads(cell.read_text())["mean_iou"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("mae", "mae-untrained", "swav"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    table = {}
+    for name, opened in rows(options).items():
+        source = opened()
+        found = list(scores(name, source, options.seeds, options.out))
+        table[name] = {"channels": source.channels, "mean_iou": found}
+        print(f"| {name} | {source.channels} | {np.mean(found):.3f} ± {np.std(found):.3f} |", flush=True)
+    print(json.dumps(table))
+
+
+if __name__ == "__main__":
+    main()
