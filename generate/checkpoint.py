@@ -17,7 +17,7 @@ from generate.shape import shape_of
 from generate.tensors import load_safetensors, load_saved, must_be_finite
 
 # What diffusers was seen to raise of a configuration in which one value was changed.
-_UNBUILT = (
+UNBUILT = (
     *(TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError),
     *(NameError, AssertionError, MemoryError),
 )
@@ -83,7 +83,7 @@ def _check_fit(path: Path, flags: GuidedFlags, wanted: Shapes, came: Shapes) -> 
         if flags.class_label >= labels[0]:
             raise CheckpointError(f"{path} knows classes 0 to {labels[0] - 1}; class_label {flags.class_label} is none")
         wanted = {**wanted, "label_emb.weight": (labels[0], 4 * flags.num_channels)}
-    wrong = _differences(wanted, came)
+    wrong = differences(wanted, came)
     if not wrong:
         return
     given = shown_flags(flags)
@@ -126,14 +126,14 @@ def open_diffusers(files: DiffusersFiles, device: torch.device, dtype: torch.dty
         with torch.device("meta"):
             unet = UNet2DModel.from_config(config)
         schedule = Schedule.from_diffusers(scheduler)
-    except _UNBUILT as error:
+    except UNBUILT as error:
         raise CheckpointError(
             f"{files.folder} does not describe a UNet2DModel with a DDPM schedule: {error}"
         ) from error
     assert isinstance(unet, UNet2DModel)
-    weights = {_renamed(name): tensor for name, tensor in _weights(files.weights, device).items()}
+    weights = {renamed(name): tensor for name, tensor in _weights(files.weights, device).items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
-    wrong = _differences(wanted, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    wrong = differences(wanted, {name: tuple(tensor.shape) for name, tensor in weights.items()})
     if wrong:
         raise CheckpointError(f"{files.weights} is of another shape than config.json says: {wrong}")
     must_be_finite(weights, files.weights)
@@ -167,14 +167,14 @@ def _weights(path: Path, device: torch.device) -> dict[str, Tensor]:
     return load_safetensors(path, device)
 
 
-def _renamed(name: str) -> str:
+def renamed(name: str) -> str:
     """Attention layers of diffusers before 0.15 under their names of today."""
     for old, new in _OLD_ATTENTION.items():
         name = name.replace(old, new)
     return name
 
 
-def _differences(wanted: Shapes, came: Shapes) -> str:
+def differences(wanted: Shapes, came: Shapes) -> str:
     """The first tensors that are missing, left over or of another shape; empty when there are none."""
     wrong = sorted(name for name in wanted.keys() | came.keys() if wanted.get(name) != came.get(name))
     rows = [f"{name}: file {came.get(name, 'lacks it')}, network {wanted.get(name, 'has none')}" for name in wrong]
