@@ -69,7 +69,7 @@ class LatentModel(nn.Module):
         scheduler = read_json(files.scheduler)
         try:
             return cls(unet, autoencoder, words, scheduler, files.digest())
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, NotImplementedError) as error:
             raise CheckpointError(f"{files.scheduler} is no noise schedule that is known: {error}") from error
 
     @property
@@ -99,7 +99,7 @@ class LatentModel(nn.Module):
         return float(self.autoencoder.config["scaling_factor"])
 
     @torch.no_grad()
-    def encode(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float[Tensor, "b c h w"]:
+    def encode(self, images: UInt8[np.ndarray, "b _ _ 3"]) -> Float[Tensor, "b c h w"]:
         """The latents of images, one by one: a distribution's mode, or what is not yet rounded to a codebook."""
         pixels = to_model(images).to(self.device, self.dtype)
         latents = []

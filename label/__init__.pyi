@@ -15,6 +15,7 @@ from .filters import keep_published as keep_published
 from .interpreter import Interpreter as Interpreter
 from .interpreter import Labels as Labels
 from .joint import JointFeatures as JointFeatures
+from .latent import LatentFeatures as LatentFeatures
 from .mae import MaeFeatures as MaeFeatures
 from .schemes import IGNORE as IGNORE
 from .schemes import Scheme as Scheme

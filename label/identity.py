@@ -53,6 +53,13 @@ class _DenoiserFeatures:
 
 
 @dataclass(frozen=True)
+class _LatentFeatures(_DenoiserFeatures):
+    """What features.json holds of a latent diffusion model's."""
+
+    prompt: str
+
+
+@dataclass(frozen=True)
 class _BackboneFeatures:
     """What features.json holds of a backbone's."""
 
@@ -102,7 +109,9 @@ def stored_interpreter(folder: Path, denoiser: str, *, dtype: str = "torch.float
     record = features_record(folder)
     check_denoiser(folder, record, denoiser)
     noise = stored_noise(folder)
-    features = features_digest(denoiser, record["steps"], record["blocks"], record["where"], noise)
+    features = features_digest(
+        denoiser, record["steps"], record["blocks"], record["where"], noise, record.get("prompt")
+    )
     record = interpreter_record(folder)
     check_features(folder, record, features)
     scheme, tensors = scheme_of(record), stored_arrays(folder / INTERPRETER_TENSORS)
@@ -110,9 +119,14 @@ def stored_interpreter(folder: Path, denoiser: str, *, dtype: str = "torch.float
     return StoredInterpreter(digest, scheme)
 
 
-def features_digest(denoiser: str, steps: Sequence[int], blocks: Sequence[int], where: str, noise: np.ndarray) -> str:
-    """Names a denoiser's features: two sources with the same digest give the same maps."""
-    settings = json.dumps([denoiser, steps, blocks, where])
+def features_digest(
+    denoiser: str, steps: Sequence[int], blocks: Sequence[int], where: str, noise: np.ndarray, prompt: str | None = None
+) -> str:
+    """Names a denoiser's features: two sources with the same digest give the same maps.
+
+    `prompt` is what a latent diffusion model is told; None for a denoiser, which is told nothing.
+    """
+    settings = json.dumps([denoiser, steps, blocks, where] + ([] if prompt is None else [prompt]))
     return hashlib.sha256(settings.encode() + noise.tobytes()).hexdigest()
 
 
@@ -131,7 +145,7 @@ def features_record(folder: Path) -> dict[str, Any]:
     if not (folder / FEATURES).is_file():
         raise InterpreterError(f"{folder} holds no interpreter; fit one first")
     record = stored_record(folder / FEATURES, None)
-    kinds = {"joint": _JointFeatures, "backbone": _BackboneFeatures, "pixels": None}
+    kinds = {"joint": _JointFeatures, "backbone": _BackboneFeatures, "prompt": _LatentFeatures, "pixels": None}
     kind = next((kinds[name] for name in kinds if name in record), _DenoiserFeatures)
     return stored_record(folder / FEATURES, kind)
 

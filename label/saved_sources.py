@@ -11,6 +11,7 @@ from label.errors import InterpreterError
 from label.features import DenoiserFeatures, FeatureSource
 from label.identity import features_record
 from label.joint import JointFeatures
+from label.latent import LatentFeatures
 from label.mae import MaeFeatures
 from label.swav import SwavFeatures
 from label.timm_backbone import TimmFeatures
@@ -27,6 +28,8 @@ def open_features(folder: Path, device: str | torch.device = "cpu") -> FeatureSo
         return JointFeatures(sources, record["joint"])
     if "backbone" in record:
         return open_backbone(record).to(device)
+    if "prompt" in record:
+        return LatentFeatures.from_pretrained(folder, device=device)
     return DenoiserFeatures.from_pretrained(folder, device=device)
 
 
