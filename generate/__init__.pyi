@@ -1,3 +1,7 @@
+from .consistency import ConsistencyModel as ConsistencyModel
+from .consistency import EdmModel as EdmModel
+from .consistency_images import ConsistencyImages as ConsistencyImages
+from .consistency_images import EdmImages as EdmImages
 from .denoiser import Denoiser as Denoiser
 from .denoiser_images import DenoiserImages as DenoiserImages
 from .errors import CheckpointError as CheckpointError

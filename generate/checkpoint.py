@@ -1,6 +1,7 @@
 """Open other people's weights as a network and a schedule."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from generate.errors import CheckpointError
 from generate.guided import Shapes, build_unet, layout, shown_flags, split, structure_of
 from generate.guided_flags import Flags, GuidedFlags
-from generate.identity import OLD_WEIGHTS, DiffusersFiles, StateDict, locate, read_json
+from generate.identity import CONSISTENCY, OLD_WEIGHTS, DiffusersFiles, StateDict, locate, read_json
 from generate.schedule import Schedule
 from generate.shape import shape_of
 from generate.tensors import load_safetensors, load_saved, must_be_finite
@@ -43,11 +44,12 @@ def open_checkpoint(source: str | Path, flags: Flags | None, device: torch.devic
 
 
 def open_guided(
-    path: Path, flags: GuidedFlags, device: torch.device, dtype: torch.dtype
+    path: Path, flags: GuidedFlags, device: torch.device, dtype: torch.dtype, *, attention_sides: int = 1
 ) -> tuple[UNet2DModel, Schedule]:
     """Convert a state_dict tensor by tensor: memory grows by the network, in `dtype`, and a sixteenth of the file."""
     unet = build_unet(flags)
-    rules, wanted = layout(flags, unet), {name: tensor.shape for name, tensor in unet.state_dict().items()}
+    rules = layout(flags, unet, attention_sides=attention_sides)
+    wanted = {name: tensor.shape for name, tensor in unet.state_dict().items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in _state_dict(path).items()}
     _check_fit(path, flags, {name: rule.shape for name, rule in rules.items()}, shapes)
     converted: dict[str, Tensor] = {}
@@ -118,18 +120,34 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def open_diffusers(files: DiffusersFiles, device: torch.device, dtype: torch.dtype) -> tuple[UNet2DModel, Schedule]:
-    """The files say what the network is, and its weights are checked against it."""
-    config, scheduler = read_json(files.config), read_json(files.scheduler)
+    """The network with the DDPM's schedule that lies beside it."""
+    scheduler = read_json(files.scheduler)
     shape_of(files)
     files.timesteps()
-    try:
-        with torch.device("meta"):
-            unet = UNet2DModel.from_config(config)
-        schedule = Schedule.from_diffusers(scheduler)
-    except UNBUILT as error:
+    if scheduler.get("_class_name") == CONSISTENCY:
         raise CheckpointError(
-            f"{files.folder} does not describe a UNet2DModel with a DDPM schedule: {error}"
-        ) from error
+            f"{files.folder} is a consistency model, which only paints; name it in paths.painter with "
+            'painter.kind = "consistency"'
+        )
+    with _describing(files, "a UNet2DModel with a DDPM schedule"):
+        schedule = Schedule.from_diffusers(scheduler)
+    return open_unet(files, device, dtype), schedule
+
+
+@contextmanager
+def _describing(files: DiffusersFiles, wanted: str) -> Iterator[None]:
+    try:
+        yield
+    except UNBUILT as error:
+        raise CheckpointError(f"{files.folder} does not describe {wanted}: {error}") from error
+
+
+def open_unet(files: DiffusersFiles, device: torch.device, dtype: torch.dtype) -> UNet2DModel:
+    """The files say what the network is, and its weights are checked against it."""
+    config = read_json(files.config)
+    shape_of(files)
+    with _describing(files, "a UNet2DModel with a DDPM schedule"), torch.device("meta"):
+        unet = UNet2DModel.from_config(config)
     assert isinstance(unet, UNet2DModel)
     weights = {renamed(name): tensor for name, tensor in _weights(files.weights, device).items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
@@ -138,7 +156,7 @@ def open_diffusers(files: DiffusersFiles, device: torch.device, dtype: torch.dty
         raise CheckpointError(f"{files.weights} is of another shape than config.json says: {wrong}")
     must_be_finite(weights, files.weights)
     unet.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
-    return unet, schedule
+    return unet
 
 
 def check_portable(unet: UNet2DModel, schedule: Schedule) -> None:

@@ -7,12 +7,13 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidationInfo, field_validator
 
 from pipelines.bounds import mistakes
 from pipelines.card_section import CardSection
 from pipelines.errors import RecipeError
 from pipelines.keys import Section
+from pipelines.painter_section import PainterSection
 from pipelines.places import place_paths, recipe_file
 from pipelines.sections import (
     ClassesSection,
@@ -41,6 +42,8 @@ class PathsSection(Section):
     """Where the shards go, also as a URL, such as s3://bucket/folder; unset: the folder dataset in paths.out."""
     denoiser: Path | str
     """The diffusion model: a .pt, a diffusers folder, a URL of either, or a Hub id; `train-ddpm` writes it there."""
+    painter: Path | str | None = None
+    """A model that paints where paths.denoiser only reads, as [painter] says; unset: paths.denoiser paints as well."""
     annotated: Path | None = None
     """The folder of the few annotated images; `fit`, `report` and a baseline read it."""
     held_out: Path | None = None
@@ -62,6 +65,7 @@ class Recipe(Section):
     """What the report calls the run."""
     paths: PathsSection
     denoiser: DenoiserSection = DenoiserSection()
+    painter: PainterSection = PainterSection()
     classes: ClassesSection | None = None
     train_ddpm: TrainDDPMSection = TrainDDPMSection()
     interpreter: InterpreterSection = InterpreterSection()
@@ -70,6 +74,13 @@ class Recipe(Section):
     train: TrainSection = TrainSection()
     study: StudySection = StudySection()
     card: CardSection = CardSection()
+
+    @field_validator("painter")
+    @classmethod
+    def _has_a_painter(cls, painter: PainterSection, known: ValidationInfo) -> PainterSection:
+        if "paths" in known.data and known.data["paths"].painter is None:
+            raise ValueError("paths.painter is missing; it names the model that paints so")
+        return painter
 
     def with_batch(self, batch_size: int) -> "Recipe":
         return self.model_copy(update={"generate": self.generate.changed(batch_size=batch_size)})

@@ -8,6 +8,7 @@ from typing import TypeVar
 from cluster import Carried
 from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe
+from pipelines.units.painter import paints_apart
 from pipelines.units.weights import copied_once
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ def carried_models(recipe: Recipe) -> dict[str, Carried]:
     if recipe.cluster.address == "local":
         return {}
     places = {"denoiser": recipe.paths.denoiser, "interpreter": interpreter_folder(recipe)}
+    if paints_apart(recipe) and recipe.paths.painter is not None:
+        places["painter"] = recipe.paths.painter
     return {name: Carried.of(place) for name, place in places.items() if _stays_behind(place, recipe)}
 
 
@@ -41,8 +44,7 @@ def _build_there(
 ) -> Callable[[int], T]:
     """On an actor: build with the models where this machine has them."""
     places, paths = {name: _place_of(model) for name, model in carried.items()}, recipe.paths
-    if "denoiser" in places:
-        paths = paths.model_copy(update={"denoiser": places["denoiser"]})
+    paths = paths.model_copy(update={name: places[name] for name in ("denoiser", "painter") if name in places})
     if "interpreter" in places:
         paths = paths.model_copy(update={"out": places["interpreter"].parent})
     return build(recipe.model_copy(update={"paths": paths}))

@@ -24,6 +24,7 @@ from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
+from pipelines.units.painter import painter_files
 
 _PACKAGES = ("torch", "torchvision", "diffusers", "ray", "segmentation_models_pytorch", "webdataset", "pyarrow")
 _OF_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
@@ -44,6 +45,7 @@ def check(recipe: Recipe) -> list[Finding]:
     """Everything that was looked at; nothing is written or fetched."""
     findings = list(_denoiser(recipe))
     shape, size = _shape(recipe), recipe.train_ddpm.network.size
+    findings += _painter(recipe, shape)
     findings += _unlabelled(recipe)
     findings += _to_label(recipe)
     for key in ("annotated", "held_out", "validation"):
@@ -81,6 +83,27 @@ def _denoiser(recipe: Recipe) -> Iterator[Finding]:
     yield Finding(key, f"images of {_size(shape.size)} pixels, {shape.blocks} decoder blocks: 0 to {shape.blocks - 1}")
     if outside := [block for block in recipe.interpreter.blocks if block not in range(shape.blocks)]:
         yield Finding("interpreter.blocks", f"{outside} are not among blocks 0 to {shape.blocks - 1}", mark="wrong")
+
+
+def _painter(recipe: Recipe, read: Shape | None) -> Iterator[Finding]:
+    """What paints apart, and whether the denoiser can read what it paints."""
+    place, key = recipe.paths.painter, "paths.painter"
+    if place is None:
+        return
+    if not isinstance(place, Path) or not place.is_absolute():
+        yield Finding(key, f"{place}, which is fetched when it is used")
+        return
+    if not place.exists():
+        yield Finding(key, f"{place} is not there; name a model that paints", mark="wrong")
+        return
+    try:
+        size = shape_of(painter_files(recipe)).size
+    except GenerateError as error:
+        yield Finding(key, str(error), mark="wrong")
+        return
+    fits = read is None or read.size == size
+    other = "" if read is None or fits else f", paths.denoiser reads {_size(read.size)}; name two models of one size"
+    yield Finding(key, f"{recipe.painter.kind}, images of {_size(size)} pixels{other}", mark="ok" if fits else "wrong")
 
 
 def _unlabelled(recipe: Recipe) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from PIL import Image
 from label import Scheme
 from pipelines.annotated import annotated_few
 from pipelines.dataset.manifest import Dataset, open_dataset
+from pipelines.dataset.painted import painted_how
 from pipelines.dataset.reports import Candidate, Report, reports
 from pipelines.dataset.shards import class_pixels, png_bytes, read_shards
 from pipelines.errors import DatasetError
@@ -104,7 +105,7 @@ def _origin(dataset: Dataset) -> str:
     """Where the images come from, as a clause."""
     if dataset.recipe.get("images") == "photographs":
         return f"Photographs, fit {dataset.recipe['fit']}"
-    return f"{dataset.recipe['solver']}, {dataset.recipe['steps']} steps"
+    return painted_how(dataset.recipe)
 
 
 def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> list[Shown]:

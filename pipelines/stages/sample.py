@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from generate import Denoiser, ImageError
+from generate import DenoiserImages, ImageError, ImageSource
 from generate.images import open_image
 from generate.stored import StoredError, stored_tree
 from label.pairs import has_mask
@@ -22,10 +22,11 @@ from pipelines.sections import TO_ANNOTATE
 from pipelines.standing import say_what_is_unfinished
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
-from pipelines.units.images import denoiser_images
-from pipelines.units.models import open_denoiser
+from pipelines.units.images import painted_images
+from pipelines.units.painter import keys_of_images, painter_files
 
 COUNT = 64
+WEIGHTS = "weights"  # of a painter: what says its digest in a record, and in the image
 PROVENANCE = "datasetddpm"  # the text chunk of a PNG that says what its image was made from, as JSON
 
 
@@ -35,28 +36,30 @@ def sample_images(recipe: Recipe, *, count: int = COUNT) -> Outcome:
     Raises RecipeError where masks lie beside images that would be others afterwards.
     """
     say_what_is_unfinished(recipe)
-    denoiser, folder = open_denoiser(recipe, device()), samples_folder(recipe)
+    source, folder = painted_images(recipe, device()), samples_folder(recipe)
     seeds = range(TO_ANNOTATE, TO_ANNOTATE + count)
-    origin = _origin(recipe, denoiser)
+    origin = _origin(recipe, source)
     _keep_annotated({seed: folder / _name(seed) for seed in seeds}, origin)
     inputs = {**origin, "batch_size": recipe.generate.batch, "count": count}
-    return once(folder, inputs, partial(_sample, recipe, denoiser, seeds), clause=f"{count} images")
+    return once(folder, inputs, partial(_sample, recipe, source, seeds), clause=f"{count} images")
 
 
-def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
+def _origin(recipe: Recipe, source: ImageSource) -> dict[str, Any]:
     """With the seed, all that decides what an image shows."""
-    settings = recipe.generate
-    said = denoiser_images(denoiser, settings).provenance(TO_ANNOTATE)
-    return {"denoiser": denoiser.digest, "generate": {"run_seed": settings.run_seed, **said}}
+    settings = {"generate": recipe.generate.model_dump(mode="json", include=keys_of_images(recipe))}
+    if recipe.paths.painter is not None:
+        return {"painter": recipe.painter.said(), WEIGHTS: painter_files(recipe).digest(), **settings}
+    assert isinstance(source, DenoiserImages)
+    return {"denoiser": source.denoiser.digest, **settings}
 
 
 def _name(seed: int) -> str:
     return f"{seed:012d}.png"
 
 
-def _sample(recipe: Recipe, denoiser: Denoiser, seeds: range, folder: Path) -> Results:
-    settings, origin = recipe.generate, _origin(recipe, denoiser)
-    batches = denoiser_images(denoiser, settings).images(seeds, settings.run_seed, settings.batch)
+def _sample(recipe: Recipe, source: ImageSource, seeds: range, folder: Path) -> Results:
+    settings, origin = recipe.generate, _origin(recipe, source)
+    batches = source.images(seeds, settings.run_seed, settings.batch)
     followed = follow(batches, len(seeds), "sample", "images", count=len, folder=folder)
     pixels = (image for batch in followed for image in batch)
     for seed, image in zip(seeds, pixels, strict=True):

@@ -1,6 +1,7 @@
 """A recipe's denoiser and interpreter, opened."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe
 from pipelines.units.devices import set_up
 from pipelines.units.identity import Identity
+from pipelines.units.painter import painter_identity
 from pipelines.units.weights import local_weights
 
 
@@ -26,19 +28,22 @@ def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
 
 @dataclass(frozen=True)
 class Models:
-    """The two that every sample comes from."""
+    """What every sample is labelled by, and what the dataset says of a painter, which is opened apart."""
 
     denoiser: Denoiser
     interpreter: Interpreter
+    painter: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, device: str) -> "Models":
         denoiser, folder = open_denoiser(recipe, device), interpreter_folder(recipe)
         features = DenoiserFeatures.from_pretrained(folder, denoiser)
-        return cls(denoiser, Interpreter.from_pretrained(folder, features, device=device))
+        interpreter = Interpreter.from_pretrained(folder, features, device=device)
+        return cls(denoiser, interpreter, painter_identity(recipe))
 
     @property
     def identity(self) -> Identity:
-        """As `identify` reads it from the files of the two."""
+        """As `identify` reads it from the files."""
         dtype, compiled = str(self.denoiser.unet.dtype), self.denoiser.compiled
-        return Identity(self.denoiser.digest, self.interpreter.digest, self.interpreter.scheme, dtype, compiled)
+        interpreter, scheme = self.interpreter.digest, self.interpreter.scheme
+        return Identity(self.denoiser.digest, interpreter, scheme, dtype, compiled, self.painter)

@@ -21,12 +21,12 @@ from pipelines.stores import opened
 _SEPARATORS = set("\\:\0")
 
 
-def local_weights(place: Path | str) -> Path:
+def local_weights(place: Path | str, key: str = "paths.denoiser") -> Path:
     """The path itself or, for a URL, the file or folder that was copied from there into the user's cache.
 
     Changed weights are fetched anew; where the storage cannot be asked, a whole copy stands in for them, and it is
-    said. Raises RecipeError when the URL holds nothing or names files outside it, StorageError when the storage
-    refuses.
+    said. Raises RecipeError, which calls it by `key`, when the URL holds nothing or names files outside it,
+    StorageError when the storage refuses.
     """
     if isinstance(place, Path):
         return place
@@ -36,15 +36,13 @@ def local_weights(place: Path | str) -> Path:
         files = storage.contents(source)
     except (FileNotFoundError, ValueError) as error:
         why = without_secrets(str(error))
-        raise RecipeError(f"paths.denoiser: {shown} cannot be opened: {why}") from error
+        raise RecipeError(f"{key}: {shown} cannot be opened: {why}") from error
     except StorageError as error:
         return _copied_before(newest, error)
     if not files:
-        raise RecipeError(f"paths.denoiser: there is nothing at {shown}")
+        raise RecipeError(f"{key}: there is nothing at {shown}")
     if strange := [name for name in files if name and not is_name_below(name)]:
-        raise RecipeError(
-            f"paths.denoiser: {shown} lists {strange[0]!r}, which is no file below it; nothing is fetched"
-        )
+        raise RecipeError(f"{key}: {shown} lists {strange[0]!r}, which is no file below it; nothing is fetched")
 
     def fetch(part: Path) -> None:
         console.print(f"fetching {shown}")
