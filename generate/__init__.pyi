@@ -1,3 +1,7 @@
+from .consistency import ConsistencyModel as ConsistencyModel
+from .consistency import EdmModel as EdmModel
+from .consistency_images import ConsistencyImages as ConsistencyImages
+from .consistency_images import EdmImages as EdmImages
 from .denoiser import Denoiser as Denoiser
 from .denoiser_images import DenoiserImages as DenoiserImages
 from .errors import CheckpointError as CheckpointError
@@ -7,7 +11,10 @@ from .image_source import ImageSource as ImageSource
 from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .images import read_image as read_image
 from .images import to_rgb as to_rgb
+from .latent import LatentImages as LatentImages
+from .latent_model import LatentModel as LatentModel
 from .photographs import FolderImages as FolderImages
+from .prompts import Prompts as Prompts
 from .sampler import sample as sample
 from .sampler import spaced_timesteps as spaced_timesteps
 from .sampler import trajectory as trajectory

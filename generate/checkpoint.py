@@ -1,6 +1,7 @@
 """Open other people's weights as a network and a schedule."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,13 +12,13 @@ from torch import Tensor
 from generate.errors import CheckpointError
 from generate.guided import Shapes, build_unet, layout, shown_flags, split, structure_of
 from generate.guided_flags import Flags, GuidedFlags
-from generate.identity import OLD_WEIGHTS, DiffusersFiles, StateDict, locate, read_json
+from generate.identity import CONSISTENCY, OLD_WEIGHTS, DiffusersFiles, StateDict, locate, read_json
 from generate.schedule import Schedule
 from generate.shape import shape_of
 from generate.tensors import load_safetensors, load_saved, must_be_finite
 
 # What diffusers was seen to raise of a configuration in which one value was changed.
-_UNBUILT = (
+UNBUILT = (
     *(TypeError, ValueError, LookupError, AttributeError, RuntimeError, ArithmeticError),
     *(NameError, AssertionError, MemoryError),
 )
@@ -43,11 +44,12 @@ def open_checkpoint(source: str | Path, flags: Flags | None, device: torch.devic
 
 
 def open_guided(
-    path: Path, flags: GuidedFlags, device: torch.device, dtype: torch.dtype
+    path: Path, flags: GuidedFlags, device: torch.device, dtype: torch.dtype, *, attention_sides: int = 1
 ) -> tuple[UNet2DModel, Schedule]:
     """Convert a state_dict tensor by tensor: memory grows by the network, in `dtype`, and a sixteenth of the file."""
     unet = build_unet(flags)
-    rules, wanted = layout(flags, unet), {name: tensor.shape for name, tensor in unet.state_dict().items()}
+    rules = layout(flags, unet, attention_sides=attention_sides)
+    wanted = {name: tensor.shape for name, tensor in unet.state_dict().items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in _state_dict(path).items()}
     _check_fit(path, flags, {name: rule.shape for name, rule in rules.items()}, shapes)
     converted: dict[str, Tensor] = {}
@@ -83,7 +85,7 @@ def _check_fit(path: Path, flags: GuidedFlags, wanted: Shapes, came: Shapes) -> 
         if flags.class_label >= labels[0]:
             raise CheckpointError(f"{path} knows classes 0 to {labels[0] - 1}; class_label {flags.class_label} is none")
         wanted = {**wanted, "label_emb.weight": (labels[0], 4 * flags.num_channels)}
-    wrong = _differences(wanted, came)
+    wrong = differences(wanted, came)
     if not wrong:
         return
     given = shown_flags(flags)
@@ -118,27 +120,43 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def open_diffusers(files: DiffusersFiles, device: torch.device, dtype: torch.dtype) -> tuple[UNet2DModel, Schedule]:
-    """The files say what the network is, and its weights are checked against it."""
-    config, scheduler = read_json(files.config), read_json(files.scheduler)
+    """The network with the DDPM's schedule that lies beside it."""
+    scheduler = read_json(files.scheduler)
     shape_of(files)
     files.timesteps()
-    try:
-        with torch.device("meta"):
-            unet = UNet2DModel.from_config(config)
-        schedule = Schedule.from_diffusers(scheduler)
-    except _UNBUILT as error:
+    if scheduler.get("_class_name") == CONSISTENCY:
         raise CheckpointError(
-            f"{files.folder} does not describe a UNet2DModel with a DDPM schedule: {error}"
-        ) from error
+            f"{files.folder} is a consistency model, which only paints; name it in paths.painter with "
+            'painter.kind = "consistency"'
+        )
+    with _describing(files, "a UNet2DModel with a DDPM schedule"):
+        schedule = Schedule.from_diffusers(scheduler)
+    return open_unet(files, device, dtype), schedule
+
+
+@contextmanager
+def _describing(files: DiffusersFiles, wanted: str) -> Iterator[None]:
+    try:
+        yield
+    except UNBUILT as error:
+        raise CheckpointError(f"{files.folder} does not describe {wanted}: {error}") from error
+
+
+def open_unet(files: DiffusersFiles, device: torch.device, dtype: torch.dtype) -> UNet2DModel:
+    """The files say what the network is, and its weights are checked against it."""
+    config = read_json(files.config)
+    shape_of(files)
+    with _describing(files, "a UNet2DModel with a DDPM schedule"), torch.device("meta"):
+        unet = UNet2DModel.from_config(config)
     assert isinstance(unet, UNet2DModel)
-    weights = {_renamed(name): tensor for name, tensor in _weights(files.weights, device).items()}
+    weights = {renamed(name): tensor for name, tensor in _weights(files.weights, device).items()}
     wanted = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
-    wrong = _differences(wanted, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    wrong = differences(wanted, {name: tuple(tensor.shape) for name, tensor in weights.items()})
     if wrong:
         raise CheckpointError(f"{files.weights} is of another shape than config.json says: {wrong}")
     must_be_finite(weights, files.weights)
     unet.load_state_dict({name: tensor.to(dtype) for name, tensor in weights.items()}, assign=True)
-    return unet, schedule
+    return unet
 
 
 def check_portable(unet: UNet2DModel, schedule: Schedule) -> None:
@@ -167,14 +185,14 @@ def _weights(path: Path, device: torch.device) -> dict[str, Tensor]:
     return load_safetensors(path, device)
 
 
-def _renamed(name: str) -> str:
+def renamed(name: str) -> str:
     """Attention layers of diffusers before 0.15 under their names of today."""
     for old, new in _OLD_ATTENTION.items():
         name = name.replace(old, new)
     return name
 
 
-def _differences(wanted: Shapes, came: Shapes) -> str:
+def differences(wanted: Shapes, came: Shapes) -> str:
     """The first tensors that are missing, left over or of another shape; empty when there are none."""
     wrong = sorted(name for name in wanted.keys() | came.keys() if wanted.get(name) != came.get(name))
     rows = [f"{name}: file {came.get(name, 'lacks it')}, network {wanted.get(name, 'has none')}" for name in wrong]

@@ -3,34 +3,19 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import DDPMPipeline, UNet2DModel
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from generate.activations import DecoderBlock, Where, activations, decoder_blocks, must_be_blocks
 from generate.checkpoint import check_portable, open_checkpoint
-from generate.errors import GenerateError
 from generate.guided_flags import Flags
 from generate.schedule import Schedule
 from generate.settings import CompileMode
-
-Where = Literal["output", "input"]
-
-
-class _LastBlockReached(Exception):
-    """Ends a forward pass at the last activation that is wanted."""
-
-
-@dataclass(frozen=True)
-class DecoderBlock:
-    """One residual block of the decoder with what follows it up to the next: attention, and the level's upsampler."""
-
-    first: nn.Module  # its input is the block's: the map from below joined with the skip connection
-    last: nn.Module  # its output is the block's
 
 
 @dataclass(frozen=True)
@@ -127,25 +112,11 @@ class Denoiser(nn.Module):
     @property
     def blocks(self) -> list[DecoderBlock]:
         """The decoder's residual blocks, from the lowest resolution up."""
-        blocks: list[DecoderBlock] = []
-        for level in self.unet.up_blocks:
-            resnets, attentions, upsamplers = (
-                list(getattr(level, part, None) or ()) for part in ("resnets", "attentions", "upsamplers")
-            )
-            blocks += [DecoderBlock(first, last) for first, last in zip(resnets, attentions or resnets, strict=True)]
-            if upsamplers:
-                blocks[-1] = DecoderBlock(resnets[-1], upsamplers[-1])
-        return blocks
+        return decoder_blocks(self.unet)
 
     def check_blocks(self, blocks: Sequence[int]) -> None:
         """Raise ValueError when a block is not one of the decoder's."""
-        known = range(len(self.blocks))
-        unknown = [b for b in blocks if b not in known]
-        if unknown or not blocks:
-            raise GenerateError(
-                f"blocks {list(blocks)} were asked for, but this UNet's decoder has blocks 0 to {known[-1]}"
-                + (f": {unknown} are not among them" if unknown else " and at least one is needed")
-            )
+        must_be_blocks(blocks, len(self.blocks))
 
     @torch.no_grad()
     def activations(
@@ -156,25 +127,4 @@ class Denoiser(nn.Module):
         Nothing behind the last wanted block is computed. Raises ValueError for a block that does not exist.
         """
         self.check_blocks(blocks)
-        maps: dict[int, Tensor] = {}
-
-        def keep(block: int, _module: nn.Module, inputs: tuple[Any, ...], output: Tensor | None = None) -> None:
-            maps[block] = inputs[0] if output is None else output
-            if len(maps) == len(set(blocks)):
-                raise _LastBlockReached
-
-        handles = []
-        for number in set(blocks):
-            block, hook = self.blocks[number], partial(keep, number)
-            if where == "output":
-                handles.append(block.last.register_forward_hook(hook))
-            else:
-                handles.append(block.first.register_forward_pre_hook(hook))
-        try:
-            self.unet(self._input(x_t), self._counted(t))
-        except _LastBlockReached:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
-        return [maps[b] for b in blocks]
+        return activations(self.blocks, blocks, where, lambda: self.unet(self._input(x_t), self._counted(t)))

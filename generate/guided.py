@@ -72,8 +72,11 @@ def build_unet(flags: GuidedFlags) -> UNet2DModel:
     return unet
 
 
-def layout(flags: GuidedFlags, unet: UNet2DModel) -> dict[str, Rule]:
-    """Where each tensor of the state_dict belongs; every tensor of the network is a target once."""
+def layout(flags: GuidedFlags, unet: UNet2DModel, *, attention_sides: int = 1) -> dict[str, Rule]:
+    """Where each tensor of the state_dict belongs; every tensor of the network is a target once.
+
+    Attention multiplies by convolutions of width 1, over a row of pixels there, or over the image's two sides.
+    """
     shapes: Shapes = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
     rules = {}
     for source, target, names in _pieces(flags):
@@ -84,7 +87,7 @@ def layout(flags: GuidedFlags, unet: UNet2DModel) -> dict[str, Rule]:
             first = shapes[targets[0]]
             shape = (len(new) * first[0], *first[1:])
             if names is _ATTENTION and kind == "weight" and len(first) == 2:
-                shape = (*shape, 1)  # a convolution of width 1 there
+                shape = (*shape, *[1] * attention_sides)
             heads = flags.heads(first[0], decoder=source.startswith("output")) if len(new) == 3 else 1
             rules[f"{source}.{old}{kind}"] = Rule(targets, shape, heads)
     assert {target for rule in rules.values() for target in rule.targets} == set(shapes)

@@ -121,14 +121,14 @@ def parse_flags(flags: Flags) -> GuidedFlags:
         if flags not in PRESETS:
             raise FlagError(f"flags {flags!r} are no preset; known are {', '.join(PRESETS)}, or give a command line")
         flags = PRESETS[flags]
-    given: Mapping[str, Any] = _from_command_line(flags) if isinstance(flags, str) else dict(flags)
+    given: Mapping[str, Any] = from_command_line(flags) if isinstance(flags, str) else dict(flags)
     try:
         return TypeAdapter(GuidedFlags).validate_python(given)
     except ValidationError as error:
         raise FlagError(f"flags: {'; '.join(_mistake(e) for e in error.errors())}") from error
 
 
-def _from_command_line(line: str) -> dict[str, str]:
+def from_command_line(line: str) -> dict[str, str]:
     """`--name value` and `--name=value`; values stay text, so that "False" is read as false."""
     try:
         given, words = {}, iter(shlex.split(line))

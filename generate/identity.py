@@ -19,6 +19,8 @@ from generate.stored import TOLERANT, StoredError, stored, stored_tree
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 OLD_WEIGHTS = "diffusion_pytorch_model.bin"
+CONSISTENCY = "CMStochasticIterativeScheduler"
+"""The scheduler by which a diffusers folder says that it is a consistency model."""
 STATE_DICTS = (".pt", ".pth")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -3,7 +3,6 @@
 All solvers see the network as one function, the image x_0 that it predicts at the original timestep t.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,9 +12,8 @@ from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from generate import seeds as randomness
 from generate.denoiser import Denoiser
-from generate.pixels import to_pixels
+from generate.painting import painted
 from generate.schedule import Schedule
 from generate.settings import Solver
 
@@ -160,19 +158,7 @@ def sample(
     """
     timesteps = spaced_timesteps(steps, denoiser.schedule, solver)
 
-    def draw(generators: list[torch.Generator]) -> Tensor:
-        return randomness.draw(generators, denoiser.image_shape, denoiser.device)
+    def steps_of(noise: Tensor, step_noise: Iterable[Tensor]) -> Iterator[Tensor]:
+        return trajectory(denoiser, noise, solver=solver, timesteps=timesteps, step_noise=step_noise)
 
-    def begun(start: int) -> tuple[list[torch.Generator], Tensor]:
-        """A batch's generators, and the noise that it begins with."""
-        generators = [randomness.generator(run_seed, seed) for seed in seeds[start : start + batch_size]]
-        return generators, draw(generators)
-
-    batches = map(begun, range(0, len(seeds), batch_size))
-    batch = next(batches, None)
-    while batch is not None:
-        generators, noise = batch
-        each_step = map(draw, itertools.repeat(generators))
-        *_, x_0 = trajectory(denoiser, noise, solver=solver, timesteps=timesteps, step_noise=each_step)
-        batch = next(batches, None)  # before a GPU is waited for
-        yield to_pixels(x_0)
+    return painted(steps_of, denoiser.image_shape, denoiser.device, seeds, run_seed=run_seed, batch_size=batch_size)

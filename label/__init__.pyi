@@ -16,6 +16,7 @@ from .interpreter import Interpreter as Interpreter
 from .interpreter import Labels as Labels
 from .joint import JointFeatures as JointFeatures
 from .joint import MirroredFeatures as MirroredFeatures
+from .latent import LatentFeatures as LatentFeatures
 from .mae import MaeFeatures as MaeFeatures
 from .schemes import IGNORE as IGNORE
 from .schemes import Scheme as Scheme

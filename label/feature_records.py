@@ -45,7 +45,14 @@ class _DenoiserFeatures:
     steps: Some
     blocks: Some
     where: Literal["output", "input"]
-    kind: Literal["denoiser"] = "denoiser"
+    kind: Literal["denoiser", "latent"] = "denoiser"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LatentFeatures(_DenoiserFeatures):
+    """What features.json holds of a latent diffusion model's."""
+
+    prompt: str
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def features_record(folder: Path) -> dict[str, Any]:
     record = stored_record(folder / FEATURES, None)
     if "pixels" in record:
         return record
-    kinds = {"joint": _JointFeatures, "backbone": _BackboneFeatures}
+    kinds = {"joint": _JointFeatures, "backbone": _BackboneFeatures, "prompt": _LatentFeatures}
     kind = next((kinds[name] for name in kinds if name in record), _DenoiserFeatures)
     return stored_record(folder / FEATURES, _MirroredFeatures if record.get("kind") == "mirrored" else kind)
 
@@ -122,7 +129,8 @@ def stored_features_digest(folder: Path, denoiser: str, places: Mapping[str, Pat
         weights_of_record(folder, record, places)
         return backbone_digest(record["backbone"], record["image_size"])
     check_denoiser(folder, record, denoiser)
-    return features_digest(denoiser, record["steps"], record["blocks"], record["where"], stored_noise(folder))
+    noise, told = stored_noise(folder), record.get("prompt")
+    return features_digest(denoiser, record["steps"], record["blocks"], record["where"], noise, told)
 
 
 def weights_of_record(folder: Path, record: Mapping[str, Any], places: Mapping[str, Path]) -> Path | None:
@@ -143,9 +151,14 @@ def weights_of_record(folder: Path, record: Mapping[str, Any], places: Mapping[s
     return path
 
 
-def features_digest(denoiser: str, steps: Sequence[int], blocks: Sequence[int], where: str, noise: np.ndarray) -> str:
-    """Names a denoiser's features: two sources with the same digest give the same maps."""
-    settings = json.dumps([denoiser, steps, blocks, where])
+def features_digest(
+    denoiser: str, steps: Sequence[int], blocks: Sequence[int], where: str, noise: np.ndarray, prompt: str | None = None
+) -> str:
+    """Names a denoiser's features: two sources with the same digest give the same maps.
+
+    `prompt` is what a latent diffusion model is told; None for a denoiser, which is told nothing.
+    """
+    settings = json.dumps([denoiser, steps, blocks, where] + ([] if prompt is None else [prompt]))
     return hashlib.sha256(settings.encode() + noise.tobytes()).hexdigest()
 
 

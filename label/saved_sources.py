@@ -36,6 +36,10 @@ def open_features(
         return JointFeatures(inner, record["joint"]) if "joint" in record else MirroredFeatures(inner[0])
     if "backbone" in record:
         return reopened(record, weights_of_record(folder, record, places)).to(device)
+    if "prompt" in record:
+        from label.latent import LatentFeatures
+
+        return LatentFeatures.from_pretrained(folder, device=device)
     return DenoiserFeatures.from_pretrained(folder, denoiser, device=device)
 
 

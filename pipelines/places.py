@@ -17,7 +17,7 @@ _OF_PACKAGE = "package:"
 OWN = ("synthetic", "annotated")  # sources of a training that are no folder
 RANDOM = "random"
 """In place of a file of weights: the network as it is before any training."""
-_MAY_BE_URLS = ("denoiser", "dataset", "photographed")
+_MAY_BE_URLS = ("denoiser", "painter", "dataset", "photographed")
 
 
 def shipped() -> dict[str, Path]:
@@ -60,7 +60,8 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
             if isinstance(value, str) and "://" in value and key not in _MAY_BE_URLS:
                 raise RecipeError(f"paths.{key} is {value}, a URL; a folder on this machine is needed there")
             if isinstance(value, str) and "://" not in value:
-                stays = key == "denoiser" and "unlabelled" not in paths and _is_hub_id(value, folder)
+                opened = key == "painter" or (key == "denoiser" and "unlabelled" not in paths)
+                stays = opened and _is_hub_id(value, folder)
                 paths[key] = Path(value) if stays else _placed(value, folder)
             if key == "weights" and isinstance(value, dict):
                 _place_weights(value, folder)

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidationInfo, field_validator
 
 from pipelines.bounds import mistakes
 from pipelines.card_section import CardSection
@@ -17,6 +17,7 @@ from pipelines.errors import RecipeError
 from pipelines.features_section import FeaturesSection
 from pipelines.interpreter_section import Kind
 from pipelines.keys import Section
+from pipelines.painter_section import PainterSection
 from pipelines.places import place_paths, recipe_file
 from pipelines.sections import (
     ClassesSection,
@@ -48,6 +49,8 @@ class PathsSection(Section):
     weights: dict[Kind, Path | str] = {}
     """Files of the weights of other feature sources, or their URLs, as `weights.mae = "mae.pth"`; of timm's, unset: its
     published ones, "random": none."""
+    painter: Path | str | None = None
+    """A model that paints where paths.denoiser only reads, as [painter] says; unset: paths.denoiser paints as well."""
     annotated: Path | None = None
     """The folder of the few annotated images; `fit`, `report` and a baseline read it."""
     held_out: Path | None = None
@@ -69,6 +72,7 @@ class Recipe(Section):
     """What the report calls the run."""
     paths: PathsSection
     denoiser: DenoiserSection = DenoiserSection()
+    painter: PainterSection = PainterSection()
     classes: ClassesSection | None = None
     train_ddpm: TrainDDPMSection = TrainDDPMSection()
     interpreter: InterpreterSection = InterpreterSection()
@@ -78,6 +82,13 @@ class Recipe(Section):
     features: FeaturesSection = FeaturesSection()
     study: StudySection = StudySection()
     card: CardSection = CardSection()
+
+    @field_validator("painter")
+    @classmethod
+    def _has_a_painter(cls, painter: PainterSection, known: ValidationInfo) -> PainterSection:
+        if "paths" in known.data and known.data["paths"].painter is None:
+            raise ValueError("paths.painter is missing; it names the model that paints so")
+        return painter
 
     def with_batch(self, batch_size: int) -> "Recipe":
         return self.model_copy(update={"generate": self.generate.changed(batch_size=batch_size)})

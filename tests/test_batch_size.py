@@ -44,7 +44,7 @@ def test_an_unsettled_batch_makes_no_unit(project: Path) -> None:
 def test_auto_is_settled_once_and_kept_with_the_dataset(project: Path, ray_cluster: Cluster) -> None:
     asked = Recipe.load(project / "recipe.toml", ('generate.batch_size="auto"', "generate.samples=6"))
     fit(asked)
-    settled = largest_batch(Models.of(asked, "cpu"), asked.generate, "cpu")
+    settled = largest_batch(Models.of(asked, "cpu"), asked, "cpu")
     assert generate(asked).fresh
     folder = project / "out" / "dataset"
     assert json.loads((folder / "dataset.json").read_text())["recipe"]["batch_size"] == settled

@@ -297,7 +297,7 @@ def test_a_recipe_that_names_no_photographs_says_so(fitted: Path) -> None:
 
 def test_the_batch_of_photographs_can_be_measured(recipe_of) -> None:
     recipe = recipe_of('generate.batch_size="auto"')
-    assert largest_batch(Models.of(recipe, "cpu"), recipe.generate, "cpu") == 6
+    assert largest_batch(Models.of(recipe, "cpu"), recipe, "cpu") == 6
 
 
 def test_networks_and_the_page_read_it_as_any_dataset(recipe_of) -> None:

@@ -141,6 +141,8 @@ def _difference(was: Dataset, now: Dataset) -> str:
         return difference
     if was.denoiser != now.denoiser:
         return "paths.denoiser is another model"
+    if _painter(was).get("digest") != _painter(now).get("digest"):
+        return "paths.painter is another model"
     if was.interpreter != now.interpreter:
         return "the interpreter was fitted anew, on other masks or settings"
     return "made by another version of datasetddpm"
@@ -152,12 +154,23 @@ def _settings(dataset: Dataset) -> dict[str, Any]:
     if not dataset.denoiser:
         return recipe | {"npz": digest_of({"npz": recipe.get("npz")})}
     dtype, mode = str(recipe.pop("dtype", None)), recipe.pop("compile", None)
-    return {"generate": recipe, "denoiser": {"dtype": dtype.removeprefix("torch."), "compile": mode}}
+    painter = {key: value for key, value in _painter(dataset).items() if key != "digest"}
+    recipe.pop("painter", None)
+    denoiser = {"dtype": dtype.removeprefix("torch."), "compile": mode}
+    return {"painter": painter, "generate": recipe, "denoiser": denoiser}
 
 
-def claimed_settings(stored: Dataset, generate: dict[str, Any]) -> str:
-    """The first key of [generate] that a generated dataset has otherwise, as a clause; "" for none."""
-    asked = {key: generate.get(key, value) for key, value in stored.recipe.items()}
+def _painter(dataset: Dataset) -> dict[str, Any]:
+    """What it says of a painter; {} where paths.denoiser painted."""
+    return dataset.recipe.get("painter") or {}
+
+
+def claimed_settings(stored: Dataset, generate: dict[str, Any], painter: dict[str, Any] | None = None) -> str:
+    """The first key of [generate] that a generated dataset has otherwise, as a clause; "" for none.
+
+    `painter` is what of [painter] an image depends on, None where paths.denoiser paints.
+    """
+    asked = {key: generate.get(key, value) for key, value in stored.recipe.items()} | {"painter": painter}
     if asked.get("batch_size") == "auto":  # any number
         asked["batch_size"] = stored.recipe["batch_size"]
     now = replace(stored, recipe=asked)

@@ -8,6 +8,7 @@ from typing import TypeVar
 from cluster import Carried
 from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe
+from pipelines.units.painter import paints_apart
 from pipelines.units.sources import named_weights
 from pipelines.units.weights import copied_once
 
@@ -31,6 +32,8 @@ def carried_models(recipe: Recipe) -> dict[str, Carried]:
         "interpreter": interpreter_folder(recipe),
         **named_weights(recipe),
     }
+    if paints_apart(recipe) and recipe.paths.painter is not None:
+        places["painter"] = recipe.paths.painter
     return {
         name: Carried.of(place)
         for name, place in places.items()
@@ -50,8 +53,7 @@ def _build_there(
 ) -> Callable[[int], T]:
     """On an actor: build with the models where this machine has them."""
     places, paths = {name: _place_of(model) for name, model in carried.items()}, recipe.paths
-    if "denoiser" in places:
-        paths = paths.model_copy(update={"denoiser": places["denoiser"]})
+    paths = paths.model_copy(update={name: places[name] for name in ("denoiser", "painter") if name in places})
     if "interpreter" in places:
         paths = paths.model_copy(update={"out": places["interpreter"].parent})
     if weights := {kind: places[kind] for kind in paths.weights if kind in places}:

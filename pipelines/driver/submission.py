@@ -33,9 +33,9 @@ from pipelines.units.sources import named_weights
 
 PACKAGES = ("generate", "label", "deeplab", "cluster", "pipelines")
 NEEDS = {  # the inputs of a stage that lie where the recipe says
-    "generate": ("denoiser", "photographs"),
+    "generate": ("denoiser", "painter", "photographs"),
     "train": ("annotated", "validation"),
-    "run": ("denoiser", "annotated", "held_out", "validation", "photographs"),
+    "run": ("denoiser", "painter", "annotated", "held_out", "validation", "photographs"),
 }
 _GRACE = 20.0  # seconds for a driver to write its index and leave, after its units' grace
 

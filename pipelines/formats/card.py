@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from generate.identity import HUB_ID
 from pipelines.dataset.inventory import INDEX
+from pipelines.dataset.painted import painted_how
 from pipelines.dataset.shards import png_bytes
 from pipelines.formats.croissant import CROISSANT, Described, croissant
 from pipelines.formats.facts import Facts
@@ -134,7 +135,9 @@ def _making(words: Words, facts: Facts) -> Iterator[tuple[str, object]]:
         known = f"`{source}`, " if HUB_ID.fullmatch(source) else ""
         yield "diffusion model", f"{known}sha256 `{dataset.denoiser}`"
         yield "what it was trained on", words.origin or "not said"
-        yield "solver", f"{settings['solver']}, {settings['steps']} steps, run seed {settings['run_seed']}"
+        if painter := settings.get("painter"):
+            yield "what painted the images", f"another model, sha256 `{painter['digest']}`"
+        yield "solver", f"{painted_how(settings)}, run seed {settings['run_seed']}"
         yield "interpreter", f"sha256 `{dataset.interpreter}`"
     if features:
         steps, blocks = (", ".join(map(str, features[key])) for key in ("steps", "blocks"))

@@ -4,28 +4,26 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from generate import IMAGE_SUFFIXES, GenerateError, ImageError
-from generate.identity import locate
 from generate.images import open_image
 from generate.photographs import photograph_paths
-from generate.shape import Shape, shape_of
+from generate.shape import Shape
 from label import IGNORE, LabelError
-from label.source_kinds import DENOISER, key_of, package_of
 from pipelines.annotated import open_annotations
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, painted_folder, photographed_folder, photographs_folder
 from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
+from pipelines.stages.check_models import of_denoiser, of_painter, of_sources, shape_of_denoiser
+from pipelines.stages.finding import Finding, as_text
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
-from pipelines.units.sources import image_size, named_weights
+from pipelines.units.sources import image_size
 
 _PACKAGES = ("torch", "torchvision", "diffusers", "ray", "segmentation_models_pytorch", "webdataset", "pyarrow")
 _OF_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
@@ -33,76 +31,18 @@ _OPENED = 500  # images of which the size is read
 _GIB = 2**30
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What is so, of a key of the recipe or of this machine."""
-
-    subject: str
-    clause: str
-    mark: Literal["ok", "not yet", "wrong"] = "ok"
-
-
 def check(recipe: Recipe) -> list[Finding]:
     """Everything that was looked at; nothing is written or fetched."""
-    findings = [*_denoiser(recipe), *_sources(recipe)]
-    shape, side = _shape(recipe), recipe.train_ddpm.network.size
+    findings = [*of_denoiser(recipe), *of_sources(recipe)]
+    shape, side = shape_of_denoiser(recipe), recipe.train_ddpm.network.size
     size = image_size(recipe) if recipe.interpreter.image_size else shape.size if shape else (side, side)
+    findings += of_painter(recipe, shape)
     findings += _unlabelled(recipe)
     findings += _to_label(recipe)
     for key in ("annotated", "held_out", "validation"):
         if folder := getattr(recipe.paths, key):
             findings += _masks(recipe, f"paths.{key}", folder, size)
     return [*findings, *_room(recipe, shape), *_packages(recipe), _machine()]
-
-
-def _shape(recipe: Recipe) -> Shape | None:
-    """The network's, where its files are on this machine."""
-    place = recipe.paths.denoiser
-    if not isinstance(place, Path) or not place.exists():
-        return None
-    try:
-        return shape_of(locate(place, recipe.denoiser.flags))
-    except GenerateError:
-        return None
-
-
-def _denoiser(recipe: Recipe) -> Iterator[Finding]:
-    place, key = recipe.paths.denoiser, "paths.denoiser"
-    if not isinstance(place, Path) or not place.is_absolute():
-        yield Finding(key, f"{place}, which is fetched when it is used")
-        return
-    if not place.exists():
-        trained = recipe.paths.unlabelled is not None
-        clause = "train-ddpm will write it" if trained else "name a diffusion model, or paths.unlabelled to train one"
-        yield Finding(key, f"{place} is not there; {clause}", mark="not yet" if trained else "wrong")
-        return
-    try:
-        shape = shape_of(locate(place, recipe.denoiser.flags))
-    except GenerateError as error:
-        yield Finding(key, str(error), mark="wrong")
-        return
-    yield Finding(key, f"images of {_size(shape.size)} pixels, {shape.blocks} decoder blocks: 0 to {shape.blocks - 1}")
-    if DENOISER not in recipe.interpreter.sources:
-        return
-    if outside := [block for block in recipe.interpreter.blocks if block not in range(shape.blocks)]:
-        yield Finding("interpreter.blocks", f"{outside} are not among blocks 0 to {shape.blocks - 1}", mark="wrong")
-
-
-def _sources(recipe: Recipe) -> Iterator[Finding]:
-    """What reads images beside the denoiser, by the files of its weights."""
-    try:
-        weights = named_weights(recipe)
-    except RecipeError as error:
-        yield Finding("interpreter.features", str(error), mark="wrong")
-        return
-    for kind in recipe.interpreter.sources:
-        package, place = package_of(kind), weights.get(kind, "timm's published weights, fetched when they are used")
-        if package and find_spec(package) is None:
-            yield Finding(kind, f"{package} is not installed; pip install {package}", mark="wrong")
-        elif isinstance(place, Path) and not place.is_file():
-            yield Finding(f"paths.weights.{key_of(kind)}", f"{place} is not there; put the file there", mark="wrong")
-        elif kind != DENOISER:
-            yield Finding("interpreter.features", f"{kind}, {place}")
 
 
 def _unlabelled(recipe: Recipe) -> Iterator[Finding]:
@@ -158,7 +98,7 @@ def described(sizes: list[tuple[int, int]]) -> str:
     if not sizes:
         return "none that can be read"
     smallest, largest = min(sizes), max(sizes)
-    return f"{_size(smallest)} pixels" + (f" to {_size(largest)}" if largest != smallest else "")
+    return f"{as_text(smallest)} pixels" + (f" to {as_text(largest)}" if largest != smallest else "")
 
 
 def _masks(recipe: Recipe, key: str, folder: Path, size: tuple[int, int]) -> Iterator[Finding]:
@@ -226,7 +166,3 @@ def _machine() -> Finding:
         if done.returncode == 0 and done.stdout.strip():
             return Finding("this machine", f"{cores}; {'; '.join(done.stdout.strip().splitlines())}")
     return Finding("this machine", f"{cores}, no GPU")
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"

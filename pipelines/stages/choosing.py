@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from generate import Denoiser
-from label import AnnotationError, Annotations, DenoiserFeatures, FeatureSource, Interpreter
+from label import AnnotationError, Annotations, FeatureSource, Interpreter
 from label.pairs import find_pairs
 from pipelines.annotated import annotations_digest, open_annotations
 from pipelines.annotator.order import chosen, pooled
@@ -18,6 +17,7 @@ from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD
 from pipelines.units.devices import device
+from pipelines.units.models import open_features, open_interpreter
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,15 @@ class Chooser:
     annotated: Annotations | None
 
     @classmethod
-    def of(cls, recipe: Recipe, denoiser: Denoiser) -> "Chooser":
+    def of(cls, recipe: Recipe) -> "Chooser":
         """The recipe's interpreter, where it is fitted, and paths.annotated, where there are masks.
 
         Raises InterpreterError for an interpreter of another model, AnnotationError for masks that are wrong.
         """
-        settings, folder = recipe.interpreter, interpreter_folder(recipe)
-        if (folder / RECORD).is_file():
-            features = DenoiserFeatures.from_pretrained(folder, denoiser)
-            fitted = Interpreter.from_pretrained(folder, features, device=device())
-            return cls(features, fitted, _annotated(recipe, features.image_size))
-        features = DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
+        if (interpreter_folder(recipe) / RECORD).is_file():
+            fitted = open_interpreter(recipe, device())
+            return cls(fitted.features, fitted, _annotated(recipe, fitted.features.image_size))
+        features = open_features(recipe, device())
         return cls(features, None, _annotated(recipe, features.image_size))
 
     @cached_property

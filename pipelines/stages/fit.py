@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from pipelines.folders import interpreter_folder
 from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
-from pipelines.stages.sample import provenance
+from pipelines.stages.sample import WEIGHTS, provenance
 from pipelines.standing import say_what_is_unfinished
 from pipelines.units.devices import device
 from pipelines.units.models import open_features
+from pipelines.units.painter import painter_files
 
 _SCALED_BY = 8  # annotated images, at most
 _OUTPUTS = ("features.*", "interpreter.*", "source-*/**/*")
@@ -66,16 +68,20 @@ def label_lines(recipe: Recipe, annotations: Annotations) -> Iterator[str]:
         )
 
 
-def strangers(folder: Path, annotations: Annotations, denoiser: str) -> str:
-    """A warning where images were sampled from another model than the one of this digest; "" otherwise."""
+def strangers(folder: Path, annotations: Annotations, models: set[str]) -> str:
+    """A warning where images were sampled from another model than those of these digests; "" otherwise."""
     origins = {name: provenance(folder / f"{name}.png") for name in annotations.names}
-    others = [name for name, origin in origins.items() if origin and origin.get("denoiser") != denoiser]
+    others = [name for name, origin in origins.items() if origin and _painted_by(origin) not in models]
     if not others:
         return ""
     return (
         f"fit: warning: {len(others)} of {len(origins)} images, as {others[0]}, were sampled from another model than "
-        "paths.denoiser; see that each mask belongs to the image beside it"
+        "the recipe's; see that each mask belongs to the image beside it"
     )
+
+
+def _painted_by(origin: dict[str, Any]) -> object:
+    return origin.get(WEIGHTS, origin.get("denoiser"))
 
 
 def like_spread(features: FeatureSource, annotations: Annotations) -> FeatureSource:
@@ -89,8 +95,10 @@ def _fit(recipe: Recipe, features: FeatureSource, annotations: Annotations, fold
     settings, batches = recipe.interpreter.fitting, 0
     folder_of_few = recipe.paths.annotated
     read = [source for source in single_sources(features) if isinstance(source, DenoiserFeatures)]
-    warnings = [strangers(folder_of_few, annotations, each.denoiser.digest) for each in read if folder_of_few]
-    for line in (*label_lines(recipe, annotations), *filter(None, warnings)):
+    models = {source.denoiser.digest for source in read}
+    models |= {painter_files(recipe).digest()} if recipe.paths.painter else set()
+    warning = strangers(folder_of_few, annotations, models) if folder_of_few and models else ""
+    for line in (*label_lines(recipe, annotations), *filter(None, [warning])):
         console.print(line)
     features = like_spread(features, annotations)
     interpreter, steps = Interpreter.fitting(

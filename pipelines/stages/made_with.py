@@ -17,8 +17,7 @@ from pipelines.folders import (
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD, Record
 from pipelines.standing import difference, trained_with
-
-IMAGES = {"run_seed", "solver", "steps"}  # of [generate]: what a sampled image depends on
+from pipelines.units.painter import keys_of_images, paints_apart
 
 
 def other_settings(stage: str, recipe: Recipe) -> str:
@@ -36,9 +35,13 @@ def _of_dataset(recipe: Recipe) -> str:
     for each in recipe.by_dataset():
         stored = stored_dataset(dataset_folder(each))
         wanted = each.generate.model_dump(mode="json")
-        if stored and stored.denoiser and (clause := claimed_settings(stored, wanted)):
+        if stored and stored.denoiser and (clause := claimed_settings(stored, wanted, _painter(each))):
             return clause
     return ""
+
+
+def _painter(recipe: Recipe) -> dict[str, Any] | None:
+    return recipe.painter.said() if paints_apart(recipe) else None
 
 
 def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -51,7 +54,9 @@ def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]
         case "train-ddpm":
             yield ddpm_folder(recipe), {"train_ddpm": recipe.train_ddpm.model_dump(mode="json")}
         case "sample":
-            yield samples_folder(recipe), {"generate": recipe.generate.model_dump(mode="json", include=IMAGES)}
+            painter = {"painter": recipe.painter.said()} if recipe.paths.painter is not None else {}
+            of_images = recipe.generate.model_dump(mode="json", include=keys_of_images(recipe))
+            yield samples_folder(recipe), {**painter, "generate": of_images}
         case "fit":
             yield interpreter_folder(recipe), {"interpreter": recipe.interpreter.recorded}
         case "train":

@@ -72,6 +72,16 @@ def _read_by(recipe: Recipe) -> Lack | None:
     return None
 
 
+def _painter(recipe: Recipe) -> Lack | None:
+    """What paints: paths.painter, or else paths.denoiser."""
+    place = recipe.paths.painter
+    if place is None:
+        return _denoiser(recipe)
+    if not isinstance(place, Path) or not place.is_absolute() or place.exists():
+        return None
+    return Lack(f"paths.painter, {place}, is not there; a model that paints is needed")
+
+
 def _annotated(recipe: Recipe) -> Lack | None:
     folder = recipe.paths.annotated
     if folder is None:
@@ -143,11 +153,11 @@ def _page(recipe: Recipe) -> Lack | None:
 
 _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "train-ddpm": (_images,),
-    "sample": (_denoiser,),
+    "sample": (_painter,),
     "annotate": (_read_by,),
     "fit": (_read_by, _annotated),
     "features": (_read_by, _annotated),
-    "generate": (_denoiser, _read_by, _interpreter, _photographs),
+    "generate": (_denoiser, _painter, _read_by, _interpreter, _photographs),
     "train": (_trained_on,),
     "evaluate": (_held_out, _interpreter, _networks_to_score),
     "report": (_dataset, _page),

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from pipelines.dataset.manifest import Dataset, open_dataset
+from pipelines.dataset.painted import painted_how
 from pipelines.dataset.reports import Candidate, Report, reports
 from pipelines.dataset.shards import png_bytes, read_shards
 from pipelines.errors import DatasetError
@@ -115,7 +116,7 @@ def _origin(dataset: Dataset) -> str:
     """Where the images come from, as a clause."""
     if dataset.recipe.get("images") == "photographs":
         return f"Photographs, fit {dataset.recipe['fit']}"
-    return f"{dataset.recipe['solver']}, {dataset.recipe['steps']} steps"
+    return painted_how(dataset.recipe)
 
 
 def _rejected(recipe: Recipe, models: Models, candidates: list[Candidate]) -> list[Shown]:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from generate import Denoiser, ImageError
+from generate import DenoiserImages, ImageError, ImageSource
 from generate.images import open_image
 from generate.stored import StoredError, stored_tree
 from label.pairs import has_mask
@@ -26,10 +26,11 @@ from pipelines.stages.choosing import Chooser
 from pipelines.standing import say_what_is_unfinished
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
-from pipelines.units.images import denoiser_images
-from pipelines.units.models import open_denoiser
+from pipelines.units.images import painted_images
+from pipelines.units.painter import keys_of_images, painter_files
 
 COUNT = 64
+WEIGHTS = "weights"  # of a painter: what says its digest in a record, and in the image
 PROVENANCE = "datasetddpm"  # the text chunk of a PNG that says what its image was made from, as JSON
 
 
@@ -42,25 +43,27 @@ def sample_images(recipe: Recipe, *, count: int = COUNT, of: int | None = None) 
     if of is not None and of < count:
         raise RecipeError(f"{count} images cannot be chosen among {of}; --of takes a number that is no smaller than -n")
     say_what_is_unfinished(recipe)
-    denoiser, folder = open_denoiser(recipe, device()), samples_folder(recipe)
-    chooser = Chooser.of(recipe, denoiser) if of else None
-    inputs = {**_origin(recipe, denoiser), "batch_size": recipe.generate.batch, "count": count}
+    source, folder = painted_images(recipe, device()), samples_folder(recipe)
+    chooser = Chooser.of(recipe) if of else None
+    inputs = {**_origin(recipe, source), "batch_size": recipe.generate.batch, "count": count}
     if chooser:
         inputs |= {"of": of, "choice": chooser.inputs}
     _keep_annotated(folder, inputs)
     clause = f"{count} images" + (f", chosen among {of}" if of else "")
-    return once(folder, inputs, partial(_sample, recipe, denoiser, count, of or count, chooser), clause=clause)
+    return once(folder, inputs, partial(_sample, recipe, source, count, of or count, chooser), clause=clause)
 
 
-def _origin(recipe: Recipe, denoiser: Denoiser) -> dict[str, Any]:
+def _origin(recipe: Recipe, source: ImageSource) -> dict[str, Any]:
     """With the seed, all that decides what an image shows."""
-    settings = recipe.generate
-    said = denoiser_images(denoiser, settings).provenance(TO_ANNOTATE)
-    return {"denoiser": denoiser.digest, "generate": {"run_seed": settings.run_seed, **said}}
+    settings = {"generate": recipe.generate.model_dump(mode="json", include=keys_of_images(recipe))}
+    if recipe.paths.painter is not None:
+        return {"painter": recipe.painter.said(), WEIGHTS: painter_files(recipe).digest(), **settings}
+    assert isinstance(source, DenoiserImages)
+    return {"denoiser": source.denoiser.digest, **settings}
 
 
-def _sample(recipe: Recipe, denoiser: Denoiser, count: int, of: int, chooser: Chooser | None, folder: Path) -> Results:
-    origin, images = _origin(recipe, denoiser), _images(recipe, denoiser, of, folder)
+def _sample(recipe: Recipe, source: ImageSource, count: int, of: int, chooser: Chooser | None, folder: Path) -> Results:
+    origin, images = _origin(recipe, source), _images(recipe, source, of, folder)
     if chooser:
         candidates = dict(images)
         places = chooser.chosen(candidates.values(), count)
@@ -73,11 +76,11 @@ def _sample(recipe: Recipe, denoiser: Denoiser, count: int, of: int, chooser: Ch
 
 
 def _images(
-    recipe: Recipe, denoiser: Denoiser, count: int, folder: Path
+    recipe: Recipe, source: ImageSource, count: int, folder: Path
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
     """So many samples, each with its seed."""
     settings, seeds = recipe.generate, range(TO_ANNOTATE, TO_ANNOTATE + count)
-    batches = denoiser_images(denoiser, settings).images(seeds, settings.run_seed, settings.batch)
+    batches = source.images(seeds, settings.run_seed, settings.batch)
     followed = follow(batches, count, "sample", "images", count=len, folder=folder)
     return zip(seeds, (image for batch in followed for image in batch), strict=True)
 

@@ -5,13 +5,14 @@ One actor measures it once, and dataset.json keeps it: an image's last bits depe
 
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import torch
 
+from generate import ImageSource
 from pipelines.recipe import Recipe
-from pipelines.sections import GenerateSection
-from pipelines.units.images import denoiser_images
+from pipelines.units.images import painted_images
 from pipelines.units.models import Models
 
 _SHARE = 0.85  # of the free memory; the rest is for what the allocator cannot use
@@ -21,16 +22,19 @@ _CPU = 16  # a processor's caches hold no more than a few images: larger batches
 def measuring(recipe: Recipe, device: str) -> Callable[[int], int]:
     """Open the recipe's models; the function that is returned answers with the batch, whatever it is asked."""
     uncompiled = recipe.denoiser.model_copy(update={"compile": None})  # or it is compiled for sizes of no use
-    models = Models.of(recipe.model_copy(update={"denoiser": uncompiled}), device)
-    return lambda _: largest_batch(models, recipe.generate, device)
+    recipe = recipe.model_copy(update={"denoiser": uncompiled})
+    models = Models.of(recipe, device)
+    return lambda _: largest_batch(models, recipe, device)
 
 
-def largest_batch(models: Models, settings: GenerateSection, device: str) -> int:
+def largest_batch(models: Models, recipe: Recipe, device: str) -> int:
     """Images that fit into the device's free memory while they are sampled and labelled, a unit at most."""
+    settings = recipe.generate
     if device == "cpu":
         return even(_CPU, settings.unit_size)
-    _peak(models, settings, 1)  # what libraries allocate at their first call
-    of_one, of_three = _peak(models, settings, 1), _peak(models, settings, 3)
+    batches = partial(_batches, models, recipe, painted_images(recipe, device, models.denoiser))
+    _peak(models, batches, 1)  # what libraries allocate at their first call
+    of_one, of_three = _peak(models, batches, 1), _peak(models, batches, 3)
     torch.cuda.empty_cache()
     free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_allocated()
     return even(batch_for(of_one, of_three, _SHARE * free, settings.unit_size), settings.unit_size)
@@ -54,17 +58,18 @@ def even(most: int, unit_size: int) -> int:
     return -(-unit_size // -(-unit_size // most))
 
 
-def _peak(models: Models, settings: GenerateSection, batch_size: int) -> float:
+def _peak(models: Models, batches: Callable[[int], Iterable[np.ndarray]], batch_size: int) -> float:
     """Bytes on the GPU, the models' included."""
     torch.cuda.reset_peak_memory_stats()
-    for images in _batches(models, settings, batch_size):
+    for images in batches(batch_size):
         models.interpreter.predict(images)
     return torch.cuda.max_memory_allocated()
 
 
-def _batches(models: Models, settings: GenerateSection, batch_size: int) -> Iterable[np.ndarray]:
+def _batches(models: Models, recipe: Recipe, source: ImageSource, batch_size: int) -> Iterable[np.ndarray]:
     """One batch as a unit has it; of photographs a blank one, since they take the same room whatever they show."""
+    settings = recipe.generate
     if settings.source.images == "photographs":
         _, height, width = models.denoiser.image_shape
         return [np.zeros((batch_size, height, width, 3), np.uint8)]
-    return denoiser_images(models.denoiser, settings).images(range(batch_size), settings.run_seed, batch_size)
+    return source.images(range(batch_size), settings.run_seed, batch_size)

@@ -1,13 +1,29 @@
-"""Where the images of a recipe's dataset come from."""
+"""Where the images of a recipe come from. This is the one place that opens what paints."""
 
 import socket
+from collections.abc import Callable
 
-from generate import Denoiser, DenoiserImages, FolderImages, ImageSource
+import torch
+
+from generate import (
+    ConsistencyImages,
+    ConsistencyModel,
+    Denoiser,
+    DenoiserImages,
+    EdmImages,
+    EdmModel,
+    FolderImages,
+    ImageSource,
+)
 from pipelines.dataset.photographs import remembered
 from pipelines.folders import photographs_folder
+from pipelines.painter_section import PainterKind
 from pipelines.recipe import Recipe
 from pipelines.sections import GenerateSection
 from pipelines.storage import Location
+from pipelines.units.devices import set_up
+from pipelines.units.models import open_denoiser
+from pipelines.units.painter import painter_place
 
 
 def denoiser_images(denoiser: Denoiser, settings: GenerateSection) -> DenoiserImages:
@@ -15,14 +31,51 @@ def denoiser_images(denoiser: Denoiser, settings: GenerateSection) -> DenoiserIm
     return DenoiserImages(denoiser, settings.solver, settings.steps)
 
 
-def image_source(denoiser: Denoiser, recipe: Recipe, folder: Location) -> ImageSource:
-    """Of the dataset in `folder`: the denoiser, or the photographs that the dataset remembers.
+def _denoiser(recipe: Recipe, device: str) -> DenoiserImages:
+    apart = recipe.denoiser.model_copy(update={"flags": recipe.painter.flags})
+    paths = recipe.paths.model_copy(update={"denoiser": painter_place(recipe)})
+    denoiser = open_denoiser(recipe.model_copy(update={"denoiser": apart, "paths": paths}), device)
+    return denoiser_images(denoiser, recipe.generate)
 
-    Raises RuntimeError on a machine that does not see the photographs.
+
+def _consistency(recipe: Recipe, device: str) -> ConsistencyImages:
+    settings, dtype = recipe.painter, getattr(torch, recipe.denoiser.dtype)
+    model = ConsistencyModel.from_pretrained(painter_place(recipe), flags=settings.flags, device=device, dtype=dtype)
+    return ConsistencyImages(model, tuple(settings.ts), settings.levels)
+
+
+def _edm(recipe: Recipe, device: str) -> EdmImages:
+    settings, dtype = recipe.painter, getattr(torch, recipe.denoiser.dtype)
+    model = EdmModel.from_pretrained(painter_place(recipe), flags=settings.flags, device=device, dtype=dtype)
+    return EdmImages(model, recipe.generate.steps)
+
+
+_OPEN: dict[PainterKind, Callable[[Recipe, str], ImageSource]] = {
+    "denoiser": _denoiser,
+    "consistency": _consistency,
+    "edm": _edm,
+}
+
+
+def painted_images(recipe: Recipe, device: str, denoiser: Denoiser | None = None) -> ImageSource:
+    """What paths.painter paints, as [painter] says, or else paths.denoiser; `denoiser` is that, where it is open.
+
+    Raises CheckpointError for a painter that is missing, damaged or of another kind.
+    """
+    if recipe.paths.painter is None:
+        return denoiser_images(denoiser or open_denoiser(recipe, device), recipe.generate)
+    set_up(device)
+    return _OPEN[recipe.painter.kind](recipe, device)
+
+
+def image_source(denoiser: Denoiser, recipe: Recipe, folder: Location) -> ImageSource:
+    """Of the dataset in `folder`: what is painted, or the photographs that the dataset remembers.
+
+    Raises RuntimeError on a machine that does not see the photographs, and what painted_images raises.
     """
     settings = recipe.generate
     if settings.source.images != "photographs":
-        return denoiser_images(denoiser, settings)
+        return painted_images(recipe, denoiser.device.type, denoiser)
     photographs, size = photographs_folder(recipe), denoiser.image_shape[1:]
     if not photographs.is_dir():
         raise RuntimeError(

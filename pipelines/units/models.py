@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from pipelines.places import RANDOM
 from pipelines.recipe import Recipe
 from pipelines.units.devices import set_up
 from pipelines.units.identity import Identity
+from pipelines.units.painter import painter_identity
 from pipelines.units.sources import image_size, must_read_the_same, named_weights, weight_files
 from pipelines.units.weights import local_weights
 
@@ -72,18 +74,20 @@ def open_interpreter(recipe: Recipe, device: str, denoiser: Denoiser | None = No
 
 @dataclass(frozen=True)
 class Models:
-    """The two that every sample comes from."""
+    """What every sample is labelled by, and what the dataset says of a painter, which is opened apart."""
 
     denoiser: Denoiser
     interpreter: Interpreter
+    painter: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, device: str) -> "Models":
         denoiser = open_denoiser(recipe, device)
-        return cls(denoiser, open_interpreter(recipe, device, denoiser))
+        return cls(denoiser, open_interpreter(recipe, device, denoiser), painter_identity(recipe))
 
     @property
     def identity(self) -> Identity:
-        """As `identify` reads it from the files of the two."""
+        """As `identify` reads it from the files."""
         dtype, compiled = str(self.denoiser.unet.dtype), self.denoiser.compiled
-        return Identity(self.denoiser.digest, self.interpreter.digest, self.interpreter.scheme, dtype, compiled)
+        interpreter, scheme = self.interpreter.digest, self.interpreter.scheme
+        return Identity(self.denoiser.digest, interpreter, scheme, dtype, compiled, self.painter)

@@ -1,0 +1,15 @@
+"""How the images of a dataset were painted, in words, by what dataset.json says."""
+
+from typing import Any
+
+
+def painted_how(recipe: dict[str, Any]) -> str:
+    """As "dpmsolver++, 20 steps"; `recipe` is a dataset's."""
+    painter = recipe.get("painter") or {}
+    match painter.get("kind"):
+        case "consistency":
+            asked = ", ".join(map(str, painter["ts"]))
+            return f"a consistency model at noise levels {asked} of {painter['levels']}"
+        case "edm":
+            return f"heun, {recipe['steps']} steps"
+    return f"{recipe['solver']}, {recipe['steps']} steps"
