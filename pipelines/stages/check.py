@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from generate import IMAGE_SUFFIXES, GenerateError, ImageError
+from generate.guided_flags import TRAINED, parse_flags
 from generate.identity import locate
 from generate.images import open_image
 from generate.photographs import photograph_paths
@@ -20,8 +22,10 @@ from label import IGNORE, LabelError
 from pipelines.annotated import open_annotations
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, painted_folder, photographed_folder, photographs_folder
+from pipelines.pictures import pictures
 from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
+from pipelines.refusals import without_secrets
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
 
@@ -43,8 +47,8 @@ class Finding:
 def check(recipe: Recipe) -> list[Finding]:
     """Everything that was looked at; nothing is written or fetched."""
     findings = list(_denoiser(recipe))
-    shape, size = _shape(recipe), recipe.train_ddpm.network.size
-    findings += _unlabelled(recipe)
+    shape, size = _shape(recipe), _size_trained(recipe)
+    findings += _unlabelled(recipe, size)
     findings += _to_label(recipe)
     for key in ("annotated", "held_out", "validation"):
         if folder := getattr(recipe.paths, key):
@@ -61,6 +65,17 @@ def _shape(recipe: Recipe) -> Shape | None:
         return shape_of(locate(place, recipe.denoiser.flags))
     except GenerateError:
         return None
+
+
+def _size_trained(recipe: Recipe) -> int:
+    """The side of the images that train-ddpm trains on, as far as this machine knows it."""
+    settings = recipe.train_ddpm
+    if settings.preset:
+        return parse_flags(TRAINED[settings.preset]).image_size
+    if isinstance(settings.init, Path) and settings.init.exists():
+        with suppress(GenerateError):  # the stage itself says what is wrong with it
+            return shape_of(locate(settings.init, settings.init_flags)).size[0]
+    return settings.network.size
 
 
 def _denoiser(recipe: Recipe) -> Iterator[Finding]:
@@ -83,10 +98,17 @@ def _denoiser(recipe: Recipe) -> Iterator[Finding]:
         yield Finding("interpreter.blocks", f"{outside} are not among blocks 0 to {shape.blocks - 1}", mark="wrong")
 
 
-def _unlabelled(recipe: Recipe) -> Iterator[Finding]:
-    if folder := recipe.paths.unlabelled:
-        purpose = f"cut to squares of {recipe.train_ddpm.network.size}"
-        yield from _images("paths.unlabelled", folder, photographs(folder), purpose)
+def _unlabelled(recipe: Recipe, size: int) -> Iterator[Finding]:
+    key, place, purpose = "paths.unlabelled", recipe.paths.unlabelled, f"cut to squares of {size}"
+    if isinstance(place, str):
+        yield Finding(key, f"{without_secrets(place)}, which is listed when it is used, {purpose}")
+    elif place and (paths := photographs(place)):
+        yield from _images(key, place, paths, purpose)
+    elif place:
+        try:
+            yield Finding(key, f"{len(pictures(place).found)} images in archives, {purpose}")
+        except GenerateError as error:
+            yield Finding(key, str(error), mark="wrong")
 
 
 def _to_label(recipe: Recipe) -> Iterator[Finding]:

@@ -49,7 +49,7 @@ def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]
     }
     match stage:
         case "train-ddpm":
-            yield ddpm_folder(recipe), {"train_ddpm": recipe.train_ddpm.model_dump(mode="json")}
+            yield ddpm_folder(recipe), {"train_ddpm": recipe.train_ddpm.made_with()}
         case "sample":
             yield samples_folder(recipe), {"generate": recipe.generate.model_dump(mode="json", include=IMAGES)}
         case "fit":
