@@ -92,6 +92,11 @@ def _log_likelihood(x: Tensor, from_mean: Tensor, log_variance: Tensor) -> Tenso
     scale = (-0.5 * log_variance).exp()
     above, below = scale * (from_mean + _HALF_A_LEVEL), scale * (from_mean - _HALF_A_LEVEL)
     near, far = (scale * (edge - from_mean.abs()) for edge in (_HALF_A_LEVEL, -_HALF_A_LEVEL))  # where digits are left
-    inside = (torch.special.ndtr(near) - torch.special.ndtr(far)).clamp_min(1e-12).log()
+    inside = (_below(near) - _below(far)).clamp_min(1e-12).log()
     ends = torch.where(x < 0, torch.special.log_ndtr(above), torch.special.log_ndtr(-below))
     return torch.where(x.abs() > 0.999, ends, inside)
+
+
+def _below(x: Tensor) -> Tensor:
+    """The normal distribution function, whose left end keeps its digits; torch.special.ndtr's does not."""
+    return 0.5 * torch.special.erfc(-math.sqrt(0.5) * x)

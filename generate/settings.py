@@ -74,7 +74,7 @@ class Training:
     accumulate: Count = 1
     """Parts in which an update's images pass the network, one after the other, where memory is short."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the network computes in; auto: bfloat16 on a GPU. It pays on a processor with avx512_bf16 or amx, too."""
+    """What the network computes in; auto: bfloat16 on a GPU, float32 elsewhere."""
 
     def __post_init__(self) -> None:
         if self.accumulate > self.batch_size:

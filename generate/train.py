@@ -16,12 +16,13 @@ from diffusers import UNet2DModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from generate.batches import Batch, Picture, batches, part_of_batch
+from generate.batches import Batch, batches, part_of_batch
 from generate.batches import batch_of as batch_of
-from generate.batches import image_paths as image_paths
-from generate.batches import read_square as read_square
 from generate.errors import TrainingError
 from generate.objective import losses
+from generate.pictures import Picture
+from generate.pictures import image_paths as image_paths
+from generate.pictures import read_square as read_square
 from generate.schedule import Schedule
 from generate.settings import Training
 from generate.trainee import Trainee

@@ -14,10 +14,10 @@ from typing import Literal
 
 from upath import UPath
 
-from generate.batches import Picture
 from generate.errors import ImageError
 from generate.images import IMAGE_SUFFIXES
 from generate.photographs import is_passed_over
+from generate.pictures import Picture
 from pipelines import storage
 from pipelines.refusals import without_secrets
 from pipelines.stores import opened

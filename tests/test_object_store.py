@@ -22,7 +22,7 @@ from test_pictures import make_tar, png
 from upath import UPath
 
 from generate import ImageError
-from generate.batches import read_picture
+from generate.pictures import read_picture
 from pipelines import Recipe, read_shards, storage
 from pipelines.dataset.damage import damages, missing_units, remove_damages
 from pipelines.dataset.inventory import take_inventory

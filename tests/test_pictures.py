@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from generate import ImageError
-from generate.batches import read_crop, read_picture
+from generate.pictures import read_crop, read_picture
 from pipelines.pictures import pictures
 
 

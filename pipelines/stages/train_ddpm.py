@@ -14,8 +14,8 @@ from typing import Any
 
 from cluster import ClusterError, Resources, Stop, connect, room_for, stop_on_signals, train_together, watched
 from generate import CheckpointError, ImageError
-from generate.batches import Picture, read_picture
 from generate.identity import locate
+from generate.pictures import Picture, read_picture
 from generate.tensors import load_saved
 from pipelines.differences import first_difference
 from pipelines.driver.placing import marked, must_see

@@ -14,9 +14,9 @@ from PIL import Image
 
 from deeplab.parallel import rank, sum_gradients, summed, workers
 from generate import Denoiser, Schedule, sample
-from generate.batches import Picture
 from generate.checkpoint import check_portable, schedule_of
 from generate.guided_flags import TRAINED, parse_flags
+from generate.pictures import Picture
 from generate.tensors import must_be_finite
 from generate.train import Trainee, Update, Workers, build_unet, train, trainee
 from generate.trainee import build_published
