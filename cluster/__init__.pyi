@@ -18,4 +18,5 @@ from .runtime import connect as connect
 from .runtime import room_for as room_for
 from .stopping import Stop as Stop
 from .stopping import stop_on_signals as stop_on_signals
+from .stopping import watched as watched
 from .training import train_together as train_together

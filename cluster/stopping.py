@@ -1,11 +1,14 @@
 """A flag that signals raise, for work that ends between two units and not in the middle of one."""
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
+
+_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @dataclass
@@ -39,6 +42,30 @@ def stop_on_signals(stop: Stop | None = None) -> Iterator[Stop]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def watched(call: Callable[[], None], stop: Stop, tell: Callable[[], None]) -> None:
+    """Make the call in a thread, and `tell` once when the flag is raised; what the call raises is raised here.
+
+    So the main thread hears signals that a library would take for itself. Another SIGINT leaves the call alone.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    thread, is_told = threading.Thread(target=run, daemon=True), False
+    thread.start()
+    while thread.is_alive():
+        thread.join(_SECONDS_BETWEEN_LOOKS)
+        if stop.requested and not is_told:
+            tell()
+            is_told = True
+    if failures:
+        raise failures[0]
 
 
 def interrupt(handler: Any, number: int) -> NoReturn:

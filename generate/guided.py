@@ -38,14 +38,14 @@ class Rule:
     heads: int = 1  # of the attention that a qkv tensor belongs to
 
 
-def build_unet(flags: GuidedFlags) -> UNet2DModel:
-    """The network that the flags describe, without weights (on the meta device)."""
+def build_unet(flags: GuidedFlags, device: torch.device | None = None) -> UNet2DModel:
+    """The network that the flags describe; without weights, on the meta device, unless another one is given."""
     down = {True: "AttnDownBlock2D", False: "ResnetDownsampleBlock2D" if flags.resblock_updown else "DownBlock2D"}
     up = {True: "AttnUpBlock2D", False: "ResnetUpsampleBlock2D" if flags.resblock_updown else "UpBlock2D"}
     resampling = "resnet" if flags.resblock_updown else "conv"
     attending = [width for width, attends in zip(flags.widths, flags.attends, strict=True) if attends]
     attending.append(flags.widths[-1])  # the middle
-    with torch.device("meta"):
+    with device or torch.device("meta"):
         unet = UNet2DModel(
             sample_size=flags.image_size,
             out_channels=6 if flags.learn_sigma else 3,

@@ -18,6 +18,15 @@ _LSUN = (
     "--learn_sigma True --noise_schedule linear --num_channels 256 --num_head_channels 64 --num_res_blocks 2 "
     "--resblock_updown True --use_fp16 True --use_scale_shift_norm True"
 )
+TRAINED: dict[str, str] = {
+    "adm_64": _LSUN.replace("size 256", "size 64")
+    .replace("linear", "cosine")
+    .replace("channels 256", "channels 192")
+    .replace("blocks 2", "blocks 3"),
+    "adm_128": _LSUN.replace("size 256", "size 128"),
+    "adm_256": _LSUN,
+}
+"""The publication's networks of 64, 128 and 256 pixels, without classes."""
 PRESETS: dict[str, str] = dict.fromkeys(("lsun_bedroom", "lsun_cat", "lsun_horse", "ffhq"), _LSUN)
 
 

@@ -58,7 +58,7 @@ def photograph_paths(folder: Path) -> list[str]:
         missing = "is no folder" if folder.exists() else "does not exist"
         raise ImageError(f"{folder} {missing}; photographs are needed there")
     below = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
-    paths = sorted(path.as_posix() for path in below if not _is_passed_over(path))
+    paths = sorted(path.as_posix() for path in below if not is_passed_over(path))
     if not paths:
         raise ImageError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return paths
@@ -128,5 +128,5 @@ def _content(place: Path) -> bytes:
         raise ImageError(f"{place} cannot be read ({error.strerror or error})") from error
 
 
-def _is_passed_over(path: Path) -> bool:
+def is_passed_over(path: Path) -> bool:
     return path.stem.lower().endswith(_RESULTS) or any(part.startswith(".") for part in path.parts)

@@ -10,6 +10,10 @@ from generate.errors import GenerateError
 Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
 CompileMode = Literal["default", "reduce-overhead"]  # of torch.compile
 PhotographFit = Literal["stretch", "pad"]
+Weighting = Literal["none", "min_snr"]
+Timesteps = Literal["uniform", "stratified"]
+Crop = Literal["centre", "random"]
+Preset = Literal["adm_64", "adm_128", "adm_256"]
 Count = Annotated[int, Field(ge=1)]
 Channels = Annotated[int, Field(ge=1, le=16384)]
 
@@ -54,10 +58,27 @@ class Training:
     """Decay of the moving average of the weights, which is kept in their place."""
     mirror: bool = False
     """Whether half of the images are flipped left to right, where a mirrored one is as likely."""
+    crop: Crop = "centre"
+    """The square of an image that is seen: the central one; or any, four fifths of the shorter side or more, each time
+    another."""
     seed: Annotated[int, Field(ge=0)] = 0
     """The seed of the weights, the order of the images and the noise."""
     checkpoint_every: Count = 250
-    """Updates between checkpoints, from which a training that was stopped goes on."""
+    """Updates between checkpoints, from which a training that was lost goes on."""
+    weighting: Weighting = "none"
+    """How a noise level counts in the loss; min_snr: by the least of its signal-to-noise ratio and min_snr_gamma."""
+    min_snr_gamma: Annotated[float, Field(gt=0)] = 5.0
+    """The most that a noise level counts with min_snr."""
+    timesteps: Timesteps = "uniform"
+    """How the noise levels of an update are drawn; stratified: spread evenly, which makes its loss less noisy."""
+    accumulate: Count = 1
+    """Parts in which an update's images pass the network, one after the other, where memory is short."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the network computes in; auto: bfloat16 on a GPU, float32 elsewhere."""
+
+    def __post_init__(self) -> None:
+        if self.accumulate > self.batch_size:
+            raise GenerateError(f"accumulate {self.accumulate} leaves parts of batch_size {self.batch_size} empty")
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,33 @@
-"""Train a DDPM on a folder of images without labels (arXiv 2006.11239, algorithm 1; v prediction: arXiv 2202.00512).
+"""Train a DDPM on images without labels (arXiv 2006.11239, algorithm 1; v prediction: arXiv 2202.00512).
 
 The batch, noise and steps of an update are functions of (seed, update), so a run that was killed and started again
-ends with the same weights as one that was not.
+ends with the same weights as one that was not; how many workers share an update changes last bits alone.
 """
 
 import math
-import os
-import secrets
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from diffusers import UNet2DModel
-from diffusers.training_utils import EMAModel
-from PIL import Image, ImageOps
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from generate.errors import CheckpointError, ImageError, TrainingError
-from generate.images import IMAGE_SUFFIXES, read_image
-from generate.pixels import to_model
+from generate.batches import Batch, batches, part_of_batch
+from generate.batches import batch_of as batch_of
+from generate.errors import TrainingError
+from generate.objective import losses
+from generate.pictures import Picture
+from generate.pictures import image_paths as image_paths
+from generate.pictures import read_square as read_square
 from generate.schedule import Schedule
-from generate.seeds import generator
-from generate.settings import Network, Training
-from generate.tensors import load_saved
+from generate.settings import Training
+from generate.trainee import Trainee
+from generate.trainee import build_unet as build_unet
+from generate.trainee import trainee as trainee
 
 
 @dataclass(frozen=True)
@@ -38,102 +39,18 @@ class Update:
     learning_rate: float
 
 
-@dataclass
-class Trainee:
-    """A network in training with all that a restart needs."""
-
-    unet: UNet2DModel
-    ema: EMAModel
-    optimizer: torch.optim.Optimizer
-    done: int = 0  # updates
-    origin: dict[str, Any] = field(default_factory=dict)  # settings and images, by which a checkpoint is known again
-
-    def save(self, path: Path) -> None:
-        state = {
-            "unet": self.unet.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "done": self.done,
-            "origin": self.origin,
-        }
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-        try:
-            with open(temporary, "xb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises CheckpointError for a file that is damaged, or of another network."""
-        state = load_saved(path)
-        try:
-            self.unet.load_state_dict(state["unet"])
-            self.ema.load_state_dict(state["ema"])
-            self.ema.to(self.unet.device)
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.done = int(state["done"])
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise CheckpointError(f"{path} is no checkpoint of this network's training") from error
+def _alone(model: nn.Module) -> None:
+    """A single worker's gradients are the sum already."""
 
 
-def build_unet(shape: Network, seed: int) -> UNet2DModel:
-    """A fresh network on the CPU, its weights a function of the seed."""
-    resolutions = [shape.size // 2**level for level in range(len(shape.channels))]
-    attends = [resolution in shape.attention for resolution in resolutions]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        unet = UNet2DModel(
-            sample_size=shape.size,
-            layers_per_block=shape.layers,
-            block_out_channels=shape.channels,
-            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attends),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
-            attention_head_dim=shape.head_channels,
-            norm_num_groups=shape.norm_groups,
-        )
-    unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return unet
+@dataclass(frozen=True)
+class Workers:
+    """The processes that share every update: which of them this is, and how they add up."""
 
-
-def trainee(unet: UNet2DModel, settings: Training) -> Trainee:
-    """The network with its average and optimiser as they are before the first update."""
-    ema = EMAModel(unet.parameters(), decay=settings.ema_decay)
-    optimizer = torch.optim.AdamW(unet.parameters(), settings.learning_rate, weight_decay=1e-4, fused=True)
-    return Trainee(unet, ema, optimizer)
-
-
-def image_paths(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by path. Raises ImageError when there are none, or no folder."""
-    if not folder.is_dir():
-        raise ImageError(f"{folder} {'is no folder' if folder.exists() else 'does not exist'}; images are needed there")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise ImageError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return paths
-
-
-def read_square(path: Path, size: int) -> np.ndarray:
-    """The image's central square as uint8 [size,size,3]. Raises ImageError for one that cannot be read."""
-    image = Image.fromarray(read_image(path))
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(image)
-
-
-def batch_of(paths: list[Path], size: int, settings: Training, update: int) -> np.ndarray:
-    """The images of one update, uint8 [batch,size,size,3]: epoch after epoch, each in an order of its own."""
-    images = []
-    for place in range(update * settings.batch_size, (update + 1) * settings.batch_size):
-        epoch, index = divmod(place, len(paths))
-        order = np.random.default_rng([settings.seed, epoch]).permutation(len(paths))
-        flip = settings.mirror and np.random.default_rng([settings.seed, 1, place]).random() < 0.5
-        image = read_square(paths[order[index]], size)
-        images.append(image[:, ::-1] if flip else image)
-    return np.stack(images)
+    rank: int = 0
+    count: int = 1
+    sum_gradients: Callable[[nn.Module], None] = _alone
+    summed: Callable[[Tensor], Tensor] = torch.clone
 
 
 def learning_rate(update: int, settings: Training) -> float:
@@ -145,37 +62,77 @@ def learning_rate(update: int, settings: Training) -> float:
 
 
 def train(
-    state: Trainee, schedule: Schedule, paths: list[Path], settings: Training, checkpoint: Path
+    state: Trainee,
+    schedule: Schedule,
+    pictures: Sequence[Picture],
+    settings: Training,
+    checkpoint: Path,
+    *,
+    workers: Workers | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Update, None, None]:
-    """Go on from state.done to settings.updates, saving to `checkpoint` every so often and at the end."""
-    device, size = state.unet.device, int(state.unet.config["sample_size"])
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(batch_of, paths, size, settings, state.done)
-        while state.done < settings.updates:
-            images = ahead.result()
-            ahead = reader.submit(batch_of, paths, size, settings, state.done + 1)
-            x_0 = to_model(images)
-            rng = generator(settings.seed, state.done)
-            t = torch.randint(len(schedule), (len(x_0),), generator=rng)
-            noise = torch.randn(x_0.shape, generator=rng)
-            x_0, t, noise = x_0.to(device), t.to(device), noise.to(device)
-            for group in state.optimizer.param_groups:
-                group["lr"] = learning_rate(state.done, settings)
-            with autocast:
-                prediction = state.unet(schedule.add_noise(x_0, t, noise), t).sample
-            loss = (prediction.float() - schedule.training_target(x_0, t, noise)).square().mean()
-            if not loss.isfinite():
+    """Go on from state.done to settings.updates, saving to `checkpoint` every so often and at the end.
+
+    `stop` is asked after every update: where any worker's says so, the update is saved, and the last. Of several
+    workers the first saves. Raises TrainingError where the loss is not finite.
+    """
+    workers, size = workers or Workers(), int(state.unet.config["sample_size"])
+    part = part_of_batch(settings, workers.rank, workers.count)
+    if state.done >= settings.updates:
+        return
+    with closing(batches(pictures, size, schedule, settings, state.done, part)) as ahead:
+        for batch in ahead:
+            rate = learning_rate(state.done, settings)
+            with _dropout(state.unet, settings.seed, state.done, workers.rank):
+                loss = _backward(state, schedule, batch, settings)
+            workers.sum_gradients(state.unet)
+            total, asked = workers.summed(torch.stack([loss, loss.new_tensor(float(stop()))])).tolist()
+            if not math.isfinite(total):
                 raise TrainingError(
-                    f"the loss is {loss.item()} at update {state.done + 1}; lower the learning rate, or look at the "
-                    "images"
+                    f"the loss is {total} at update {state.done + 1}; lower the learning rate, or look at the images"
                 )
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(state.unet.parameters(), 1.0)
-            state.optimizer.step()
-            state.optimizer.zero_grad()
-            state.ema.step(state.unet.parameters())
-            state.done += 1
-            if state.done % settings.checkpoint_every == 0 or state.done == settings.updates:
+            _step(state, rate)
+            is_last = state.done == settings.updates or asked > 0
+            if workers.rank == 0 and (is_last or state.done % settings.checkpoint_every == 0):
                 state.save(checkpoint)
-            yield Update(state.done, loss.item(), learning_rate(state.done - 1, settings))
+            yield Update(state.done, total, rate)
+            if is_last:
+                return
+
+
+def _backward(state: Trainee, schedule: Schedule, batch: Batch, settings: Training) -> Float[Tensor, ""]:
+    """Add this worker's gradients, part by part; returns its share of the update's loss."""
+    device = state.unet.device
+    half = settings.precision == "bfloat16" or (settings.precision == "auto" and device.type == "cuda")
+    values = settings.batch_size * batch.x_0[0].numel()
+    shares = []
+    for part in batch.parts(settings.accumulate, device):
+        x_t = schedule.add_noise(part.x_0, part.t, part.noise)
+        counted = part.t if schedule.time_scale == 1 else part.t * schedule.time_scale
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            output = state.unet(x_t, counted).sample
+        share = losses(schedule, output.float(), part.x_0, part.t, part.noise, settings).sum() / values
+        share.backward()
+        shares.append(share.detach())
+    return torch.stack(shares).sum()
+
+
+def _step(state: Trainee, rate: float) -> None:
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    torch.nn.utils.clip_grad_norm_(state.unet.parameters(), 1.0)
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.ema.step(state.unet.parameters())
+    state.done += 1
+
+
+@contextmanager
+def _dropout(unet: UNet2DModel, *seeds: int) -> Iterator[None]:
+    """Of a network that drops any, what it drops is a function of the seeds; the global generator stays as it was."""
+    if not any(isinstance(module, nn.Dropout) and module.p > 0 for module in unet.modules()):
+        yield
+        return
+    with torch.random.fork_rng(devices=[unet.device] if unet.device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence([*seeds, 3]).generate_state(1)[0]))
+        yield

@@ -50,7 +50,7 @@ def _mistake(key: str, value: Any) -> str:
 
 
 def _is_path(key: str) -> bool:
-    return key.startswith("paths.") or key == "train.encoder_weights"
+    return key.startswith("paths.") or key in ("train.encoder_weights", "train_ddpm.init")
 
 
 def _path_mistake(value: str) -> str:

@@ -68,6 +68,9 @@ def photographs_folder(recipe: Recipe) -> Path:
     folder = recipe.paths.photographs or recipe.paths.unlabelled
     if folder is None:
         raise RecipeError("paths.photographs is missing; it names the folder of photographs to label")
+    if isinstance(folder, str):
+        shown = without_secrets(folder)
+        raise RecipeError(f"paths.photographs is missing, and paths.unlabelled is {shown}, a URL; a folder is needed")
     return folder
 
 

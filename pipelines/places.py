@@ -17,7 +17,7 @@ _OF_PACKAGE = "package:"
 OWN = ("synthetic", "annotated")  # sources of a training that are no folder
 RANDOM = "random"
 """In place of a file of weights: the network as it is before any training."""
-_MAY_BE_URLS = ("denoiser", "painter", "dataset", "photographed")
+_MAY_BE_URLS = ("denoiser", "painter", "dataset", "photographed", "unlabelled")
 
 
 def shipped() -> dict[str, Path]:
@@ -68,6 +68,9 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
     if isinstance(train, dict) and isinstance(weights := train.get("encoder_weights"), str):
         file = _placed(weights, folder)
         train["encoder_weights"] = str(file) if file.is_file() else weights
+    ddpm = tree.get("train_ddpm")
+    if isinstance(ddpm, dict) and isinstance(init := ddpm.get("init"), str) and "://" not in init:
+        ddpm["init"] = Path(init) if _is_hub_id(init, folder) else _placed(init, folder)
     mix = train.get("mix") if isinstance(train, dict) else None
     for each in mix if isinstance(mix, list) else ():
         source = each.get("source") if isinstance(each, dict) else None

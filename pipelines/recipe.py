@@ -57,8 +57,8 @@ class PathsSection(Section):
     """A folder of annotated images that nothing is trained on, to evaluate by."""
     validation: Path | None = None
     """A folder of annotated images by which the best step of a DeepLab training is chosen; unset: the last is kept."""
-    unlabelled: Path | None = None
-    """The folder of images that `train-ddpm` trains on."""
+    unlabelled: Path | str | None = None
+    """The images that `train-ddpm` trains on: a folder, a .tar or .zip, a folder of these, or a URL of any."""
     photographs: Path | None = None
     """The folder of images that `generate` labels where generate.images says so; unset: that of paths.unlabelled."""
     photographed: Path | str | None = None

@@ -17,6 +17,7 @@ from pipelines.cluster_section import ClusterSection as ClusterSection
 from pipelines.errors import RecipeError
 from pipelines.interpreter_section import InterpreterSection as InterpreterSection
 from pipelines.keys import Count, Keys, Section, Seed, Seeds, Share
+from pipelines.train_ddpm_section import TrainDDPMSection as TrainDDPMSection
 
 
 class DenoiserSection(Section):
@@ -52,17 +53,6 @@ class ClassesSection(Section):
     def _make_a_scheme(self) -> "ClassesSection":
         _ = self.scheme
         return self
-
-
-class TrainDDPMSection(Section):
-    """`datasetddpm train-ddpm`: a diffusion model from paths.unlabelled."""
-
-    network: Annotated[ddpm.Network, Keys()] = ddpm.Network()
-    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
-    """What the network is trained to predict: the noise, or the velocity."""
-    noise_schedule: Literal["linear", "cosine"] = "cosine"
-    """How the noise grows with the step."""
-    training: Annotated[ddpm.Training, Keys()] = ddpm.Training()
 
 
 _MOST_UNITS, _MOST_OF_A_UNIT = 100_000_000, 1_000_000

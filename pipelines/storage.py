@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import ENOTSUP
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from upath import UPath
 
@@ -136,6 +136,12 @@ def read(path: Location) -> bytes:
     return _patiently(path, "read", lambda: disk.read(path) if isinstance(path, Path) else path.read_bytes())
 
 
+def read_stretch(path: UPath, start: int, end: int | None) -> bytes:
+    """The bytes from `start` up to `end`, or all that follow. FileNotFoundError where there is no such file."""
+    store: Any = path.fs
+    return _patiently(path, "read", lambda: store.cat_file(path.path, start=start or None, end=end))
+
+
 def read_all(paths: Sequence[Location]) -> Iterator[bytes]:
     """The bytes of each file, in order; objects of a store are fetched many at a time."""
     for start in range(0, len(paths), _AT_ONCE):
@@ -148,10 +154,7 @@ def read_all(paths: Sequence[Location]) -> Iterator[bytes]:
 
 
 def contents(place: UPath) -> dict[str, str]:
-    """Every file below a folder of a store by its relative name, with what changes when it is overwritten.
-
-    A place that is a file has the one name ""; one where nothing is has none.
-    """
+    """What changes when it is overwritten, of every file below a place of a store, by its name; a file's own is ""."""
     return _patiently(place, "listed", lambda: stores.contents(place))
 
 

@@ -46,7 +46,7 @@ def test_what_is_made_is_told_from_what_is_ready(finished: Path, command: Comman
     [
         (["interpreter.blocks=[3, 9]"], "wrong interpreter.blocks [9] are not among blocks 0 to 3"),
         (['paths.held_out="model"'], "wrong paths.held_out"),
-        (['paths.unlabelled="nowhere"'], "nowhere is no folder; images ending in .png"),
+        (['paths.unlabelled="nowhere"'], "nowhere does not exist; images are needed there"),
         (["generate.samples=600000000"], "wrong generate.samples 600000000 take at most"),
         (
             ['classes.names=["ground", "square", "dot", "star"]'],

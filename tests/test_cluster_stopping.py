@@ -1,8 +1,10 @@
 import signal
+import threading
+import time
 
 import pytest
 
-from cluster import stop_on_signals
+from cluster import Stop, stop_on_signals, watched
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -46,3 +48,27 @@ def test_a_second_sigint_does_what_it_did_before() -> None:
                 signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_who_asks_for_the_end_is_told_on_once_and_the_call_ends_by_itself() -> None:
+    stop, told, is_told = Stop(), list[str](), threading.Event()
+
+    def tell() -> None:
+        told.append("the end")
+        is_told.set()
+
+    def call() -> None:
+        stop.requested = True
+        assert is_told.wait(10)
+        time.sleep(0.3)  # a few looks more
+
+    watched(call, stop, tell)
+    assert told == ["the end"]
+
+
+def test_what_a_watched_call_raises_is_raised() -> None:
+    def call() -> None:
+        raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        watched(call, Stop(), lambda: None)

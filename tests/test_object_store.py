@@ -1,6 +1,7 @@
 """The same contract on S3, against moto's server on loopback."""
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -17,8 +18,11 @@ import pytest
 from exporting import make_dataset, random_masks
 from forked import Forked
 from moto.server import ThreadedMotoServer
+from test_pictures import make_tar, png
 from upath import UPath
 
+from generate import ImageError
+from generate.pictures import read_picture
 from pipelines import Recipe, read_shards, storage
 from pipelines.dataset.damage import damages, missing_units, remove_damages
 from pipelines.dataset.inventory import take_inventory
@@ -28,6 +32,7 @@ from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.folders import dataset_folder
 from pipelines.formats.out import export
 from pipelines.lease import leased
+from pipelines.pictures import pictures
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
 from pipelines.storage import location
@@ -78,6 +83,19 @@ def bucket(environment: pytest.MonkeyPatch) -> Iterator[str]:
 def recipe(project: Path, bucket: str, local_ray: None) -> Recipe:
     fit(Recipe.load(project / "recipe.toml"))
     return Recipe.load(project / "recipe.toml", (f'paths.dataset="{bucket}/dataset"', "generate.samples=60"))
+
+
+def test_a_training_reads_images_and_tars_where_they_lie(bucket: str, tmp_path: Path) -> None:
+    folder = location(f"{bucket}/images")
+    for name, value in (("b/1.png", 10), ("a.png", 20)):
+        (folder / name).write_bytes(png(value))
+    (location(f"{bucket}/shards") / "0.tar").write_bytes(make_tar(tmp_path / "0.tar").read_bytes())
+    for place, wanted in (("images", [20, 10]), ("shards", [10, 20, 30]), ("shards/0.tar", [10, 20, 30])):
+        seen = pictures(f"{bucket}/{place}")
+        assert [int(read_picture(picture)[0, 0, 0]) for picture in pickle.loads(pickle.dumps(seen.found))] == wanted
+        assert not seen.is_near
+    with pytest.raises(ImageError, match=r"s3://faces/nowhere (does not exist|holds no images)"):
+        pictures(f"{bucket}/nowhere")
 
 
 def test_a_run_that_is_killed_midway_goes_on_and_makes_what_a_disk_would_hold(recipe: Recipe, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from generate import ImageError
+from generate.batches import part_of_batch
 from generate.settings import Training
-from generate.train import batch_of, image_paths, learning_rate, train, trainee
+from generate.train import Workers, batch_of, image_paths, learning_rate, train, trainee
 
 SETTINGS = Training(updates=6, batch_size=4, warmup=2, checkpoint_every=3)
 
@@ -48,6 +49,68 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(tiny_deno
     killed = weights_after(tiny_denoiser, paths, tmp_path / "b.pt", 5)
     for first, second in zip(undisturbed, killed, strict=True):
         torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-5)
+
+
+def test_a_stopped_training_loses_no_update_and_ends_with_the_same_weights(tiny_denoiser, paths, tmp_path):
+    start = {name: tensor.clone() for name, tensor in tiny_denoiser.unet.state_dict().items()}
+    undisturbed = weights_after(tiny_denoiser, paths, tmp_path / "a.pt", None)
+    tiny_denoiser.unet.load_state_dict(start)
+    state, asked = fresh(tiny_denoiser), iter([False, True])
+    checkpoint = tmp_path / "b.pt"
+    stopped = train(state, tiny_denoiser.schedule, paths, SETTINGS, checkpoint, stop=lambda: next(asked))
+    assert [update.number for update in stopped] == [1, 2], "which is no multiple of checkpoint_every"
+    tiny_denoiser.unet.load_state_dict(start)
+    state = fresh(tiny_denoiser)
+    state.load(checkpoint)
+    assert [u.number for u in train(state, tiny_denoiser.schedule, paths, SETTINGS, checkpoint)] == [3, 4, 5, 6]
+    state.ema.copy_to(tiny_denoiser.unet.parameters())
+    for first, second in zip(undisturbed, tiny_denoiser.unet.parameters(), strict=True):
+        torch.testing.assert_close(first, second.detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_parts_of_an_update_add_up_to_the_whole(tiny_denoiser, paths, tmp_path):
+    start = {name: tensor.clone() for name, tensor in tiny_denoiser.unet.state_dict().items()}
+    gradients = []
+    for parts in (1, 3):
+        tiny_denoiser.unet.load_state_dict(start)
+        settings = replace(SETTINGS, updates=1, accumulate=parts)
+        state = fresh(tiny_denoiser)
+        keep = Workers(
+            sum_gradients=lambda unet: gradients.append(
+                [p.grad.clone() for p in unet.parameters() if p.grad is not None]
+            )
+        )
+        list(train(state, tiny_denoiser.schedule, paths, settings, tmp_path / "e.pt", workers=keep))
+    for whole, added in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, added, atol=1e-5, rtol=1e-3)
+
+
+def test_workers_share_an_update_without_a_gap_or_an_overlap():
+    for count in (1, 3, 5, 8):
+        parts = [range(8)[part_of_batch(Training(batch_size=8), rank, count)] for rank in range(count)]
+        assert [place for part in parts for place in part] == list(range(8))
+        assert all(parts)
+
+
+def test_in_bfloat16_the_loss_falls_as_well(tiny_denoiser, paths, tmp_path):
+    settings = replace(SETTINGS, updates=60, learning_rate=3e-3, precision="bfloat16")
+    updates = train(fresh(tiny_denoiser), tiny_denoiser.schedule, paths, settings, tmp_path / "f.pt")
+    losses = [update.loss for update in updates]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+def test_what_a_network_drops_is_a_function_of_seed_and_update(tiny_denoiser, paths, tmp_path):
+    for module in tiny_denoiser.unet.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.3
+    start = {name: tensor.clone() for name, tensor in tiny_denoiser.unet.state_dict().items()}
+    losses = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        tiny_denoiser.unet.load_state_dict(start)
+        state = fresh(tiny_denoiser)
+        losses.append([u.loss for u in train(state, tiny_denoiser.schedule, paths, SETTINGS, tmp_path / "g.pt")])
+    assert losses[0] == losses[1]
 
 
 def test_training_lowers_the_loss(tiny_denoiser, paths, tmp_path):

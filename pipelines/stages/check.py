@@ -17,9 +17,11 @@ from label import IGNORE, LabelError
 from pipelines.annotated import open_annotations
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, painted_folder, photographed_folder, photographs_folder
+from pipelines.pictures import pictures
 from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
-from pipelines.stages.check_models import of_denoiser, of_painter, of_sources, shape_of_denoiser
+from pipelines.refusals import without_secrets
+from pipelines.stages.check_models import of_denoiser, of_painter, of_sources, shape_of_denoiser, size_trained
 from pipelines.stages.finding import Finding, as_text
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
@@ -34,10 +36,10 @@ _GIB = 2**30
 def check(recipe: Recipe) -> list[Finding]:
     """Everything that was looked at; nothing is written or fetched."""
     findings = [*of_denoiser(recipe), *of_sources(recipe)]
-    shape, side = shape_of_denoiser(recipe), recipe.train_ddpm.network.size
+    shape, side = shape_of_denoiser(recipe), size_trained(recipe)
     size = image_size(recipe) if recipe.interpreter.image_size else shape.size if shape else (side, side)
     findings += of_painter(recipe, shape)
-    findings += _unlabelled(recipe)
+    findings += _unlabelled(recipe, side)
     findings += _to_label(recipe)
     for key in ("annotated", "held_out", "validation"):
         if folder := getattr(recipe.paths, key):
@@ -45,10 +47,17 @@ def check(recipe: Recipe) -> list[Finding]:
     return [*findings, *_room(recipe, shape), *_packages(recipe), _machine()]
 
 
-def _unlabelled(recipe: Recipe) -> Iterator[Finding]:
-    if folder := recipe.paths.unlabelled:
-        purpose = f"cut to squares of {recipe.train_ddpm.network.size}"
-        yield from _images("paths.unlabelled", folder, photographs(folder), purpose)
+def _unlabelled(recipe: Recipe, size: int) -> Iterator[Finding]:
+    key, place, purpose = "paths.unlabelled", recipe.paths.unlabelled, f"cut to squares of {size}"
+    if isinstance(place, str):
+        yield Finding(key, f"{without_secrets(place)}, which is listed when it is used, {purpose}")
+    elif place and (paths := photographs(place)):
+        yield from _images(key, place, paths, purpose)
+    elif place:
+        try:
+            yield Finding(key, f"{len(pictures(place).found)} images in archives, {purpose}")
+        except GenerateError as error:
+            yield Finding(key, str(error), mark="wrong")
 
 
 def _to_label(recipe: Recipe) -> Iterator[Finding]:

@@ -1,10 +1,12 @@
 """The models that a recipe names, looked at by their files; needs no torch."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from generate import GenerateError
+from generate.guided_flags import TRAINED, parse_flags
 from generate.identity import locate
 from generate.shape import Shape, shape_of
 from label.source_kinds import DENOISER, key_of, package_of
@@ -24,6 +26,17 @@ def shape_of_denoiser(recipe: Recipe) -> Shape | None:
         return shape_of(locate(place, recipe.denoiser.flags))
     except GenerateError:
         return None
+
+
+def size_trained(recipe: Recipe) -> int:
+    """The side of the images that train-ddpm trains on, as far as this machine knows it."""
+    settings = recipe.train_ddpm
+    if settings.preset:
+        return parse_flags(TRAINED[settings.preset]).image_size
+    if isinstance(settings.init, Path) and settings.init.exists():
+        with suppress(GenerateError):  # the stage itself says what is wrong with it
+            return shape_of(locate(settings.init, settings.init_flags)).size[0]
+    return settings.network.size
 
 
 def of_denoiser(recipe: Recipe) -> Iterator[Finding]:

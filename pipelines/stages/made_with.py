@@ -52,7 +52,7 @@ def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]
     }
     match stage:
         case "train-ddpm":
-            yield ddpm_folder(recipe), {"train_ddpm": recipe.train_ddpm.model_dump(mode="json")}
+            yield ddpm_folder(recipe), {"train_ddpm": recipe.train_ddpm.made_with()}
         case "sample":
             painter = {"painter": recipe.painter.said()} if recipe.paths.painter is not None else {}
             of_images = recipe.generate.model_dump(mode="json", include=keys_of_images(recipe))

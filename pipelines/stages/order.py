@@ -20,6 +20,7 @@ from pipelines.folders import (
     scores_folder,
     sources,
 )
+from pipelines.pictures import ARCHIVES
 from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
 from pipelines.record import RECORD
@@ -43,7 +44,9 @@ def _images(recipe: Recipe) -> Lack | None:
     source = recipe.paths.unlabelled
     if source is None:
         return Lack("paths.unlabelled is missing; it names the folder of images to train on")
-    return None if source.is_dir() else Lack(f"paths.unlabelled, {source}, is no folder; images are needed there")
+    if isinstance(source, str) or source.is_dir() or (source.suffix in ARCHIVES and source.is_file()):
+        return None
+    return Lack(f"paths.unlabelled, {source}, is no folder; images are needed there")
 
 
 def _photographs(recipe: Recipe) -> Lack | None:

@@ -1,83 +1,135 @@
-"""Stage train-ddpm: a folder of unlabelled images to a diffusion model of their domain."""
+"""Stage train-ddpm: images without labels to a diffusion model of their domain, here or on Ray."""
 
 import filecmp
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from diffusers import UNet2DModel
-from PIL import Image
-
-from generate import CheckpointError, Denoiser, ImageError, Schedule, read_image, sample
-from generate.tensors import load_saved, must_be_finite
-from generate.train import Trainee, Update, build_unet, image_paths, train, trainee
-from pipelines.dataset.shards import png_bytes
+from cluster import ClusterError, Resources, Stop, connect, room_for, stop_on_signals, train_together, watched
+from generate import CheckpointError, ImageError
+from generate.identity import locate
+from generate.pictures import Picture, read_picture
+from generate.tensors import load_saved
 from pipelines.differences import first_difference
+from pipelines.driver.placing import marked, must_see
+from pipelines.driver.resources import device_of, resources_of
 from pipelines.errors import RecipeError
 from pipelines.folders import ddpm_folder
-from pipelines.progress import follow
+from pipelines.pictures import Pictures, pictures
+from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
-from pipelines.record import CHECKPOINT, Outcome, Results, complete, keep_progress, once, part_of
-from pipelines.storage import filling, remove_folder, rename, write_whole
-from pipelines.units.devices import device
+from pipelines.record import CHECKPOINT, Outcome, Results, complete, once, part_of
+from pipelines.sections import ClusterSection
+from pipelines.stopping import Stopped
+from pipelines.storage import filling, remove, remove_folder, rename, write_whole
+from pipelines.training.painter import MODEL, Painting, begun, paint
+from pipelines.units.devices import needed_device
+from pipelines.units.weights import local_weights
 from pipelines.writable import must_be_writable
 
-MODEL = "model"  # the folder of the finished one
-_SHEETS = 10  # of samples, over a training
 _SHOWN = 5  # mistakes that a message lists
+_LOOKED_AT = 500  # images elsewhere that are read before the first update
+_STOP = "stop"  # the file by which workers learn that somebody has asked for the end
 
 
 def train_ddpm(recipe: Recipe) -> Outcome:
-    """Train, or go on from the last checkpoint, and write the averaged weights in half precision to paths.denoiser."""
-    target, source = _places(recipe)
-    settings, folder, paths = recipe.train_ddpm, ddpm_folder(recipe), image_paths(source)
-    images = {str(path.relative_to(source)): path.stat().st_size for path in paths}
-    inputs = {"train_ddpm": settings.model_dump(mode="json"), "images": images}
+    """Train, or go on from the last checkpoint, and write the averaged weights in half precision to paths.denoiser.
+
+    Raises Stopped after SIGTERM or Ctrl-C, once the update is done and kept.
+    """
+    target, seen = _target(recipe), _pictures(recipe)
+    settings, folder = recipe.train_ddpm, ddpm_folder(recipe)
+    inputs = {"train_ddpm": settings.made_with(), "images": seen.files}
+    if settings.init is not None:
+        inputs["init"] = locate(local_weights(settings.init), settings.init_flags).digest()
     if not complete(folder, inputs):
         checkpoint = part_of(folder, inputs) / CHECKPOINT
         if checkpoint.is_file():
             _must_be_of(checkpoint, inputs)
         else:
-            _refuse_broken(paths)
+            begun(settings)  # what is wrong with it is said before the images are read
+            _refuse_broken(seen)
         must_be_writable(target.parent)
     clause = f"a diffusion model after {settings.training.updates} updates"
-    outcome = once(folder, inputs, partial(_train, recipe, paths, inputs), clause=clause, outputs=(f"{MODEL}/**/*",))
+    make = partial(_train, recipe, seen, inputs)
+    outcome = once(folder, inputs, make, clause=clause, outputs=(f"{MODEL}/**/*",))
     _put_model(folder, target)
     return replace(outcome, where=target)
 
 
-def _train(recipe: Recipe, paths: list[Path], inputs: dict[str, Any], folder: Path) -> Results:
-    settings, checkpoint = recipe.train_ddpm, folder / CHECKPOINT
-    training, schedule = settings.training, Schedule.named(settings.noise_schedule, settings.prediction)
-    unet = build_unet(settings.network, training.seed)
-    unet.to(torch.device(device()))  # type: ignore[call-overload]
-    state = trainee(unet, training)
-    state.origin = inputs
-    if checkpoint.is_file():
-        state.load(checkpoint)
-    _write_sheet_if_due(state, schedule, training.updates, folder)  # where a kill came before it
-    updates = train(state, schedule, paths, training, checkpoint)
-    for update in _shown(updates, recipe, state.done, len(paths), folder):
-        if update.number % training.checkpoint_every == 0:
-            keep_progress(folder, update.number, training.updates, "update")
-        _write_sheet_if_due(state, schedule, training.updates, folder)
-    model = averaged(state, schedule)
-    model.unet.half()
-    must_be_finite(model.unet.state_dict(), "the trained model, in half precision")
-    model.save_pretrained(folder / MODEL)
-    return {"updates": state.done}
+def _train(recipe: Recipe, seen: Pictures, inputs: dict[str, Any], folder: Path) -> Results:
+    painting = Painting(recipe.train_ddpm, seen.found, inputs, folder)
+    stop = Stop()
+    if recipe.train_ddpm.workers == 1 and recipe.cluster.address == "local":
+        with _asked(stop):
+            paint(painting, lambda: stop.requested)
+    else:
+        _train_together(painting, recipe.cluster, stop)
+    if not (folder / MODEL).is_dir():
+        raise Stopped(stop.number)
+    return {"updates": recipe.train_ddpm.training.updates}
 
 
-def _write_sheet_if_due(state: Trainee, schedule: Schedule, updates: int, folder: Path) -> None:
-    path, is_due = folder / f"sheet-{state.done:07d}.png", state.done % max(1, updates // _SHEETS) == 0
-    if state.done and (is_due or state.done == updates) and not path.is_file():
-        write_sheet(averaged(state, schedule), path)
+@contextmanager
+def _asked(stop: Stop) -> Iterator[None]:
+    """Signals raise the flag, where this is the thread that they find."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with stop_on_signals(stop):
+        yield
+
+
+def _train_together(painting: Painting, settings: ClusterSection, stop: Stop) -> None:
+    """On as many workers as there is room for, and on fewer when machines are lost; every change is said once."""
+    folder = painting.folder
+    with connect(settings.address, log_to_driver=True) as ray, marked(folder) as mark, _asked(stop):
+        resources = resources_of(settings, ray.gpus)
+        resources = replace(resources, gpus=ceil(resources.gpus))  # nccl wants a whole one for each
+        asked, device = painting.settings.workers, device_of(settings, resources)
+        remove(folder / _STOP)  # of a driver that was killed
+        while True:
+            count = _room(asked, resources)
+            console.print(
+                f"train-ddpm: Ray at {ray.address}, {count} workers with {resources.cpus:g} CPUs, "
+                f"{resources.gpus:g} GPUs" + (f"; there is no room for {asked}" if count < asked else "")
+            )
+            call = partial(
+                train_together,
+                partial(_train_there, mark, device, painting),
+                workers=count,
+                resources=resources,
+                retries=settings.retries,
+                storage=folder / "ray",
+                patience=settings.patience_seconds,
+            )
+            try:
+                watched(call, stop, partial(write_whole, folder / _STOP, b""))
+                return
+            except ClusterError:
+                if stop.requested or not 0 < room_for(resources) < count:
+                    raise
+            finally:
+                remove(folder / _STOP)
+
+
+def _room(asked: int, resources: Resources) -> int:
+    """Where there is none at all, the training itself waits for some."""
+    return min(asked, room_for(resources) or asked)
+
+
+def _train_there(mark: Path, needed: str, painting: Painting, rank: int) -> None:
+    must_see(mark)
+    needed_device(needed)
+    flag = painting.folder / _STOP
+    paint(painting, flag.exists if rank == 0 else lambda: False)
 
 
 def _must_be_of(checkpoint: Path, inputs: dict[str, Any]) -> None:
@@ -111,54 +163,34 @@ def _same(model: Path, target: Path) -> bool:
     return one == other and not any(filecmp.cmpfiles(model, target, one, shallow=False)[1:])
 
 
-def _places(recipe: Recipe) -> tuple[Path, Path]:
-    """Where the model goes, and where its images are. Raises RecipeError where the recipe does not say."""
-    target, source = recipe.paths.denoiser, recipe.paths.unlabelled
+def _target(recipe: Recipe) -> Path:
+    """Where the model goes. Raises RecipeError where the recipe does not say."""
+    target = recipe.paths.denoiser
     if isinstance(target, str) or target.is_file():
         raise RecipeError(f"paths.denoiser is {target}; the model is written to a folder of this machine, name one")
-    if source is None:
+    if recipe.train_ddpm.init is not None and recipe.train_ddpm.init == target:
+        raise RecipeError(f"train_ddpm.init and paths.denoiser are both {target}; name another folder for what is made")
+    return target
+
+
+def _pictures(recipe: Recipe) -> Pictures:
+    if recipe.paths.unlabelled is None:
         raise RecipeError("paths.unlabelled is missing; it names the folder of images to train on")
-    return target, source
+    return pictures(recipe.paths.unlabelled)
 
 
-def _shown(updates: Iterator[Update], recipe: Recipe, done: int, images: int, folder: Path) -> Iterator[Update]:
-    training = recipe.train_ddpm.training
-
-    def note(update: Update) -> str:
-        return f"epoch {update.number * training.batch_size / images:.1f}, loss {update.loss:.4f}"
-
-    return follow(updates, training.updates, "train-ddpm", "updates", before=done, note=note, folder=folder)
-
-
-def _refuse_broken(paths: list[Path]) -> None:
-    """Read every image once before the first update, rather than end in the middle of an epoch."""
-    mistakes = [wrong for wrong in follow(map(_mistake, paths), len(paths), "check the images", "images") if wrong]
-    if mistakes:
+def _refuse_broken(seen: Pictures) -> None:
+    """Read every image once before the first update, rather than end in the middle of an epoch; elsewhere some."""
+    looked_at = seen.found if seen.is_near else seen.found[:: 1 + len(seen.found) // _LOOKED_AT]
+    checked = follow(map(_mistake, looked_at), len(looked_at), "check the images", "images")
+    if mistakes := [wrong for wrong in checked if wrong]:
         more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise RecipeError(f"paths.unlabelled: {'; '.join(mistakes[:_SHOWN])}{more}: repair or remove what is broken")
 
 
-def _mistake(path: Path) -> str | None:
+def _mistake(picture: Picture) -> str | None:
     try:
-        read_image(path)
+        read_picture(picture)
     except ImageError as error:
         return str(error)
     return None
-
-
-def averaged(state: Trainee, schedule: Schedule) -> Denoiser:
-    """The network with the running average of its weights; the trained ones stay as they are."""
-    unet = UNet2DModel.from_config(state.unet.config)
-    assert isinstance(unet, UNet2DModel)
-    unet.to(state.unet.device)  # type: ignore[call-overload]
-    state.ema.copy_to(unet.parameters())
-    return Denoiser(unet, schedule, digest="in training")
-
-
-def write_sheet(denoiser: Denoiser, path: Path, rows: int = 4, columns: int = 8) -> None:
-    """A sheet of samples, always of the same seeds."""
-    seeds = range(rows * columns)
-    images = np.concatenate(list(sample(denoiser, seeds, run_seed=0, steps=20, batch_size=16)))
-    _, height, width, _ = images.shape
-    sheet = images.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
-    write_whole(path, png_bytes(Image.fromarray(sheet)))

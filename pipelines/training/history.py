@@ -1,17 +1,13 @@
 """What a training has done so far: its checkpoint, its losses and validation curve, and logs for TensorBoard."""
 
 import math
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
-from tensorboardX.summary import scalar
 from torch import Tensor, nn
 
 from deeplab import Step, Trainee
@@ -21,10 +17,9 @@ from pipelines import storage
 from pipelines.differences import first_difference
 from pipelines.errors import RecipeError
 from pipelines.record import CHECKPOINT
-from pipelines.refusals import refusing
 from pipelines.storage import writing
-
-_events: Any = event_pb2  # whose names are made when it is imported
+from pipelines.training import events
+from pipelines.training.events import Scalars
 
 
 @dataclass
@@ -45,26 +40,23 @@ class Curve:
 
 
 class Log:
-    """Scalars for TensorBoard, below the training's folder; written at once, for a queue would wait for a full disk."""
+    """What of a training TensorBoard shows."""
 
-    def __init__(self, writer: EventsWriter) -> None:
-        self._writer = writer
-
-    def _add(self, name: str, value: float, step: int) -> None:
-        self._writer.write_event(_events.Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+    def __init__(self, scalars: Scalars) -> None:
+        self._scalars = scalars
 
     def step(self, step: Step, samples: int) -> None:
         """`samples` is how many the step saw, those of all workers."""
-        self._add("train/loss", step.loss, step.number)
-        self._add("train/learning_rate", step.learning_rate, step.number)
-        self._add("speed/samples_per_second", samples / step.seconds, step.number)
-        self._add("speed/share_of_time_waiting", step.waited / step.seconds, step.number)
+        self._scalars.add("train/loss", step.loss, step.number)
+        self._scalars.add("train/learning_rate", step.learning_rate, step.number)
+        self._scalars.add("speed/samples_per_second", samples / step.seconds, step.number)
+        self._scalars.add("speed/share_of_time_waiting", step.waited / step.seconds, step.number)
 
     def curve(self, curve: Curve) -> None:
         if curve.points:
             step, mean_iou = curve.points[-1]
-            self._add("validation/mean_iou", mean_iou, step)
-            self._writer.flush()
+            self._scalars.add("validation/mean_iou", mean_iou, step)
+            self._scalars.flush()
 
 
 @dataclass
@@ -123,11 +115,5 @@ class History:
     @contextmanager
     def logging(self, folder: Path, done: int) -> Iterator[Log]:
         """Open the log; what an interrupted run logged after step `done` is hidden by it."""
-        storage.make_folder(folder / "tensorboard")
-        with refusing(folder / "tensorboard"):
-            writer = EventsWriter(str(folder / "tensorboard" / "events"))
-            with closing(writer):
-                writer.write_event(
-                    _events.Event(step=done + 1, session_log=_events.SessionLog(status=_events.SessionLog.START))
-                )
-                yield Log(writer)
+        with events.opened(folder, done) as scalars:
+            yield Log(scalars)
