@@ -14,9 +14,10 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import requests
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, untrusted
 
 _GREETING_SECONDS = 10.0  # for the first answer
 _ANSWER_SECONDS = 60.0  # for each further one
@@ -58,6 +59,8 @@ def submit(address: str, command: str, load: Load, *, grace_seconds: float) -> s
     while True:
         try:
             return client.submit_job(entrypoint=command, runtime_env=runtime)
+        except ClusterError:
+            raise
         except _REFUSED as error:
             if "No available agent" not in str(error) or time.monotonic() > patience_ends:
                 raise ClusterError(f"The cluster at {address} does not take the job: {error}") from error
@@ -77,6 +80,8 @@ def end_of(address: str, job: str) -> End | None:
     """None while it runs or waits."""
     try:
         info = _client(address).get_job_info(job)
+    except ClusterError:
+        raise
     except _REFUSED as error:
         raise ClusterError(f"The cluster at {address} knows no job {job!r}: {error}") from error
     status = JobStatus(info.status)
@@ -94,11 +99,14 @@ def stop(address: str, job: str) -> bool:
 
 
 class _Client(JobSubmissionClient):
-    """Ray's own waits for ever for a server that keeps silent."""
+    """Ray's own waits for ever for a server that keeps silent; a token that is refused is an error of its own."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
         options.setdefault("timeout", _ANSWER_SECONDS)
-        return super()._do_request(method, endpoint, **options)
+        try:
+            return super()._do_request(method, endpoint, **options)
+        except AuthenticationError as error:
+            raise untrusted(self._address) from error
 
 
 def _client(address: str) -> JobSubmissionClient:
@@ -113,6 +121,10 @@ def _client(address: str) -> JobSubmissionClient:
         raise _nobody(address) from error
     try:
         return _Client(address)
+    except AuthenticationError as error:
+        raise untrusted(address) from error
+    except ClusterError:
+        raise
     except (ConnectionError, ValueError, RuntimeError, requests.RequestException, KeyError) as error:
         raise _nobody(address) from error
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, untrusted
 
 _OBJECT_STORE_BYTES = 300 * 2**20  # units hand back reports; their samples go to storage, not through Ray
 _ANSWER_SECONDS = 5.0
@@ -115,6 +116,8 @@ def _join(address: str, *, log_to_driver: bool) -> None:
         if port.isdigit():  # Ray itself would try for minutes, deaf to signals
             _must_be_ray(host, int(port))
         ray.init(address=known or address, logging_level=logging.ERROR, log_to_driver=log_to_driver)
+    except AuthenticationError as error:
+        raise untrusted(known or address) from error
     except (OSError, OverflowError) as error:
         reason = str(error).partition("\n")[0]
         raise ClusterError(

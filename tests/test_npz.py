@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -160,6 +161,19 @@ def test_a_flipped_bit_is_told_before_anything_is_written(tmp_path, member):
     with pytest.raises(DatasetError, match=r"damaged or cut off \(Bad CRC-32 .* copy or download it again"):
         import_npz(npz, tmp_path / "set", Scheme(("a", "b", "c", "d")), unit_size=3)
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_damaged_file_is_told_whatever_compressed_it(npz, tmp_path, kind):
+    with zipfile.ZipFile(npz) as plain, zipfile.ZipFile(tmp_path / "packed.npz", "w", kind) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert open_npz(tmp_path / "packed.npz").rows == 7
+    content = (tmp_path / "packed.npz").read_bytes()
+    for place in range(40, len(content), 97):
+        (tmp_path / "packed.npz").write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        with suppress(DatasetError):  # of a byte that means nothing, as in a time, the set is read
+            import_npz(tmp_path / "packed.npz", tmp_path / f"set {place}", None)
 
 
 def test_an_import_that_goes_on_reads_only_what_it_lacks(tmp_path):

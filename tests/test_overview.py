@@ -95,6 +95,41 @@ def test_a_dataset_of_which_units_are_missing_says_how_long_they_take_and_what_f
     assert stage.note == f"3 of 4 units, 1 failed, `datasetddpm status {folder}` says why, about 10 s left"
 
 
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [("fit", "interpreter/interpreter.safetensors"), ("train", "deeplab/annotated-seed0/model.safetensors")],
+)
+def test_a_stage_of_which_a_file_is_damaged_or_gone_is_not_called_done(
+    finished: Path, command: Command, stage: str, file: str
+) -> None:
+    path = finished / "out" / file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    clause = f"{'/'.join(file.split('/')[-2:])} is damaged or gone"
+    for _ in ("damaged", "gone"):
+        assert (found(finished)[stage].state, found(finished)[stage].note) == ("damaged", clause)
+        assert f"{clause}: `datasetddpm {stage} RECIPE`" in command("status", finished / "out")
+        path.unlink(missing_ok=True)
+    command(stage, finished / "recipe.toml")  # what the line names mends it
+    assert found(finished)[stage].state == "done"
+
+
+def test_a_dataset_of_which_a_shard_or_the_description_is_not_what_it_was_is_not_called_done(
+    finished: Path, command: Command
+) -> None:
+    folder = finished / "out" / "dataset"
+    shard = folder / "shard-000001.tar"
+    shard.write_bytes(shard.read_bytes()[:512])
+    stage = found(finished)["generate"]
+    assert stage.state == "damaged"
+    assert stage.note.startswith("shard-000001.tar has 512 bytes, its report says ")
+    assert "`datasetddpm generate RECIPE --repair`" in command("status", finished / "out")
+    assert "damaged:   shard-000001.tar has 512 bytes" in command("status", folder)
+    (folder / "dataset.json").unlink()
+    assert found(finished)["generate"].note == f"{folder} holds shards, but no dataset.json"
+
+
 def test_a_runs_folder_tells_the_same_without_its_recipe(finished: Path) -> None:
     whole = {stage.stage: stage.state for stage in standings_of(finished / "out")}
     assert whole == {"fit": "done", "generate": "done", "train": "done", "evaluate": "missing", "report": "missing"}

@@ -20,7 +20,7 @@ from generate import ImageError, read_image
 from generate.frames import padded
 from pipelines import DatasetError, Recipe, RecipeError, read_shards
 from pipelines.dataset import photographs as lists
-from pipelines.dataset.damage import damages
+from pipelines.dataset.damage import damages, remove_damages
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.photographs import remember, remembered
@@ -271,6 +271,51 @@ def test_a_damaged_list_is_named(recipe_of, tmp_path: Path) -> None:
     (tmp_path / "made" / "photographs-000000.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"photographs-000000\.json does not list photographs"):
         planned(recipe_of())
+
+
+LISTS = {
+    "an empty object": (lambda text: "{}", "photographs-000000.json does not list photographs (photographs: Field"),
+    "a sha256": (
+        lambda text: text.replace('"sha256": "', '"sha256": "00', 1),
+        "does not list photographs (photographs.0.sha256",
+    ),
+    "a path elsewhere": (lambda text: text.replace("00.png", "../00.png"), "'../00.png' is no file below a folder"),
+    "no size": (lambda text: text.replace("16", "0", 1), "does not list photographs (photographs.0.size"),
+    "one less": (
+        lambda text: text[: text.rindex("{")].rstrip(" ,\n") + "]}",
+        "photographs-*.json list 13 of the 14 photographs: one is lost",
+    ),
+    "two exchanged": (
+        lambda text: text.replace("00.png", "x").replace("01.png", "00.png").replace("x", "01.png"),
+        "shard-000000.tar holds: seed 0 is 00.png as it was, and 01.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_verify_reads_the_lists_of_photographs_and_compares_them_with_the_samples(
+    recipe_of, command: Callable[..., str], name: str
+) -> None:
+    folder = made(recipe_of("generate.portion=0"))
+    assert "all as written" in command("verify", folder)
+    change, sentence = LISTS[name]
+    path = folder / "photographs-000000.json"
+    path.write_text(change(path.read_text()))
+    said = " ".join(command("verify", folder, code=1).split())
+    assert sentence in said
+    assert said.endswith("restore it, or begin anew in another folder")
+    assert "--repair" not in said
+    files = sorted(folder.iterdir())
+    with pytest.raises(DatasetError, match="restore it, or name another folder"):
+        remove_damages(folder)
+    assert sorted(folder.iterdir()) == files, "no list is removed, for nobody makes it again"
+
+
+def test_verify_and_status_miss_a_lost_list(recipe_of, command: Callable[..., str]) -> None:
+    folder = made(recipe_of())
+    (folder / "photographs-000000.json").unlink()
+    assert "photographs-*.json list 0 of the 14 photographs: one is lost" in command("verify", folder, code=1)
+    assert "photographs-*.json list 0 of the 14 photographs: one is lost" in command("status", folder)
 
 
 def test_a_lost_list_is_missed(recipe_of, tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ def settings(project: Path) -> list[str | Path]:
     return [project / "recipe.toml", "--set", f'paths.denoiser="{project / "trained"}"']
 
 
-def stopped(settings: list[str | Path], project: Path, number: signal.Signals) -> Forked:
-    """A long training that got this signal after its first checkpoint."""
+def stopped(settings: list[str | Path], project: Path, number: signal.Signals, parts: int = 1) -> Forked:
+    """A long training that got this signal after its first checkpoint, which is one of so many."""
     process = Forked("train-ddpm", *settings, "--set", "train_ddpm.updates=4000")
-    wait_for(lambda: process.poll() is not None or list((project / "out").glob("train-ddpm.part-*/progress.json")))
+    kept = "train-ddpm.part-*/progress.json"
+    wait_for(lambda: process.poll() is not None or len(list((project / "out").glob(kept))) == parts)
     os.kill(process.pid, number)
     process.wait()
     return process
@@ -76,6 +77,15 @@ def test_a_model_that_was_not_made_here_is_put_aside(project: Path, command: Com
     command("train-ddpm", project / "recipe.toml")
     (kept,) = project.glob("model@*/unet/*.safetensors")
     assert kept.read_bytes() == before
+
+
+def test_another_prediction_or_rate_does_not_go_on_from_the_checkpoint(
+    project: Path, settings: list[str | Path]
+) -> None:
+    stopped(settings, project, signal.SIGTERM)
+    for number, setting in enumerate(('train_ddpm.prediction="epsilon"', "train_ddpm.learning_rate=0.5")):
+        process = stopped([*settings, "--set", setting], project, signal.SIGKILL, parts=number + 2)
+        assert f"is unfinished, of another recipe: {setting.partition('=')[0]} was " in process.said
 
 
 def test_images_that_changed_begin_another_training_and_the_first_is_named(

@@ -3,10 +3,12 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -41,16 +43,37 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+PAGE = b"HTTP/1.0 200 OK\r\n\r\n{}"
+
+
+@contextmanager
+def server_that_answers(content: bytes) -> Iterator[int]:
+    """A port that says this to everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(1000)
+                        connection.sendall(content)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+
+
 class Page(BaseHTTPRequestHandler):
     """A server of web pages, which greets and then keeps silent where it is told to."""
 
     asleep: threading.Event
+    status = 200
 
     def do_GET(self) -> None:
-        if not self.path.endswith("/version"):
+        if not self.path.endswith("/version") and self.status == 200:
             self.asleep.wait(LIMIT)
         with suppress(OSError):
-            self.send_response(200)
+            self.send_response(self.status)
             self.end_headers()
             self.wfile.write(b'{"ray_version": "2.50.0", "version": "4", "session_name": ""}')
 
@@ -99,6 +122,31 @@ def test_no_job_waits_for_a_silent_server(silent: int, kind: str) -> None:
 def test_a_server_that_greets_and_then_keeps_silent_ends_the_call(web: int) -> None:
     with pytest.raises(ClusterError):
         cluster.stop(f"http://127.0.0.1:{web}", "job")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("call", [cluster.stop, cluster.end_of])
+def test_a_token_that_is_refused_is_said_to_be(
+    web: int, monkeypatch: pytest.MonkeyPatch, status: int, call: Callable[[str, str], object]
+) -> None:
+    monkeypatch.setattr(Page, "status", status)
+    with pytest.raises(ClusterError, match="asks for its token, and does not take this machine's"):
+        call(f"http://127.0.0.1:{web}", "job")
+
+
+def test_a_token_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
+    code = (
+        "import sys, cluster\n"
+        "def connect(address):\n    with cluster.connect(address): pass\n"
+        "for call in (lambda: connect(sys.argv[1]), lambda: cluster.stop(sys.argv[2], 'job')):\n"
+        "    try: call()\n    except cluster.ClusterError as error: print(error)\n"
+    )
+    with server_that_answers(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])) as ray, server_that_answers(PAGE) as dashboard:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+        environment = kept | {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+        words = [sys.executable, "-c", code, f"127.0.0.1:{ray}", f"http://127.0.0.1:{dashboard}"]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.count("asks for its token") == 2, done.stderr
 
 
 @pytest.mark.parametrize("name", ["0.png", "0.mask.png", "scheme.toml"])

@@ -103,12 +103,21 @@ def _signals_raised() -> Iterator[None]:
         yield
         return
 
+    raised: list[Stopped] = []
+
     def stop(number: int, _frame: FrameType | None) -> None:
-        raise Stopped(number)
+        raised.append(Stopped(number))
+        raise raised[-1]
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except (*USER_ERRORS, *RUN_ERRORS):
+        raise
+    except Exception as error:
+        if raised:  # of which a library made an error of its own, as one in Rust does that is stopped while imported
+            raise raised[-1] from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

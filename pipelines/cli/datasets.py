@@ -52,8 +52,9 @@ def _print_standings(found: list[Standing], command: Callable[[str], str]) -> No
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stage.made)) if stage.made else ""
         took = duration(stage.seconds) if stage.seconds else ""
         line = ", ".join(filter(None, (made, took, stage.note)))
-        if stage.state in ("outdated", "stopped", "missing"):
-            line += f"{': ' if line else ''}`{command(stage.stage)}`"
+        if stage.state in ("outdated", "damaged", "stopped", "missing"):
+            repair = " --repair" if (stage.stage, stage.state) == ("generate", "damaged") else ""
+            line += f"{': ' if line else ''}`{command(stage.stage)}{repair}`"
         console.print(f"{stage.stage:10}  {stage.state:10}  {line}")
 
 
@@ -61,7 +62,8 @@ def _print_standings(found: list[Standing], command: Callable[[str], str]) -> No
 def verify(folder: DatasetFolder) -> None:
     """Compare every byte of a dataset with its reports.
 
-    Reads a dataset's folder; writes nothing. Exit code 1 when it is damaged or not whole.
+    Reads a dataset's folder, and of photographs their lists; writes nothing. Exit code 1 when it is damaged or not
+    whole.
 
     Example: datasetddpm verify runs/demo/dataset
     """
@@ -73,8 +75,10 @@ def verify(folder: DatasetFolder) -> None:
         console.print(str(damage), style="red")
     if missing:
         console.print(f"not made yet: units {ranges(missing)}; generate goes on with them", style="red")
-    if damaged:
+    if any(damage.is_made_again for damage in damaged):
         console.print("`datasetddpm generate RECIPE --repair` makes them again")
+    if not all(damage.is_made_again for damage in damaged):
+        console.print("nothing makes a list of photographs again; restore it, or begin anew in another folder")
     if damaged or missing:
         raise typer.Exit(1)
     console.print(f"{folder}: {inventory.count} shards, all as written")

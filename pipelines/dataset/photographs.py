@@ -10,13 +10,18 @@ import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from generate import ImageError
 from generate.photographs import Photograph, photograph_paths
+from generate.stored import STRICT, TOLERANT, Digest, StoredError, stored
 from pipelines import storage
+from pipelines.dataset.members import grouped
 from pipelines.errors import DatasetError
 from pipelines.progress import follow
 from pipelines.storage import Location
@@ -26,16 +31,76 @@ _LIST = re.compile(r"photographs-[0-9]{6}\.json")
 _SHOWN = 5  # mistakes that a message lists
 
 
+def _below(path: str) -> str:
+    if not path or "\0" in path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"{path!r} is no file below a folder")
+    return path
+
+
+Below = Annotated[str, AfterValidator(_below)]
+Side = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A photograph in a list."""
+
+    __pydantic_config__ = STRICT
+
+    path: Below
+    sha256: Digest
+    size: tuple[Side, Side]
+
+
+@dataclass(frozen=True)
+class _List:
+    """What a list's file holds."""
+
+    __pydantic_config__ = STRICT
+
+    photographs: list[_Listed]
+
+
+@dataclass(frozen=True)
+class _Provenance:
+    """What a sample says of its photograph."""
+
+    __pydantic_config__ = TOLERANT
+
+    photograph: str
+    sha256: str
+    size: tuple[int, int]
+
+
 def remembered(folder: Location) -> list[Photograph]:
     """The photographs of a dataset by their seeds; none of a dataset that has none. Raises DatasetError."""
     photographs: list[Photograph] = []
-    for path in _lists(folder):
+    for path in lists(folder):
         try:
-            record = json.loads(storage.read(path))
-            photographs += [Photograph(**each | {"size": tuple(each["size"])}) for each in record["photographs"]]
-        except (ValueError, TypeError, KeyError) as error:
+            photographs += listed(storage.read(path))
+        except StoredError as error:
             raise DatasetError(f"{path} does not list photographs ({error}); restore it, or begin anew") from error
     return photographs
+
+
+def listed(content: bytes) -> list[Photograph]:
+    """What a list holds. Raises StoredError for anything else."""
+    return [Photograph(each.path, each.sha256, each.size) for each in stored(content, _List).photographs]
+
+
+def otherwise_listed(tar: bytes, photographs: list[Photograph]) -> str:
+    """The first sample of a shard that is of another photograph than listed, as a clause; "" where none is."""
+    for record in grouped(tar):
+        seed = int(record["__key__"])
+        try:
+            said = stored(record["json"], _Provenance)
+        except StoredError as error:
+            return f"seed {seed} does not say of which photograph it is ({error})"
+        if seed >= len(photographs):
+            return f"seed {seed}, {said.photograph}, is in no list"
+        if (wanted := photographs[seed]) != Photograph(said.photograph, said.sha256, said.size):
+            return f"seed {seed} is {said.photograph} as it was, and {wanted.path} or another size or sha256 is listed"
+    return ""
 
 
 def must_remember(folder: Location, count: int) -> None:
@@ -68,12 +133,13 @@ def remember(folder: Location, photographs: Path, most: int | None) -> list[Phot
         record = {"photographs": [asdict(photograph) for photograph in _looked_at(photographs, wanted)]}
         with contextlib.suppress(FileExistsError):
             storage.write_new(
-                folder / f"photographs-{len(_lists(folder)):06d}.json", (json.dumps(record, indent=1) + "\n").encode()
+                folder / f"photographs-{len(lists(folder)):06d}.json", (json.dumps(record, indent=1) + "\n").encode()
             )
     return remembered(folder)[:most]
 
 
-def _lists(folder: Location) -> list[Location]:
+def lists(folder: Location) -> list[Location]:
+    """The files of all lists, in their order."""
     return [folder / name for name in sorted(filter(_LIST.fullmatch, storage.names(folder)))]
 
 

@@ -2,9 +2,10 @@
 
 import time
 
-from pipelines.dataset.inventory import take_inventory
-from pipelines.dataset.manifest import open_dataset
-from pipelines.dataset.reports import counted, each_report
+from pipelines.dataset.damage import Damage, damage_beside, damage_of_lists
+from pipelines.dataset.inventory import Inventory, report_path, take_inventory
+from pipelines.dataset.manifest import Dataset, open_dataset
+from pipelines.dataset.reports import Totals, counted, each_report
 from pipelines.driver.tally import Tally, ranges
 from pipelines.lease import holder
 from pipelines.owner import Entry
@@ -18,18 +19,30 @@ def status(folder: Location) -> dict[str, str]:
     Raises DatasetError for a folder that is no dataset's.
     """
     dataset, inventory, tally = open_dataset(folder), take_inventory(folder), Tally.read(folder)
-    planned, total, committed = dataset.units, counted(each_report(inventory)), inventory.count
+    planned, committed, (total, damage) = dataset.units, inventory.count, _counted(inventory, dataset)
     lines = {"units": f"{committed} of {len(planned)}" if planned else f"{committed}"}
     lines["samples"] = f"{total.candidates} candidates"
     if total.candidates:
         share = total.kept / total.candidates
         lines["samples"] += f", {total.kept} kept ({share:.1%}), {total.dropped} dropped"
+    if damage:
+        lines["damaged"] = f"{damage}; `datasetddpm verify {folder}` looks at every byte"
     if missing := inventory.missing(planned):
         lines["missing"] = f"units {ranges(missing)}"
         if tally is not None and tally.pace:
             lines["rate"] = f"{tally.pace:.2g} samples a second, as the last run measured it"
             lines["left"] = duration((dataset.recipe["samples"] - total.candidates) / tally.pace)
     return lines | _driver(folder, tally)
+
+
+def _counted(inventory: Inventory, dataset: Dataset) -> tuple[Totals, Damage | None]:
+    """What all reports add up to, each of which is read once, and the first damage that they let see."""
+    total, damage = Totals(0, 0, 0), damage_of_lists(inventory)
+    for report in each_report(inventory):
+        total += counted([report])
+        name = report_path(inventory.folder, report.unit).name
+        damage = damage or damage_beside(inventory, name, report, dataset)
+    return total, damage
 
 
 def _driver(folder: Location, tally: Tally | None) -> dict[str, str]:

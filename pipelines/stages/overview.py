@@ -1,4 +1,7 @@
-"""How far every stage of a run is, from its folders alone: no model is opened, and no shard read."""
+"""How far every stage of a run is, from its folders alone: no model is opened, and no shard read.
+
+What is done is compared with the digests of its record and, of a dataset, sizes with reports.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines import storage
+from pipelines.dataset.damage import plain_damage
 from pipelines.dataset.inventory import Inventory, take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.driver.status import heard_of
@@ -35,8 +39,8 @@ from pipelines.storage import Location
 _UNFINISHED, _ASIDE = ".part-", "@"  # in names of folders: what is being made, and what was made by other settings
 _OPTIONAL = ("train-ddpm", "sample")  # their results may come from elsewhere
 _NOT_BEGUN = ("missing", "not needed")
-State = Literal["done", "outdated", "under way", "stopped", "missing", "not needed"]
-"""Outdated is what settings made that are not the recipe's."""
+State = Literal["done", "outdated", "damaged", "under way", "stopped", "missing", "not needed"]
+"""Outdated is what settings made that are not the recipe's; damaged, what is not what was written any more."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,22 @@ class Part:
     pace: Pace | None  # of what is not finished
     holder: Entry | None  # of the folder
     is_begun: bool
+    lost: str  # the first file that is no longer what its stage wrote; "" for none
 
     @classmethod
     def of(cls, folder: Path) -> "Part":
         """Of the folder, and of what is made beside it, to take its place: `NAME.part-*`."""
         ages, beside = storage.ages(folder), sorted(folder.parent.glob(f"{folder.name}{_UNFINISHED}*"))
         paces = [pace for place in (folder, *beside) if (pace := Pace.read(place))]
-        made, seconds = None, 0.0
+        made, seconds, lost = None, 0.0, ""
         if RECORD in ages:
-            made, seconds = time.time() - ages[RECORD], Record.read(folder).seconds
+            record = Record.read(folder)
+            made, seconds = time.time() - ages[RECORD], record.seconds
+            lost = next(iter(record.lost(folder)), "")
         is_begun = bool(ages or beside)
-        return cls(folder.name, made, seconds, paces[-1] if paces else None, holder(folder, beside=True), is_begun)
+        return cls(
+            folder.name, made, seconds, paces[-1] if paces else None, holder(folder, beside=True), is_begun, lost
+        )
 
     @property
     def is_worked_on(self) -> bool:
@@ -145,6 +154,8 @@ def _needless(recipe: Recipe) -> dict[str, str]:
 
 def _of_parts(stage: str, parts: Sequence[Part]) -> Standing:
     finished, working = [part for part in parts if part.made is not None], [part for part in parts if part.is_worked_on]
+    if not working and (lost := next((f"{part.name}/{part.lost}" for part in parts if part.lost), "")):
+        return Standing(stage, "damaged", note=f"{lost} is damaged or gone")
     if parts and len(finished) == len(parts) and not working:
         note = f"{len(parts)} networks" if len(parts) > 1 else ""
         return Standing(stage, "done", max(p.made or 0.0 for p in parts), sum(p.seconds for p in parts), note)
@@ -211,7 +222,11 @@ def _together(datasets: dict[str, Standing]) -> Standing:
 
 
 def _whole(inventory: Inventory, tally: Tally | None) -> Standing:
-    """Its seconds are known where one run made all of it."""
+    """Its seconds are known where one run made all of it; its reports are read, and no shard."""
+    if "dataset.json" not in inventory.others:
+        return Standing("generate", "damaged", note=f"{inventory.folder} holds shards, but no dataset.json")
+    if damage := plain_damage(inventory):
+        return Standing("generate", "damaged", note=str(damage))
     made = time.time() - min(storage.ages(inventory.folder)[name] for name in inventory.reports)
     seconds = tally.updated - tally.started if tally and tally.heard == tally.samples else None
     return Standing("generate", "done", made, seconds, note=f"{inventory.count} shards")
