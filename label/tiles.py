@@ -1,8 +1,9 @@
 """Class scores of every pixel from maps at their own resolution, a tile at a time.
 
 Upsampling is linear over space and the first Linear is linear over channels, so they commute: maps are projected
-first, those of one resolution added up, and only the sums upsampled, by two small matrix products a tile. On a CPU a
-tile is so small that it stays in the cache from there to the scores; neither the features nor all scores ever exist.
+first, those of one resolution added up, and only the sums upsampled, by two small matrix products a tile. Maps that
+have the image's own resolution need no upsampling: they are projected a tile at a time, and added. On a CPU a tile is
+so small that it stays in the cache from there to the scores; neither the features nor all scores ever exist.
 """
 
 import itertools
@@ -84,18 +85,6 @@ class FoldedClassifiers:
             whole[:, *place] = scores
         return whole
 
-    def project(self, maps: Sequence[Float[Tensor, "_ _ _"]]) -> list[Float[Tensor, "_ _ units"]]:
-        """The first Linear, without its bias, of the maps; one sum for each resolution."""
-        weights = self.weight_1.split([m.shape[0] for m in maps], dim=1)
-        sums: dict[tuple[int, int], Tensor] = {}
-        for native, weight in zip(maps, weights, strict=True):
-            resolution, places = (native.shape[1], native.shape[2]), native.flatten(1).T.to(weight.dtype)
-            if resolution in sums:
-                sums[resolution].addmm_(places, weight.T)
-            else:
-                sums[resolution] = places @ weight.T
-        return [total.unflatten(0, resolution) for resolution, total in sums.items()]
-
     def after_first(self, first: Float[Tensor, "n units"]) -> Float[Tensor, "members classes n"]:
         """All members' scores, of n pixels whose first Linear is given."""
         x = first.relu_().unflatten(1, (len(self.weight_2), -1)).permute(1, 2, 0)
@@ -104,11 +93,28 @@ class FoldedClassifiers:
 
 
 @dataclass(frozen=True)
+class _Joined:
+    """The maps of one resolution, side by side, with their part of the first Linear."""
+
+    features: Float[Tensor, "h w channels"]
+    weight: Float[Tensor, "channels units"]
+
+    @classmethod
+    def of(cls, maps: Sequence[Float[Tensor, "_ h w"]], weights: Sequence[Float[Tensor, "units _"]]) -> "_Joined":
+        dtype = weights[0].dtype
+        return cls(torch.cat([m.permute(1, 2, 0) for m in maps], dim=2).to(dtype), torch.cat([*weights], dim=1).T)
+
+    def projected(self) -> Float[Tensor, "h w units"]:
+        return (self.features.flatten(0, 1) @ self.weight).unflatten(0, self.features.shape[:2])
+
+
+@dataclass(frozen=True)
 class _Projected:
     """An image's maps behind the first Linear, whose tiles are computed when their turn comes."""
 
     classifiers: FoldedClassifiers
-    sums: list[Float[Tensor, "_ _ units"]]  # one for each native resolution
+    own: _Joined | None  # of the image's resolution
+    sums: list[Float[Tensor, "_ _ units"]]  # one for each other resolution
     rows: list["_Axis"]
     columns: list["_Axis"]
     places: list[Place]
@@ -117,20 +123,26 @@ class _Projected:
     def of(
         cls, classifiers: FoldedClassifiers, maps: Sequence[Tensor], size: tuple[int, int], upsampling: Upsampling
     ) -> "_Projected":
-        sums = classifiers.project(maps)
+        weights = classifiers.weight_1.split([m.shape[0] for m in maps], dim=1)
+        by_resolution: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+        for native, weight in zip(maps, weights, strict=True):
+            by_resolution.setdefault((native.shape[1], native.shape[2]), []).append((native, weight))
+        joined = {resolution: _Joined.of(*zip(*pairs, strict=True)) for resolution, pairs in by_resolution.items()}
+        own = joined.pop(size, None)
+        sums = [each.projected() for each in joined.values()]
         rows = [_Axis.of(upsampling, s.shape[0], size[0], s.device, s.dtype) for s in sums]
         columns = [_Axis.of(upsampling, s.shape[1], size[1], s.device, s.dtype) for s in sums]
-        height, width = _TILES.get(sums[0].device.type, _LARGE_TILE)
+        height, width = _TILES.get(maps[0].device.type, _LARGE_TILE)
         places = [
             (slice(top, min(top + height, size[0])), slice(left, min(left + width, size[1])))
             for top in range(0, size[0], height)
             for left in range(0, size[1], width)
         ]
-        return cls(classifiers, sums, rows, columns, places)
+        return cls(classifiers, own, sums, rows, columns, places)
 
     def each(self, function: Callable[[Place], Result]) -> Iterator[Result]:
         """Yield what a function gives at every place, on a CPU from several threads."""
-        on_cpu = self.sums[0].device.type == "cpu"
+        on_cpu = self.classifiers.bias_1.device.type == "cpu"
         return one_thread_each(function, self.places) if on_cpu else map(function, self.places)
 
     def tile(self, place: Place) -> Tile:
@@ -138,15 +150,19 @@ class _Projected:
 
     def scores(self, place: Place) -> Float[Tensor, "members h w classes"]:
         rows, columns = place
-        first = self._upsampled([r.cut(rows) for r in self.rows], [c.cut(columns) for c in self.columns])
-        scores = self.classifiers.after_first(first.flatten(0, 1)).unflatten(2, first.shape[:2])
-        return scores.permute(0, 2, 3, 1)
+        size = rows.stop - rows.start, columns.stop - columns.start
+        first = self._upsampled([r.cut(rows) for r in self.rows], [c.cut(columns) for c in self.columns], size)
+        if self.own:
+            first.addmm_(self.own.features[place].flatten(0, 1), self.own.weight)
+        return self.classifiers.after_first(first).unflatten(2, size).permute(0, 2, 3, 1)
 
-    def _upsampled(self, rows: list["_Cut"], columns: list["_Cut"]) -> Float[Tensor, "h w units"]:
-        """The first Linear of a tile's pixels: rows a resolution at a time, then the columns of all and the bias."""
-        bias = self.classifiers.bias_1
-        height, units = rows[0].matrix.shape[0], len(bias)
-        ends = list(itertools.accumulate((c.matrix.shape[1] for c in columns), initial=0))
+    def _upsampled(
+        self, rows: list["_Cut"], columns: list["_Cut"], size: tuple[int, int]
+    ) -> Float[Tensor, "pixels units"]:
+        """The first Linear of a tile's pixels, its own resolution aside: rows of each resolution, then the columns of
+        all, and the bias."""
+        bias, (height, width) = self.classifiers.bias_1, size
+        units, ends = len(bias), list(itertools.accumulate((c.matrix.shape[1] for c in columns), initial=0))
         stretched = bias.new_empty(height, ends[-1] + 1, units)
         for native, row, column, start, end in zip(self.sums, rows, columns, ends[:-1], ends[1:], strict=True):
             torch.mm(
@@ -155,8 +171,8 @@ class _Projected:
                 out=stretched.flatten(1)[:, start * units : end * units],
             )
         stretched[:, -1] = bias
-        ones = bias.new_ones(columns[0].matrix.shape[0], 1)
-        return torch.matmul(torch.cat([*(c.matrix for c in columns), ones], dim=1), stretched)
+        ones = bias.new_ones(width, 1)
+        return torch.matmul(torch.cat([*(c.matrix for c in columns), ones], dim=1), stretched).flatten(0, 1)
 
 
 def _fold(norm: MemberNorm, linear: MemberLinear) -> tuple[Tensor, Tensor]:

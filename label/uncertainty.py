@@ -10,12 +10,13 @@ def jensen_shannon(logits: Float[Tensor, "members pixels classes"]) -> Float[Ten
 
     Beluch et al., CVPR 2018, as used by DatasetGAN (arXiv 2104.06490, section 3.2).
     """
-    below_highest = logits.float() - logits.float().amax(-1, keepdim=True)
+    scores = logits.float().transpose(1, 2)  # [members, classes, pixels], as the classifiers leave them in memory
+    below_highest = scores - scores.amax(1, keepdim=True)
     unnormalised = below_highest.exp()
-    total = unnormalised.sum(-1, keepdim=True)
-    mean = (unnormalised / total).mean(0)
-    entropies = total.log() - (unnormalised * below_highest).sum(-1, keepdim=True) / total
-    return (torch.special.entr(mean).sum(-1) - entropies.mean(0).squeeze(-1)).clamp_min(0)
+    total = unnormalised.sum(1, keepdim=True)
+    entropies = total.log() - below_highest.mul_(unnormalised).sum(1, keepdim=True) / total
+    mean = unnormalised.div_(total).mean(0)
+    return (torch.special.entr(mean).sum(0) - entropies.mean(0).squeeze(0)).clamp_min(0)
 
 
 def majority(logits: Float[Tensor, "members pixels classes"]) -> UInt8[Tensor, " pixels"]:

@@ -125,13 +125,22 @@ class GenerateSection(Section):
         return self
 
 
+StudyPart = Literal["methods", "mixtures", "filters", "solvers", "amounts", "features"]
+
+
 class StudySection(Section):
     """`datasetddpm study`: what is measured. Each cell is measured with every seed."""
 
-    seeds: Seeds = [0, 1]
+    seeds: Seeds = [0, 1, 2]
     """Seeds of the trainings."""
-    parts: list[Literal["methods", "solvers", "amounts", "features"]] = ["methods", "solvers", "amounts", "features"]
+    datasets: Seeds = [0, 1]
+    """Run seeds: each row of painted images is measured on as many datasets, with every seed."""
+    parts: list[StudyPart] = ["methods", "mixtures", "filters", "solvers", "amounts", "features"]
     """Tables of the page."""
+    filters: list[Filter] = ["most_certain", "balanced", "class_wise"]
+    """Kinds of filter that are measured, each with every portion above 0."""
+    ignored: list[Annotated[float, Field(ge=0)]] = [0.1, 0.3]
+    """Uncertainties, in nats, above which a pixel is ignored, nothing being dropped."""
     solvers: dict[Solver, list[Count]] = {"ddim": [5, 10, 20, 50], "dpmsolver++": [5, 10, 20, 50], "ddpm": [250, 1000]}
     """Numbers of steps that are measured of each solver."""
     portions: list[Share] = [0.0, 0.1, 0.25, 0.5]

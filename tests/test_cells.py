@@ -17,6 +17,8 @@ from pipelines.study.grid import grid
 STUDY = """
 [study]
 seeds = [0]
+datasets = [0]
+parts = ["methods", "solvers", "amounts", "features"]
 solvers = { "dpmsolver++" = [3] }
 portions = [0.2]
 samples = []

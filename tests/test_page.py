@@ -14,6 +14,7 @@ from pipelines.study.page import write_page
 
 STUDY = (
     "study.seeds=[0, 1, 2]",
+    "study.datasets=[0]",
     "study.solvers={ddim = [5, 10], ddpm = [250]}",
     "study.portions=[0.0, 0.5]",
     "study.samples=[40]",
@@ -23,6 +24,8 @@ STUDY = (
 )
 TITLES = {
     "methods": "Methods on the same held-out images",
+    "mixtures": "What a network learns from",
+    "filters": "Which labels are believed",
     "solvers": "Solver and steps",
     "amounts": "Filter, number of samples, number of annotated images",
     "features": "The interpreter by single block and single step",
@@ -82,10 +85,10 @@ def mean_and_deviation(values: list[float]) -> str:
 
 
 def test_rows_say_mean_and_deviation_of_their_cells(recipe: Recipe, page: Path) -> None:
-    recipe = only(recipe, "methods", "amounts")
+    recipe = only(recipe, "methods", "mixtures", "filters", "amounts")
     fill(recipe, grid(recipe))
     write_page(recipe, page)
-    for part in ("methods", "amounts"):
+    for part in ("methods", "mixtures", "filters", "amounts"):
         found = table(page, part)
         assert list(found)[1:] == [row.label for row in of(recipe, part)]
         for row in of(recipe, part):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from label import Scheme
 from pipelines import Recipe, read_shards
+from pipelines.annotated import annotated_few
 from pipelines.dataset.reports import Candidate, reports
 from pipelines.dataset.shards import Sample, pack, write_shard
 from pipelines.errors import DatasetError, RecipeError
@@ -58,6 +59,10 @@ def photographs(folder: Path, images: list[np.ndarray]) -> Path:
 
 def named(recipe: Recipe, **paths: Path) -> Recipe:
     return recipe.model_copy(update={"paths": recipe.paths.model_copy(update=paths)})
+
+
+def compared_with(recipe: Recipe) -> list[str]:
+    return [each.name for each in real_sets(recipe, annotated_few(recipe, (16, 16)), (16, 16))]
 
 
 def found(recipe: Recipe) -> Quality:
@@ -252,7 +257,7 @@ def test_a_training_image_that_was_painted_again_is_warned_of(recipe: Recipe, tm
 
 def test_a_folder_that_is_not_on_this_machine_is_not_compared(recipe: Recipe, tmp_path: Path) -> None:
     gone = named(recipe, unlabelled=tmp_path / "gone", photographs=tmp_path / "gone")
-    assert [each.name for each in real_sets(gone, (16, 16))] == ["annotated images"]
+    assert compared_with(gone) == ["annotated images"]
 
 
 def test_a_dataset_of_photographs_is_not_compared_with_itself(recipe: Recipe, tmp_path: Path) -> None:
@@ -260,7 +265,15 @@ def test_a_dataset_of_photographs_is_not_compared_with_itself(recipe: Recipe, tm
     of_photographs = named(recipe, unlabelled=images).model_copy(
         update={"generate": recipe.generate.changed(images="photographs")}
     )
-    assert [each.name for each in real_sets(of_photographs, (16, 16))] == ["annotated images"]
+    assert compared_with(of_photographs) == ["annotated images"]
+
+
+def test_annotated_images_of_other_classes_are_refused(recipe: Recipe) -> None:
+    assert recipe.paths.annotated is not None
+    scheme = recipe.paths.annotated / "scheme.toml"
+    scheme.write_text(scheme.read_text().replace("dot", "spot"))
+    with pytest.raises(DatasetError, match=r"has the classes ground, square, spot; the dataset in"):
+        write_page(recipe)
 
 
 def test_findings_that_are_damaged_are_refused(recipe: Recipe) -> None:

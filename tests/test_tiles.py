@@ -52,6 +52,15 @@ def test_tiles_of_projected_maps_equal_the_dense_way(classifiers, size, upsampli
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "resolutions", [[(24, 20)] * 4, [(12, 10)] * 4], ids=["of the image's size", "of another size"]
+)
+def test_maps_of_one_resolution_alone_equal_the_dense_way(classifiers, resolutions):
+    maps = [torch.randn(c, *r) for c, r in zip(CHANNELS, resolutions, strict=True)]
+    scores = FoldedClassifiers.of(classifiers).scores(maps, (24, 20), "bilinear")
+    torch.testing.assert_close(scores, dense_scores(classifiers, maps, (24, 20), "bilinear"), atol=1e-5, rtol=1e-5)
+
+
 def labelled(classifiers: PixelClassifiers):
     return FoldedClassifiers.of(classifiers).tiles(maps_of((40, 70)), (40, 70), "bilinear")
 

@@ -95,3 +95,10 @@ def test_the_published_filter_keeps_what_the_publication_kept():
 @pytest.mark.parametrize(("images", "kept"), [(309, 0), (310, 309 - 30), (311, 310 - 30)])
 def test_the_published_filter_keeps_nothing_where_it_drops_30_or_fewer(images, kept):
     assert len(keep_published(torch.arange(images).float(), 0.1)) == kept
+
+
+def test_scores_stay_as_they_were():
+    scores = torch.randn(3, 40, 5)
+    before = scores.clone()
+    jensen_shannon(scores)
+    assert torch.equal(scores, before)

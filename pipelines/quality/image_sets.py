@@ -17,7 +17,8 @@ from generate.frames import FRAMES
 from generate.photographs import photograph_paths
 from generate.settings import PhotographFit
 from generate.train import read_square
-from pipelines.annotated import annotated_few, annotations_digest, open_annotations
+from label import Annotations
+from pipelines.annotated import annotations_digest, open_annotations
 from pipelines.dataset.inventory import shard_path
 from pipelines.dataset.reports import Report
 from pipelines.dataset.shards import kept_records, pixels
@@ -88,13 +89,13 @@ def _sampled(folder: Location, rows: Sequence[tuple[int, int]], places: Sequence
                 yield pixels(record["png"], 3)
 
 
-def real_sets(recipe: Recipe, size: tuple[int, int]) -> list[ImageSet]:
-    """The recipe's annotated, held-out and training images and its photographs at `size`, each folder once.
+def real_sets(recipe: Recipe, few: Annotations, size: tuple[int, int]) -> list[ImageSet]:
+    """The annotated few, and the recipe's held-out and training images and photographs at `size`, each folder once.
 
     Where the dataset itself is of photographs, neither those nor training images are among them. A folder that is not
     on this machine is no set.
     """
-    paths, sets = recipe.paths, [_of_few(recipe, size)]
+    paths, sets = recipe.paths, [in_memory("annotated images", few.names, few.images, annotations_digest(few))]
     seen = {paths.annotated}
     if paths.held_out and paths.held_out not in seen and paths.held_out.is_dir():
         held_out = open_annotations(recipe, paths.held_out, size)
@@ -108,11 +109,6 @@ def real_sets(recipe: Recipe, size: tuple[int, int]) -> list[ImageSet]:
             sets.append(_of_folder(name, folder, size, fit))
             seen.add(folder)
     return sets
-
-
-def _of_few(recipe: Recipe, size: tuple[int, int]) -> ImageSet:
-    few = annotated_few(recipe, size)
-    return in_memory("annotated images", few.names, few.images, annotations_digest(few))
 
 
 def in_memory(name: str, labels: Sequence[str], images: np.ndarray, digest: str) -> ImageSet:

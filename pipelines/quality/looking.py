@@ -6,8 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from generate.stored import StoredError, stored
-from label import FeatureSource
-from pipelines.annotated import annotated_few
+from label import Annotations, FeatureSource
 from pipelines.dataset.reports import Report
 from pipelines.errors import RecipeError
 from pipelines.quality.classes import Counted
@@ -22,24 +21,23 @@ from pipelines.quality.measure import (
     searches,
 )
 from pipelines.quality.pictures import Album
-from pipelines.recipe import Recipe
 from pipelines.storage import Location, write_whole
 
 QUALITY, NEAREST = "quality.json", "nearest.json"
 
 
 def look(
-    recipe: Recipe,
     folder: Location,
     reports: Sequence[Report],
     source: FeatureSource,
+    few: Annotations,
     samples: ImageSet,
     real: Sequence[ImageSet],
     made: Path,
 ) -> None:
     """Look at a dataset's samples, and at the real images that they are compared with, and fill `made`."""
     album = Album()
-    counted = Counted.of(reports, annotated_few(recipe, source.image_size))
+    counted = Counted.of(reports, few)
     ours, theirs = compared(source, samples, real)
     found = searches(ours, theirs)
     of_each = [copies(ours, search, album) for search in found]

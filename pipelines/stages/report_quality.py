@@ -4,12 +4,13 @@ from functools import partial
 from pathlib import Path
 
 from generate import Denoiser
-from label import DenoiserFeatures
+from label import Annotations, DenoiserFeatures
 from label.threads import torch_threads
+from pipelines.annotated import annotated_few
 from pipelines.dataset.index import write_nearest
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Report
-from pipelines.errors import LeaseError, StorageError
+from pipelines.errors import DatasetError, LeaseError, StorageError
 from pipelines.folders import dataset_folder, quality_folder
 from pipelines.lease import leased
 from pipelines.progress import console
@@ -26,7 +27,13 @@ def dataset_quality(recipe: Recipe, dataset: Dataset, reports: list[Report]) -> 
     """Look at the recipe's dataset, once, and keep in its index what is nearest to each sample."""
     folder = dataset_folder(recipe)
     denoiser = open_denoiser(recipe, device())
-    samples, real = sample_set(folder, reports), real_sets(recipe, denoiser.image_shape[1:])
+    few = annotated_few(recipe, denoiser.image_shape[1:])
+    if list(few.scheme.names) != dataset.names:
+        raise DatasetError(
+            f"paths.annotated has the classes {', '.join(few.scheme.names)}; the dataset in {folder} has "
+            f"{', '.join(dataset.names)}: name the annotated images that it was made from"
+        )
+    samples, real = sample_set(folder, reports), real_sets(recipe, few, denoiser.image_shape[1:])
     settings = recipe.interpreter
     inputs = {
         "dataset": dataset.digest,
@@ -36,7 +43,7 @@ def dataset_quality(recipe: Recipe, dataset: Dataset, reports: list[Report]) -> 
         "real": {each.name: each.digest for each in real},
         "rule": [NEAR, MOST, MOST_SHARDS],
     }
-    make = partial(_look, recipe, reports, denoiser, samples, real)
+    make = partial(_look, recipe, reports, denoiser, few, samples, real)
     once(quality_folder(recipe), inputs, make, clause="the dataset looked at", outputs=(QUALITY, NEAREST))
     _index(recipe)
     return read_quality(quality_folder(recipe))
@@ -46,6 +53,7 @@ def _look(
     recipe: Recipe,
     reports: list[Report],
     denoiser: Denoiser,
+    few: Annotations,
     samples: ImageSet,
     real: list[ImageSet],
     made: Path,
@@ -53,7 +61,7 @@ def _look(
     settings = recipe.interpreter
     source = DenoiserFeatures(denoiser, steps=[settings.steps[0]], blocks=settings.blocks, where=settings.where)
     with torch_threads(recipe.generate.threads):  # the last bits of sums depend on them
-        look(recipe, dataset_folder(recipe), reports, source, samples, real, made)
+        look(dataset_folder(recipe), reports, source, few, samples, real, made)
     return {}
 
 

@@ -21,7 +21,6 @@ import torch
 from generate.stored import StoredError, stored_tree
 from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.annotated import annotated_few, open_annotations
-from pipelines.dataset.growing import settle
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
@@ -36,7 +35,7 @@ from pipelines.stages.train import train
 from pipelines.storage import write_whole
 from pipelines.study.controls import RawPixels, untrained
 from pipelines.study.grid import Cell, grid, named
-from pipelines.units.builder import build, planned
+from pipelines.study.mixing import make_dataset, make_sources, mixture
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser, open_features
 from pipelines.writable import must_be_writable
@@ -47,9 +46,9 @@ _NOT_MEASURED = {"name", "paths", "features", "study", "cluster", "train_ddpm"}
 def missing(recipe: Recipe) -> list[Cell]:
     """Cells that are not measured yet, each once: all of the first seed before any of the second."""
     seen: dict[str, Cell] = {}
-    for cells in zip(*(row.cells for row in grid(recipe)), strict=True):  # of one seed
-        for cell in cells:
-            seen.setdefault(cell.name, cell)
+    cells = [cell for row in grid(recipe) for cell in row.cells]
+    for cell in sorted(cells, key=lambda cell: recipe.study.seeds.index(cell.seed)):
+        seen.setdefault(cell.name, cell)
     return [cell for cell in seen.values() if result(recipe, cell) is None]
 
 
@@ -69,7 +68,7 @@ def measure(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Measure one cell and keep what came out."""
     start = time.perf_counter()
     console.print(f"study: {cell.name}")
-    ways = {"synthetic": _synthetic, "supervised": _supervised}
+    ways = {"synthetic": _synthetic, "supervised": _supervised, "mixed": _mixed}
     measured = ways.get(cell.kind, _interpreted)(_changed(recipe, cell), cell)
     return keep(recipe, cell, measured, time.perf_counter() - start)
 
@@ -111,21 +110,28 @@ def _commit() -> str:
 
 
 def _changed(recipe: Recipe, cell: Cell) -> Recipe:
-    """The cell's recipe. Cells that differ in the training alone share a folder, and so their dataset."""
+    """The cell's recipe. Cells that differ in the training or in the filter alone share a folder, and so a dataset."""
     update: dict[str, Any] = {}
     for section, keys in cell.changes.items():
         update[section] = getattr(recipe, section).changed(**keys)
-    of_dataset = {section: keys for section, keys in cell.changes.items() if section != "train"}
+    of_dataset = {section: _of_dataset(keys) for section, keys in cell.changes.items() if section != "train"}
     out = study_work(recipe, named(of_dataset) or "common")
-    update["paths"] = recipe.paths.model_copy(update={"out": out, "dataset": None})
-    training = update.get("train", recipe.train)
-    update["train"] = training.changed(seeds=[cell.seed], baseline=False, mix=[])
+    update["paths"] = recipe.paths.model_copy(update={"out": out, "dataset": None, "photographed": None})
+    training, mix = update.get("train", recipe.train), mixture(cell.images, out)
+    update["train"] = training.changed(seeds=[cell.seed], baseline=False, mix=mix)
     return recipe.model_copy(update=update)
+
+
+def _of_dataset(keys: dict[str, Any]) -> dict[str, Any]:
+    """Those that its candidates depend on: where all of them are kept, the filter may change."""
+    changing = {"filter", "portion"} if keys.get("keep_all") else set()
+    return {key: value for key, value in keys.items() if key not in changing}
 
 
 def _digest(recipe: Recipe, cell: Cell) -> str:
     settings = recipe.model_dump(mode="json", exclude=_NOT_MEASURED, exclude_defaults=True)
-    return digest_of({"recipe": settings, "kind": cell.kind, "seed": cell.seed, "changes": cell.changes})
+    images = {"images": cell.images} if cell.images else {}
+    return digest_of({"recipe": settings, "kind": cell.kind, "seed": cell.seed, "changes": cell.changes} | images)
 
 
 def _held_out(recipe: Recipe, size: tuple[int, int]) -> Annotations:
@@ -174,18 +180,21 @@ def _supervised(recipe: Recipe, cell: Cell) -> dict[str, Any]:
 def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Generate, train, evaluate; the seed is that of the DeepLab training, all seeds share one dataset."""
     _share_interpreter(recipe)
-    plan = planned(recipe)
-    settle(take_inventory(plan.folder), plan.dataset)
-    todo = take_inventory(plan.folder).missing(recipe.generate.units)
-    if todo:
-        make = build(plan)
-        for unit in todo:
-            make(unit)
+    make_dataset(recipe)
     held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
     dataset = _dataset(recipe, held_out)
     train(recipe, only="synthetic")
     masks = predicted_by_network(network_folder(recipe, "synthetic", cell.seed), held_out)
     return _scores(recipe, masks, held_out) | dataset
+
+
+def _mixed(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Make what is mixed, train on it, evaluate."""
+    _share_interpreter(recipe)
+    make_sources(recipe, cell.images)
+    held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
+    train(recipe, only="mixed")
+    return _scores(recipe, predicted_by_network(network_folder(recipe, "mixed", cell.seed), held_out), held_out)
 
 
 def _share_interpreter(recipe: Recipe) -> None:

@@ -7,7 +7,9 @@ from typing import Any, Literal
 from pipelines.errors import RecipeError
 from pipelines.recipe import Recipe
 
-Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised"]
+Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised", "mixed"]
+Images = Literal["synthetic", "photographs", "annotated"]  # what a mixed training learns from
+STRONG = "strong_mirrored"  # of the few annotated images, alone and in a mixture
 Changes = dict[str, dict[str, Any]]  # section -> key -> value
 
 
@@ -24,15 +26,16 @@ class Cell:
     kind: Kind
     seed: int
     changes: Changes = field(default_factory=dict)
+    images: tuple[Images, ...] = ()  # of a mixed training; others say it by their kind
 
     @property
     def name(self) -> str:
-        return "-".join(filter(None, [self.kind, named(self.changes), f"seed{self.seed}"]))
+        return "-".join(filter(None, [self.kind, "+".join(self.images), named(self.changes), f"seed{self.seed}"]))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: the same measurement with every seed."""
+    """A line of a table: the same measurement with every seed and, where it has a dataset, every run seed."""
 
     part: str
     label: str
@@ -46,12 +49,39 @@ def grid(recipe: Recipe) -> list[Row]:
     """
     if recipe.paths.held_out is None:
         raise RecipeError("paths.held_out is missing; it names the annotated images to measure on")
-    parts = {"methods": _methods, "solvers": _solvers, "amounts": _amounts, "features": _features}
+    parts = {
+        "methods": _methods,
+        "mixtures": _mixtures,
+        "filters": _filters,
+        "solvers": _solvers,
+        "amounts": _amounts,
+        "features": _features,
+    }
     return [row for part in recipe.study.parts for row in parts[part](recipe)]
 
 
-def _row(recipe: Recipe, part: str, label: str, kind: Kind, **changes: dict[str, Any]) -> Row:
-    return Row(part, label, tuple(Cell(kind, seed, changes) for seed in recipe.study.seeds))
+def _row(
+    recipe: Recipe, part: str, label: str, kind: Kind, images: tuple[Images, ...] = (), **changes: dict[str, Any]
+) -> Row:
+    """With every seed; of a row that paints images, with every run seed."""
+    is_painted = kind == "synthetic" or "synthetic" in images
+    run_seeds = recipe.study.datasets if is_painted else [recipe.generate.run_seed]
+    return Row(
+        part,
+        label,
+        tuple(
+            Cell(kind, seed, _with_run_seed(recipe, changes, run_seed), images)
+            for seed in recipe.study.seeds
+            for run_seed in run_seeds
+        ),
+    )
+
+
+def _with_run_seed(recipe: Recipe, changes: Changes, run_seed: int) -> Changes:
+    """The recipe's own is no change, so that a measurement of it has one name in all tables."""
+    if run_seed == recipe.generate.run_seed:
+        return changes
+    return changes | {"generate": {**changes.get("generate", {}), "run_seed": run_seed}}
 
 
 def _solver(recipe: Recipe) -> dict[str, Any]:
@@ -64,10 +94,41 @@ def _methods(recipe: Recipe) -> Iterator[Row]:
     dataset = _solver(recipe)
     yield _row(recipe, "methods", "DatasetDDPM: DeepLab on synthetic images", "synthetic", generate=dataset)
     yield _row(recipe, "methods", "DeepLab on the annotated images alone", "supervised")
-    strong = {"augmentation": "strong_mirrored"}
+    strong = {"augmentation": STRONG}
     yield _row(recipe, "methods", "the same, strong augmentation", "supervised", train=strong)
     yield _row(recipe, "methods", "interpreter on raw pixels: 7x7 colours and position", "pixels")
     yield _row(recipe, "methods", "interpreter on an untrained UNet", "untrained")
+
+
+def _mixtures(recipe: Recipe) -> Iterator[Row]:
+    """What a network learns from, each with and without the annotated few, all at the same scale and steps."""
+    dataset = _solver(recipe)
+    yield _row(recipe, "mixtures", "annotated", "supervised")
+    yield _row(recipe, "mixtures", "annotated, strong augmentation", "supervised", train={"augmentation": STRONG})
+    yield _row(recipe, "mixtures", "synthetic", "synthetic", generate=dataset)
+    mixtures: list[tuple[Images, ...]] = [("synthetic", "annotated")]
+    if recipe.paths.photographs or recipe.paths.unlabelled:
+        mixtures += [
+            ("photographs",),
+            ("photographs", "annotated"),
+            ("synthetic", "photographs"),
+            ("synthetic", "photographs", "annotated"),
+        ]
+    for images in mixtures:
+        yield _row(recipe, "mixtures", " + ".join(images), "mixed", images, generate=dataset)
+
+
+def _filters(recipe: Recipe) -> Iterator[Row]:
+    """Which labels are believed: all rows are of the same candidates, which are painted once."""
+    candidates = _solver(recipe) | {"keep_all": True, "uncertainty_maps": True}
+    yield _row(recipe, "filters", "all labels", "synthetic", generate=candidates | {"portion": 0.0})
+    for name in recipe.study.filters:
+        for portion in filter(None, recipe.study.portions):
+            kept = candidates | {"filter": name, "portion": portion}
+            yield _row(recipe, "filters", f"{name}, {portion:g} dropped", "synthetic", generate=kept)
+    for nats in recipe.study.ignored:
+        label, training = f"pixels above {nats:g} nats ignored", {"ignore_above": nats}
+        yield _row(recipe, "filters", label, "synthetic", generate=candidates | {"portion": 0.0}, train=training)
 
 
 def _solvers(recipe: Recipe) -> Iterator[Row]:

@@ -18,6 +18,8 @@ from pipelines.study.grid import Row, grid
 
 _TITLES = {
     "methods": "Methods on the same held-out images",
+    "mixtures": "What a network learns from",
+    "filters": "Which labels are believed",
     "solvers": "Solver and steps",
     "amounts": "Filter, number of samples, number of annotated images",
     "features": "The interpreter by single block and single step",
@@ -73,15 +75,16 @@ def _head(recipe: Recipe, measured: Results) -> list[str]:
         f"{settings.portion:.0%} dropped by the filter, DeepLab{network.variant.upper()} ({network.encoder}) "
         f"trained for {steps} steps of {recipe.train.batch_size}. mIoU on the held-out images, mean and "
         "deviation over seeds; in brackets, counted as published. A cell that was not run is empty.",
-        "Seeds are those of the interpreter's or the DeepLab's training; all seeds of a row share one dataset.",
+        "A run is a seed of the interpreter's or the DeepLab's training, with a dataset; a row of painted images has a "
+        f"dataset for each of the run seeds {', '.join(map(str, recipe.study.datasets))}, which all seeds share.",
     ]
 
 
 def _table(part: str, rows: Sequence[tuple[Row, Results]]) -> list[str]:
     if part == "features":
         return _block_table(rows)
-    with_dataset = part != "methods"
-    head = ["", "mIoU", "(as published)", "seeds"]
+    with_dataset = part not in ("methods", "mixtures")
+    head = ["", "mIoU", "(as published)", "runs"]
     if with_dataset:
         head += ["seconds an image", "of these sampling", "precision", "recall"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -192,6 +195,8 @@ def _heat_map(rows: Sequence[tuple[Row, Results]]) -> Figure | None:
 
 _FIGURES: dict[str, Callable[[Sequence[tuple[Row, Results]]], Figure | None]] = {
     "methods": _bars,
+    "mixtures": _bars,
+    "filters": _bars,
     "solvers": _curves,
     "amounts": _bars,
     "features": _heat_map,
