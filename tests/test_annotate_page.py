@@ -274,6 +274,19 @@ def test_next_goes_to_an_untouched_image_and_the_page_says_how_well_it_would_do(
         expect(page.locator("#iou")).to_contain_text("dot")
 
 
+def test_an_empty_folder_asks_for_images_whatever_key_is_pressed(chrome: Browser, tmp_path: Path) -> None:
+    project = bare_project(tmp_path / "empty")
+    for image in (project / "annotated").glob("*.png"):
+        image.unlink()
+    server = Server(project)
+    with opened(chrome, server) as page:
+        for key in ("d", "a", "z", "n"):
+            page.keyboard.press(key)
+        expect(page.locator("#empty")).to_contain_text("Drop images on this page")
+        expect(page.locator("#status")).to_have_text("Add images to begin")
+    server.end()
+
+
 def test_a_class_is_added_in_the_page(chrome: Browser, server: Server, project: Path) -> None:
     with opened(chrome, server, "9.png") as page:
         page.get_by_role("button", name="Add a class").click()

@@ -13,10 +13,10 @@ from PIL import Image
 from deeplab import mean_iou
 from generate import Denoiser
 from label import DenoiserFeatures, Scheme, load_annotations
-from pipelines.annotator.ensemble import Pixels, chosen_pixels, cross_validated, farthest, order, trained
+from pipelines.annotator.ensemble import Pixels, chosen_pixels, cross_validated, trained
 from pipelines.annotator.folder import AnnotatedFolder, ConflictError, UnknownImageError
 from pipelines.annotator.memory import Memory, at_size, cut_to
-from pipelines.annotator.order import chosen, worth
+from pipelines.annotator.order import chosen, farthest, order
 from pipelines.annotator.strokes import Annotation, origin_file
 from pipelines.annotator.watcher import Watcher
 from pipelines.errors import InputError
@@ -154,29 +154,18 @@ def test_next_is_the_doubtful_and_the_unlike() -> None:
     assert farthest(pooled, np.zeros((0, 2))).argmax() != 2, "the first is a usual one"
 
 
-def test_worth_most_is_what_stands_for_many_unknown_images_and_not_an_odd_one() -> None:
-    crowd = np.array([[0.0, 0], [0.2, 0], [0, 0.2], [0.1, 0.1]])
-    images = np.concatenate([crowd, crowd + 3, [[9.0, -9]]])
-    sure, unsure = np.ones(9), np.array([0.01] * 4 + [1.0] * 4 + [0.01])
-    assert worth(images, images[:0], sure).argmax() not in (8,)
-    assert worth(images, images[:1], sure).argmax() in range(4, 8)
-    assert worth(images, images[:0], unsure).argmax() in range(4, 8)
-    assert worth(images, images, sure).max() == 0, "all are annotated"
-
-
-def test_chosen_images_leave_less_unknown_than_any_other_next_one() -> None:
-    rng = np.random.default_rng(0)
-    images, doubt = rng.normal(size=(12, 3)), rng.uniform(size=12)
-    found = chosen(images, images[:0], doubt, 4)
-    scaled = (images - images.mean(0)) / (images.std(0) + 1e-6)
-    between = np.linalg.norm(scaled[:, None] - scaled[None], axis=-1)
-
-    def unknown(annotated: list[int]) -> float:
-        return float((doubt * between[:, annotated].min(1)).sum())
-
-    for number in range(1, 5):
-        before = found[: number - 1]
-        assert unknown(found[:number]) == pytest.approx(min(unknown([*before, other]) for other in range(12)))
+def test_each_chosen_image_is_the_farthest_from_those_before_it_where_all_are_known_alike() -> None:
+    images = np.random.default_rng(0).normal(size=(12, 3))
+    found = chosen(images, images[:2], np.ones(12), 4)
+    between = np.linalg.norm((images[:, None] - images[None]) / images.std(0), axis=-1)
+    before = [0, 1]
+    for image in found:
+        nearest = between[:, before].min(axis=1)
+        assert nearest[image] >= 0.95 * nearest.max(), "the scale counts those that are done twice"
+        before.append(image)
+    assert len({0, 1, *found}) == 6
+    unsure = np.where(np.arange(12) == 7, 9.0, 0.1)
+    assert chosen(images, images[:2], unsure, 1) == [7]
 
 
 def test_features_are_forgotten_when_they_need_too_much_memory(

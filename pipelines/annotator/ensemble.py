@@ -129,23 +129,3 @@ def _validation(truth: np.ndarray, found: np.ndarray, classes: int, images: int)
     iou = tuple(float(b / e) if t else None for b, e, t in zip(both, either, there, strict=True))
     counted = [value for value in iou if value is not None]
     return Validation(float(np.mean(counted)) if counted else None, iou, images, len(truth))
-
-
-def farthest(pooled: Float[np.ndarray, "n channels"], done: Float[np.ndarray, "m channels"]) -> Float[np.ndarray, " n"]:
-    """How far each image is from the nearest that is done, as a share of the farthest, in standardised features.
-
-    Where none is done, how near it is to the middle of all: the first image is a usual one.
-    """
-    both = np.concatenate([pooled, done])
-    scale = both.std(axis=0) + 1e-6
-    if len(done):
-        distances = np.stack([np.linalg.norm((pooled - one) / scale, axis=1) for one in done]).min(axis=0)
-    else:
-        off = np.linalg.norm((pooled - both.mean(axis=0)) / scale, axis=1)
-        distances = off.max(initial=0) - off
-    return distances / (distances.max(initial=0) or 1.0)
-
-
-def order(doubt: Float[np.ndarray, " n"], distance: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """What to annotate next comes highest: doubt as a share of the highest, plus distance. 0 to 2."""
-    return doubt / (doubt.max(initial=0) or 1.0) + distance

@@ -11,6 +11,7 @@ from PIL import Image
 from label import FeatureSource
 from pipelines.annotator.ensemble import Maps, Pixels
 from pipelines.annotator.folder import AnnotatedFolder
+from pipelines.annotator.order import pooled
 
 BUDGET = 1_500_000_000  # bytes of maps; those of images that were looked at longest ago go first
 
@@ -35,7 +36,7 @@ class Memory:
         if name not in self.maps:
             made = self.features.maps(at_size(self.folder.image(name), self.features.image_size)[None])
             self.maps[name] = [m.half().cpu() for m in made]
-            self.pooled[name] = np.concatenate([m.float().mean((0, 2, 3)).cpu().numpy() for m in made])
+            self.pooled[name] = pooled(made)
             self._forget()
         self.maps.move_to_end(name)
         return self.maps[name]

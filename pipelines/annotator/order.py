@@ -1,13 +1,10 @@
-"""Which images are worth most to annotate next: those like many that the interpreter does not know."""
+"""Which images to annotate next: those that the interpreter does not know, and that are unlike those that are done."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
-
-Pooled = Float[np.ndarray, "_ channels"]
 
 
 def pooled(maps: Sequence[Float[Tensor, "1 _ _ _"]]) -> Float[np.ndarray, " channels"]:
@@ -15,27 +12,36 @@ def pooled(maps: Sequence[Float[Tensor, "1 _ _ _"]]) -> Float[np.ndarray, " chan
     return np.concatenate([m.float().mean((0, 2, 3)).cpu().numpy() for m in maps])
 
 
-def worth(images: Pooled, seen: Pooled, doubt: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """What annotating each image would tell of all of them, as a share of the most.
+def farthest(pooled: Float[np.ndarray, "n channels"], done: Float[np.ndarray, "m channels"]) -> Float[np.ndarray, " n"]:
+    """How far each image is from the nearest that is done, as a share of the farthest, in standardised features.
 
-    It is the sum, over all images, of how much nearer they would have an annotated one than any that was seen, in
-    standardised features, each weighted by its doubt (facility location). So neither an odd image comes first, which
-    tells nothing of others, nor one like those that are done.
+    Where none is done, how near it is to the middle of all: the first image is a usual one.
     """
-    both = np.concatenate([images, seen])
-    scaled = torch.from_numpy((both - both.mean(axis=0)) / (both.std(axis=0) + 1e-6))
-    between = torch.cdist(scaled, scaled).numpy()
-    here, done = between[: len(images), : len(images)], between[: len(images), len(images) :]
-    nearest = done.min(axis=1) if len(seen) else np.full(len(images), between.max(initial=0))
-    gain = (doubt[:, None] * np.clip(nearest[:, None] - here, 0, None)).sum(axis=0)
-    return gain / (gain.max(initial=0) or 1.0)
+    both = np.concatenate([pooled, done])
+    scale = both.std(axis=0) + 1e-6
+    if len(done):
+        distances = np.stack([np.linalg.norm((pooled - one) / scale, axis=1) for one in done]).min(axis=0)
+    else:
+        off = np.linalg.norm((pooled - both.mean(axis=0)) / scale, axis=1)
+        distances = off.max(initial=0) - off
+    return distances / (distances.max(initial=0) or 1.0)
 
 
-def chosen(images: Pooled, seen: Pooled, doubt: Float[np.ndarray, " n"], count: int) -> list[int]:
-    """So many images, each the one that is worth most beside those that were seen or chosen before it."""
+def order(doubt: Float[np.ndarray, " n"], distance: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """What to annotate next comes highest: doubt as a share of the highest, plus distance. 0 to 2."""
+    return doubt / (doubt.max(initial=0) or 1.0) + distance
+
+
+def chosen(
+    images: Float[np.ndarray, "n channels"],
+    done: Float[np.ndarray, "m channels"],
+    doubt: Float[np.ndarray, " n"],
+    count: int,
+) -> list[int]:
+    """So many images, each the one that comes next after those that are done or were chosen before it."""
     found: list[int] = []
     while len(found) < count:
-        value = worth(images, np.concatenate([seen, images[found]]), doubt)
+        value = order(doubt, farthest(images, np.concatenate([done, images[found]])))
         value[found] = -1
         found.append(int(value.argmax()))
     return found

@@ -14,10 +14,11 @@ import numpy as np
 
 from generate import ImageError
 from label import IGNORE, AnnotationError, FeatureSource, Interpreter, Labels, Upsampling
-from pipelines.annotator.ensemble import chosen_pixels, cross_validated, farthest, interpreter, order, trained
+from pipelines.annotator.ensemble import chosen_pixels, cross_validated, interpreter, trained
 from pipelines.annotator.folder import AnnotatedFolder, UnknownImageError
 from pipelines.annotator.memory import Memory
 from pipelines.annotator.messages import Message, suggestion
+from pipelines.annotator.order import farthest, order
 
 QUICK, FULL = 20, 60  # batches of an ensemble
 _FOLDS, _AHEAD = 3, 200  # images whose doubt is asked for, at most, between two strokes

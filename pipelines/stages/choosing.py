@@ -1,4 +1,4 @@
-"""Which of many samples are worth most to annotate: unlike those that are, and unknown to the interpreter."""
+"""Which of many samples are to annotate: unknown to the interpreter, and unlike what is annotated."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Chooser:
         }
 
     def chosen(self, images: Iterable[UInt8[np.ndarray, "h w 3"]], count: int) -> list[int]:
-        """The places of so many of the images, the one that is worth most first."""
+        """The places of so many of the images, in the order in which they should be annotated."""
         known = [self._known(image) for image in images]
         seen = [self._known(image)[0] for image in (self.annotated.images if self.annotated else ())]
         candidates = np.stack([vector for vector, _ in known])

@@ -34,7 +34,7 @@ from deeplab import mean_iou
 from generate import Denoiser
 from label import IGNORE, Annotations, DenoiserFeatures, load_annotations
 from pipelines.annotator.ensemble import Maps, chosen_pixels, interpreter, trained
-from pipelines.annotator.order import pooled, worth
+from pipelines.annotator.order import farthest, order, pooled
 from pipelines.annotator.watcher import FULL
 from pipelines.recipe import Recipe
 
@@ -160,8 +160,8 @@ def what_next(domain: Domain) -> Callable[..., int]:
         count = len(domain.few.masks)
         seen = visited[len(visited) // count * count :]
         todo = [i for i in range(count) if i not in seen]
-        doubt = np.array([way.predict("few", i)[1] if way else 1.0 for i in todo])
-        return todo[int(worth(domain.pooled[todo], domain.pooled[seen], doubt).argmax())]
+        doubt = np.array([way.predict("few", i)[1] if way else 0.0 for i in todo])
+        return todo[int(order(doubt, farthest(domain.pooled[todo], domain.pooled[seen])).argmax())]
 
     return following
 

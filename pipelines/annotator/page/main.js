@@ -44,7 +44,7 @@ class Page {
     const first = this.sheet.images.find((image) => image.state === "untouched")?.name ?? names[0];
     if (names.length) await this.open(names.includes(wanted) ? wanted : first);
     byId("empty").hidden = names.length > 0;
-    if (!names.length) this.tell("Add images to begin");
+    if (!names.length) this.next();
     document.body.dataset.ready = "yes";
   }
 
@@ -113,10 +113,11 @@ class Page {
     const free = (name) => name !== this.name && states.get(name) === "untouched";
     const name = this.order.map(([each]) => each).find(free) ?? [...states.keys()].find(free);
     if (name) this.open(name);
-    else this.tell("Every image is begun or done");
+    else this.tell(states.size ? "Every image is begun or done" : "Add images to begin");
   }
 
   async done(wanted = byId("done").getAttribute("aria-pressed") !== "true") {
+    if (!this.name) return;
     await this.saving.running;
     const { state } = await setDone(this.name, wanted);
     this.#named(state);
