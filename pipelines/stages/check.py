@@ -46,7 +46,7 @@ def check(recipe: Recipe) -> list[Finding]:
     """Everything that was looked at; nothing is written or fetched."""
     findings = [*_denoiser(recipe), *_sources(recipe)]
     shape, side = _shape(recipe), recipe.train_ddpm.network.size
-    size = image_size(recipe) if recipe.interpreter.image_size else shape.size if shape else (side, side)
+    size = image_size(recipe) if not recipe.interpreter.reads_denoiser else shape.size if shape else (side, side)
     findings += _unlabelled(recipe)
     findings += _to_label(recipe)
     for key in ("annotated", "held_out", "validation"):
