@@ -11,6 +11,8 @@ from published import write_small_mae
 from label import Interpreter
 from label.source_kinds import KINDS
 from pipelines import Recipe
+from pipelines.dataset.index import write_index
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.shards import read_shards
 from pipelines.errors import RecipeError
 from pipelines.stages.fit import fit
@@ -54,6 +56,18 @@ def test_a_dataset_is_made_through_any_source(with_mae, settings):
     stored = list(read_shards(with_mae / "out" / "dataset"))
     again = models.interpreter.predict(np.stack([sample.image for sample in stored])).masks
     assert all(np.array_equal(sample.mask, mask) for sample, mask in zip(stored, again, strict=True))
+
+
+def test_the_page_of_a_dataset_says_what_its_interpreter_reads(with_mae, command):
+    recipe = opened(with_mae, *JOINED)
+    fit(recipe)
+    plan = planned(recipe)
+    make = build(plan)
+    for unit in recipe.generate.units:
+        make(unit)
+    write_index(take_inventory(plan.folder))
+    command("card", with_mae / "out" / "dataset", "--license", "mit", "--title", "Squares")
+    assert "| what it reads | denoiser, mae |" in (with_mae / "out" / "dataset" / "README.md").read_text()
 
 
 def test_an_interpreter_of_another_source_needs_no_denoiser_to_label(with_mae):
