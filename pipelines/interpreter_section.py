@@ -43,7 +43,7 @@ class InterpreterSection(Section):
     layers: dict[Kind, Annotated[list[Natural], Field(min_length=1)]] = {}
     """Layers that are read of other sources, from 0, as `layers.mae = [17, 23]`; unset: the published ones, or all."""
     image_size: Count | Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
-    """The size at which other sources read images, or height and width; unset: that of the denoiser's images."""
+    """The size, or height and width, at which images are read without the denoiser; unset: that of its images."""
     mae_heads: Count | None = None
     """Attention heads of a MAE of a width in which none was published; its file does not say them."""
     upsampling: Upsampling = "bilinear"
@@ -67,7 +67,9 @@ class InterpreterSection(Section):
     @property
     def recorded(self) -> dict[str, Any]:
         """As JSON, all that an interpreter depends on: keys of sources that are not read are left out."""
-        keys: set[str] = set() if DENOISER in self.sources else {"steps", "blocks", "where"}
+        keys = {"image_size"} if DENOISER in self.sources else {"steps", "blocks", "where"}
+        if self.sources == [DENOISER]:
+            keys |= {"layers", "mae_heads"}
         unless_set = ("features", "noises", "mirrored", "layers", "image_size", "mae_heads")
         keys |= {key for key in unless_set if getattr(self, key) == type(self).model_fields[key].default}
         return self.model_dump(mode="json", exclude=keys)
@@ -86,8 +88,6 @@ class InterpreterSection(Section):
         reads = DENOISER in self.sources
         if DENOISER in self.layers:
             raise ValueError("layers are of other sources; the denoiser's are steps and blocks")
-        if reads and self.image_size is not None:
-            raise ValueError("image_size is for features without the denoiser, whose size is its own; leave it out")
         if not reads and self.noises > 1:
             raise ValueError(f"noises = {self.noises} needs the denoiser, which features does not name; leave it out")
         return self

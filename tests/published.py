@@ -1,10 +1,13 @@
 """State_dicts as the publication's code writes them, from its constructor's rules alone: names and shapes."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -97,3 +100,12 @@ def write_state_dict(path: Path, flags: Mapping[str, Any], *, scale: float = 0.0
     weights = {name: torch.randn(shape, generator=generator) * scale for name, shape in published_shapes(flags).items()}
     torch.save(weights, path)
     return weights
+
+
+def write_small_mae(path: Path) -> None:
+    """A MAE as published, of random weights: 16x16 pixels, patches of 4, three blocks of 32, two heads."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        network = VisionTransformer(16, 4, embed_dim=32, depth=3, num_heads=2, num_classes=0, norm_layer=norm)
+    torch.save({"model": {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}}, path)

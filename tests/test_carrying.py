@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from conftest import make_denoiser
+from published import write_small_mae
 
 from cluster import Carried, Cluster, ClusterError, Done, Resources, run_units
 from pipelines import Recipe
@@ -81,6 +82,20 @@ def test_what_all_machines_share_does_not_travel(ray_cluster: Cluster, recipe: R
     for stays in (shared, Recipe.load(project / "recipe.toml")):
         assert carried_models(stays) == {}
     assert set(carried_models(recipe)) == {"denoiser", "interpreter"}
+
+
+def test_weights_of_another_source_travel_too(ray_cluster: Cluster, project: Path) -> None:
+    write_small_mae(project / "mae.pth")
+    settings = ("interpreter.features=mae", "interpreter.mae_heads=2", "interpreter.layers.mae=[1]")
+    where = ("paths.weights.mae=mae.pth", 'cluster.address="auto"')
+    recipe = Recipe.load(project / "recipe.toml", (*settings, *where))
+    fit(recipe)
+    builder = with_models(lambda there: lambda _: Path(there.paths.weights["mae"]).read_bytes(), recipe)
+    expected = (project / "mae.pth").read_bytes()
+    (project / "mae.pth").unlink()
+    (done,) = run_units(CachingIn(project / "cache", builder), [0], actors=1, resources=Resources())
+    assert isinstance(done, Done)
+    assert done.result == expected
 
 
 def test_a_machine_with_other_weights_at_the_same_path_makes_nothing(recipe: Recipe, project: Path) -> None:

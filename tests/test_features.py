@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from generate.pixels import to_model
-from label import DenoiserFeatures
+from label import DenoiserFeatures, MirroredFeatures
 from label.pixel_source import PixelSource, nearest
+from label.saved_sources import open_features
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
 
@@ -122,3 +123,37 @@ def test_a_block_that_the_denoiser_does_not_have_is_refused(tiny_denoiser, block
 def test_noise_of_another_size_is_refused(tiny_denoiser):
     with pytest.raises(ValueError, match=r"noise is \[1, 3, 8, 8\]"):
         DenoiserFeatures(tiny_denoiser, blocks=[1], noise=torch.zeros(1, 3, 8, 8))
+
+
+def test_several_noises_give_the_mean_of_what_each_gives_alone(tiny_denoiser):
+    several = DenoiserFeatures(tiny_denoiser, steps=[50, 200], blocks=[1, 3], noises=3)
+    alone = [
+        DenoiserFeatures(tiny_denoiser, steps=[50, 200], blocks=[1, 3], noise=several.noise[i : i + 1])
+        for i in range(3)
+    ]
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    plain = [torch.stack(maps).mean(0) for maps in zip(*(source.maps(images) for source in alone), strict=True)]
+    for ours, expected in zip(several.maps(images), plain, strict=True):
+        torch.testing.assert_close(ours, expected)
+    assert torch.equal(alone[0].noise, DenoiserFeatures(tiny_denoiser, blocks=[1]).noise)
+    assert len({source.digest for source in (several, *alone)}) == 4
+
+
+def test_several_noises_are_saved_and_opened(tiny_denoiser, tmp_path):
+    source = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[1], noises=2)
+    source.save_pretrained(tmp_path)
+    assert DenoiserFeatures.from_pretrained(tmp_path, tiny_denoiser).digest == source.digest
+
+
+def test_mirrored_features_are_the_mean_with_what_the_mirrored_image_gives(tiny_denoiser, tmp_path):
+    once = DenoiserFeatures(tiny_denoiser, steps=[50], blocks=[1, 3])
+    mirrored = MirroredFeatures(once)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    turned = once.maps(np.stack([np.fliplr(image) for image in images]))
+    for ours, seen, other in zip(mirrored.maps(images), once.maps(images), turned, strict=True):
+        np.testing.assert_allclose(ours, (seen.numpy() + other.numpy()[..., ::-1]) / 2, atol=1e-6)
+    of_mirrored = mirrored.maps(np.ascontiguousarray(images[:, :, ::-1]))
+    for ours, other in zip(mirrored.maps(images), of_mirrored, strict=True):
+        torch.testing.assert_close(ours.flip(-1), other)
+    mirrored.save_pretrained(tmp_path)
+    assert open_features(tmp_path, denoiser=tiny_denoiser).digest == mirrored.digest != once.digest

@@ -1,16 +1,18 @@
 import json
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from published import write_state_dict
+from published import write_small_mae, write_state_dict
 from typer.testing import CliRunner
 
 from generate.guided_flags import parse_flags
 from pipelines import Recipe
 from pipelines.cli import app
+from pipelines.units.sources import image_size, named_weights
 
 RECIPES = Path(str(files("pipelines").joinpath("recipes")))
 CLASSES = {"bedroom_28": 29, "ffhq_34": 34, "cat_15": 15, "horse_21": 21, "celeba_19": 19, "ade_bedroom_30": 30}
@@ -35,6 +37,19 @@ def test_a_published_recipe_names_its_classes_its_flags_and_the_published_featur
     assert (settings.steps, settings.blocks, settings.fitting.members) == ([50, 150, 250], [5, 6, 7, 8, 12], 10)
     network = recipe.train.network
     assert (network.encoder, network.output_stride, network.variant) == ("resnet101", 8, "v3")
+
+
+@pytest.mark.parametrize("kind", ["swav", "swav_w2", "mae"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_published_recipe_reads_another_source_by_one_key(name, kind):
+    recipe = Recipe.load(f"ddpm_seg/{name}", (f"interpreter.features={kind}",))
+    assert recipe.interpreter.sources == [kind]
+    assert not recipe.interpreter.reads_denoiser
+    assert image_size(recipe) == (256, 256)
+    assert isinstance(recipe.paths.denoiser, Path)
+    (weights,) = named_weights(recipe).values()
+    assert weights == Path.cwd() / "checkpoints" / kind / f"{recipe.paths.denoiser.stem}.pth"
+    assert (recipe.interpreter.upsampling, recipe.interpreter.layers) == ("bilinear", {})
 
 
 SMALL_FLAGS = {
@@ -78,3 +93,15 @@ def test_with_the_published_files_in_place_a_recipe_runs_as_it_is(published_file
     (scores,) = json.loads(Path("runs/ddpm_seg/bedroom_28/scores/stage.json").read_text())["results"]["interpreter"]
     assert len(scores["iou"]) == 29
     assert [i for i, row in enumerate(scores["confusion"]) if sum(row)] == [1, 17]  # background is ignored
+
+
+def test_with_the_published_files_in_place_a_recipe_reads_mae_and_needs_no_denoiser(published_files):
+    shutil.rmtree("checkpoints/ddpm")
+    Path("checkpoints/mae").mkdir()
+    write_small_mae(Path("checkpoints/mae/lsun_bedroom.pth"))
+    sizes = ("interpreter.image_size=16", "interpreter.mae_heads=2", "interpreter.layers.mae=[0, 1, 2]")
+    few = ("interpreter.features=mae", "interpreter.max_epochs=2", "interpreter.members=2", *sizes)
+    overrides = [word for setting in few for word in ("--set", setting)]
+    found = CliRunner().invoke(app, ["run", "ddpm_seg/bedroom_28", *overrides], catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    assert Path("runs/ddpm_seg/bedroom_28/scores/stage.json").is_file()

@@ -2,20 +2,18 @@
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from published import write_small_mae
 
 from label import Interpreter
 from label.source_kinds import KINDS
 from pipelines import Recipe
+from pipelines.dataset.index import write_index
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.shards import read_shards
-from pipelines.driver.carrying import carried_models
 from pipelines.errors import RecipeError
 from pipelines.stages.fit import fit
 from pipelines.units.builder import build, planned
@@ -35,12 +33,7 @@ JOINED = (
 @pytest.fixture
 def with_mae(project: Path) -> Path:
     """The project with a MAE of random weights: 16x16 pixels, three blocks of 32."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        norm = partial(nn.LayerNorm, eps=1e-6)
-        network = VisionTransformer(16, 4, embed_dim=32, depth=3, num_heads=2, num_classes=0, norm_layer=norm)
-    tensors = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
-    torch.save({"model": tensors}, project / "mae.pth")
+    write_small_mae(project / "mae.pth")
     with (project / "recipe.toml").open("a") as file:
         file.write('[paths.weights]\nmae = "mae.pth"\n')
     return project
@@ -63,6 +56,18 @@ def test_a_dataset_is_made_through_any_source(with_mae, settings):
     stored = list(read_shards(with_mae / "out" / "dataset"))
     again = models.interpreter.predict(np.stack([sample.image for sample in stored])).masks
     assert all(np.array_equal(sample.mask, mask) for sample, mask in zip(stored, again, strict=True))
+
+
+def test_the_page_of_a_dataset_says_what_its_interpreter_reads(with_mae, command):
+    recipe = opened(with_mae, *JOINED)
+    fit(recipe)
+    plan = planned(recipe)
+    make = build(plan)
+    for unit in recipe.generate.units:
+        make(unit)
+    write_index(take_inventory(plan.folder))
+    command("card", with_mae / "out" / "dataset", "--license", "mit", "--title", "Squares")
+    assert "| what it reads | denoiser, mae |" in (with_mae / "out" / "dataset" / "README.md").read_text()
 
 
 def test_an_interpreter_of_another_source_needs_no_denoiser_to_label(with_mae):
@@ -99,14 +104,6 @@ def test_a_digest_does_not_depend_on_where_weights_lie(with_mae):
     assert not fit(moved).fresh
 
 
-def test_weights_travel_to_actors_as_the_denoisers_do(with_mae):
-    recipe = opened(with_mae, *MAE, 'cluster.address="auto"')
-    fit(recipe)
-    carried = carried_models(recipe)
-    assert set(carried) == {"denoiser", "interpreter", "mae"}
-    assert carried["mae"].path == with_mae / "mae.pth"
-
-
 def test_older_records_and_digests_stay_as_they_were():
     plain = opened_section({})
     assert not {"features", "noises", "mirrored", "layers", "image_size", "mae_heads"} & set(plain)
@@ -126,7 +123,6 @@ def opened_section(keys):
         (("interpreter.features=swaw",), "'swaw' is no feature source; is swav meant?.*known are denoiser, swav"),
         (('interpreter.features=["mae", "mae"]',), "each source can be there once"),
         (("interpreter.features=mae", "interpreter.noises=2"), "noises = 2 needs the denoiser"),
-        (("interpreter.image_size=32",), "image_size is for features without the denoiser"),
         (("interpreter.layers.denoiser=[1]",), "the denoiser's are steps and blocks"),
         (("interpreter.layers.mea=[1]",), "'mea' is no feature source; is mae meant"),
     ],

@@ -139,7 +139,9 @@ def _making(words: Words, facts: Facts) -> Iterator[tuple[str, object]]:
             yield "what painted the images", f"another model, sha256 `{painter['digest']}`"
         yield "solver", f"{painted_how(settings)}, run seed {settings['run_seed']}"
         yield "interpreter", f"sha256 `{dataset.interpreter}`"
-    if features:
+    if features.get("kinds") not in (None, ["denoiser"]):
+        yield "what it reads", ", ".join(features["kinds"])
+    elif features:
         steps, blocks = (", ".join(map(str, features[key])) for key in ("steps", "blocks"))
         yield "what it reads", f"decoder blocks {blocks} at diffusion steps {steps}"
     if facts.annotated is not None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Int
 
 from label import InterpreterError
-from label.feature_records import features_record
+from label.feature_records import features_record, kinds_in
 from label.identity import stored_interpreter
 from pipelines.annotated import annotated_few, annotations_digest
 from pipelines.dataset.index import candidates
@@ -35,7 +35,7 @@ class Facts:
     index: pa.Table  # of all candidates
     size: tuple[int, int]  # height, width
     has_maps: bool  # whether the uncertainty of each pixel is stored
-    features: Mapping[str, Any] | None  # what the interpreter reads: steps, blocks, source
+    features: Mapping[str, Any] | None  # what the interpreter reads: kinds, and of the denoiser steps, blocks, source
     annotated: int | None  # images that it was fitted on
     scores: Mapping[str, float] | None  # mIoU on held-out images, by what was scored
 
@@ -87,7 +87,7 @@ def _features(folder: Path, dataset: Dataset) -> Mapping[str, Any] | None:
     try:
         if stored_interpreter(folder, dataset.denoiser).digest != dataset.interpreter:
             return None
-        return features_record(folder)
+        return features_record(folder) | {"kinds": list(kinds_in(folder))}
     except (InterpreterError, KeyError):  # none is there, or one of another kind
         return None
 

@@ -55,8 +55,8 @@ _ORDERED = (
         "fit:fit",
         """Fit the interpreter on the annotated images.
 
-        Reads paths.annotated and paths.denoiser. Writes paths.out/interpreter. Keys: interpreter.steps, blocks,
-        members, setting.
+        Reads paths.annotated and paths.denoiser, or paths.weights of what interpreter.features names. Writes
+        paths.out/interpreter. Keys: interpreter.features, steps, blocks, layers, members, setting.
 
         Example: datasetddpm fit recipe.toml --set interpreter.setting=fast""",
     ),

@@ -37,7 +37,7 @@ def check(recipe: Recipe) -> list[Finding]:
     """Everything that was looked at; nothing is written or fetched."""
     findings = [*of_denoiser(recipe), *of_sources(recipe)]
     shape, side = shape_of_denoiser(recipe), size_trained(recipe)
-    size = image_size(recipe) if recipe.interpreter.image_size else shape.size if shape else (side, side)
+    size = image_size(recipe) if not recipe.interpreter.reads_denoiser else shape.size if shape else (side, side)
     findings += of_painter(recipe, shape)
     findings += _unlabelled(recipe, side)
     findings += _to_label(recipe)

@@ -40,7 +40,7 @@ def identify(recipe: Recipe) -> Identity:
     denoiser = files.digest()
     must_read_the_same(recipe)
     interpreter = stored_interpreter(interpreter_folder(recipe), denoiser, places=weight_files(recipe))
-    if recipe.interpreter.image_size and (size := image_size(recipe)) != (painted := shape_of(files).size):
+    if not recipe.interpreter.reads_denoiser and (size := image_size(recipe)) != (painted := shape_of(files).size):
         raise RecipeError(
             f"interpreter.image_size: the interpreter reads images of {size[1]}x{size[0]} pixels, those of "
             f"paths.denoiser are {painted[1]}x{painted[0]}; leave the key out, and fit it again"

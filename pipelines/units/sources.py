@@ -42,14 +42,11 @@ def weight_files(recipe: Recipe) -> dict[str, Path]:
 
 def image_size(recipe: Recipe) -> tuple[int, int]:
     """Height and width at which the recipe's sources read images: interpreter.image_size, or the denoiser's."""
-    match recipe.interpreter.image_size:
-        case None:
-            return shape_of(locate(local_weights(recipe.paths.denoiser), recipe.denoiser.flags)).size
-        case int(side):
-            return side, side
-        case [height, width]:
-            return height, width
-    raise AssertionError("a size is one number or two")
+    size = recipe.interpreter.image_size
+    if size is None or recipe.interpreter.reads_denoiser:
+        return shape_of(locate(local_weights(recipe.paths.denoiser), recipe.denoiser.flags)).size
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 def must_read_the_same(recipe: Recipe) -> None:

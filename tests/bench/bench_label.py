@@ -5,7 +5,10 @@ Plain: 709 G multiply-adds in the first Linear on a dense tensor of 2.2 GB. Fast
 32.2 G multiply-adds, 2.7 G in the second, 0.4 G in the third, 3.6 G for upsampling; the ceiling is the machine's
 rate of large matrix products, which is measured here. Both ways must give the same labels.
 
+`--source mae` has the sizes of the published MAE instead: 12 x 1024 channels at 32x32, 12,288 at each pixel, 3.2 GB.
+
     python tests/bench/bench_label.py [--size 256 --members 10 --dtype float32] [--whole --network bfloat16]
+    python tests/bench/bench_label.py --source mae
 """
 
 import argparse
@@ -35,9 +38,11 @@ class MapsInHand:
 
     digest = "in hand"
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, side: int, kind: str) -> None:
         self.image_size = (side, side)
         self.shapes = [(c, side // part) for c, part in zip(*BLOCKS.values(), strict=True)] * len(STEPS)
+        if kind == "mae":
+            self.shapes = [(1024, side // 8)] * 12
         self.channels = sum(channels for channels, _ in self.shapes)
 
     def maps(self, images: np.ndarray) -> list[torch.Tensor]:
@@ -88,7 +93,7 @@ def check(agreed: dict[str, float], dtype: torch.dtype, device: str) -> None:
 
 
 def classifiers_alone(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
-    source = MapsInHand(options.size)
+    source = MapsInHand(options.size, options.source)
     classifiers = random_classifiers(options.members, source.channels, options.classes).to(options.device)
     scheme = Scheme(tuple(f"class {i}" for i in range(options.classes)))
     interpreter = Interpreter(source, classifiers, scheme, dtype=dtype)
@@ -200,6 +205,7 @@ def whole(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="height and width of the images; a multiple of 32")
+    parser.add_argument("--source", choices=("denoiser", "mae"), default="denoiser", help="whose maps; without --whole")
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--members", type=int, default=10)
     parser.add_argument("--classes", type=int, default=21)
