@@ -197,8 +197,8 @@ MAE = Path(__file__).parent / "golden" / "mae_like.pth"
 READ_BY_MAE = (
     "interpreter.features=mae",
     "interpreter.max_batches=10",
-    f'paths.weights.mae="{MAE}"',
     "interpreter.mae_heads=4",
+    f'paths.weights.mae="{MAE}"',
     "features.joins=1",
 )
 

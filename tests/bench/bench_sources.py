@@ -2,17 +2,19 @@
 
 Regime: 20 annotated and 120 held-out faces of 64x64; the setting "fast" with 10 members for all sources, seeds 0, 1, 2.
 The denoiser is the shipped one with the demo's steps and blocks. Encoders are those that train_mae.py and train_swav.py
-write; a row whose file is not given is left out. Joined sources are scaled to a like spread over the annotated faces.
-A measurement is kept in OUT, so that what was stopped goes on. The last line is JSON.
+write, mae.pth, mae-untrained.pth and swav.pth in ENCODERS; a row whose file is not there is left out. Joined sources
+are scaled to a like spread over the annotated faces. A measurement is kept in OUT, so that what was stopped goes on.
+The last line is JSON.
 
-    python tests/bench/bench_sources.py --out cells [--mae mae.pth --mae-untrained raw.pth --swav swav.pth]
+    python tests/bench/bench_sources.py --out encoders/cells [--encoders encoders]
 """
 
 import argparse
 import hashlib
 import json
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,43 +66,38 @@ class Remembered:
         raise NotImplementedError("a benchmark saves nothing")
 
 
-def rows(options: argparse.Namespace) -> dict[str, Callable[[], FeatureSource]]:
-    """How each source is opened, by its name in the table."""
+def rows(encoders: Path) -> Iterator[tuple[str, FeatureSource]]:
+    """Each source by its name in the table, opened when its turn comes."""
+    painted = DenoiserFeatures(Denoiser.from_pretrained(DEMO / "model"), steps=STEPS, blocks=BLOCKS)
+    pixels, raw, mae = RawPixels(SIZE), encoders / "mae-untrained.pth", encoders / "mae.pth"
+    yield "denoiser, shipped", painted
+    if mae.is_file():
+        yield "MAE", _mae(mae)
+        yield "denoiser + MAE", _joined(painted, _mae(mae))
+    yield "raw pixels", pixels
+    yield "denoiser, untrained", DenoiserFeatures(untrained(painted.denoiser, 0), steps=STEPS, blocks=BLOCKS)
+    if raw.is_file():
+        yield "MAE, untrained", _mae(raw)
+    if (swav := encoders / "swav.pth").is_file():
+        yield "SwAV", _resnet(swav)
+        yield "denoiser + SwAV", _joined(painted, _resnet(swav))
+    yield "SwAV's network, untrained", _resnet(None)
+    yield "denoiser + raw pixels", _joined(painted, pixels)
+    if mae.is_file() and swav.is_file():
+        yield "MAE + SwAV", _joined(_mae(mae), _resnet(swav))
+        yield "denoiser + MAE + SwAV", _joined(painted, _mae(mae), _resnet(swav))
 
-    def denoiser() -> Denoiser:
-        return Denoiser.from_pretrained(DEMO / "model")
 
-    def painted() -> FeatureSource:
-        return DenoiserFeatures(denoiser(), steps=STEPS, blocks=BLOCKS)
+def _mae(path: Path) -> FeatureSource:
+    return MaeFeatures.from_pretrained(path, blocks=6, heads=4, image_size=SIZE)
 
-    def mae(path: Path) -> FeatureSource:
-        return MaeFeatures.from_pretrained(path, blocks=6, heads=4, image_size=SIZE)
 
-    def resnet(path: Path | None) -> FeatureSource:
-        return TimmFeatures("resnet10t", layers=(0, 1, 2, 3), weights=path, image_size=SIZE)
+def _resnet(weights: Path | None) -> FeatureSource:
+    return TimmFeatures("resnet10t", layers=(0, 1, 2, 3), weights=weights, image_size=SIZE)
 
-    def joined(*openers: Callable[[], FeatureSource]) -> FeatureSource:
-        return JointFeatures.scaled([opener() for opener in openers], FEW.images)
 
-    found: dict[str, Callable[[], FeatureSource]] = {
-        "denoiser, shipped": painted,
-        "raw pixels": lambda: RawPixels(SIZE),
-        "denoiser, untrained": lambda: DenoiserFeatures(untrained(denoiser(), 0), steps=STEPS, blocks=BLOCKS),
-        "resnet10t, untrained": lambda: resnet(None),
-    }
-    if options.mae_untrained:
-        found["MAE, untrained"] = lambda: mae(options.mae_untrained)
-    if options.mae:
-        found["MAE"] = lambda: mae(options.mae)
-        found["denoiser + MAE"] = lambda: joined(painted, lambda: mae(options.mae))
-    if options.swav:
-        found["SwAV"] = lambda: resnet(options.swav)
-        found["denoiser + SwAV"] = lambda: joined(painted, lambda: resnet(options.swav))
-    if options.mae and options.swav:
-        found["MAE + SwAV"] = lambda: joined(lambda: mae(options.mae), lambda: resnet(options.swav))
-        found["denoiser + MAE + SwAV"] = lambda: joined(painted, lambda: mae(options.mae), lambda: resnet(options.swav))
-    found["denoiser + raw pixels"] = lambda: joined(painted, lambda: RawPixels(SIZE))
-    return found
+def _joined(*sources: FeatureSource) -> FeatureSource:
+    return JointFeatures.scaled(sources, FEW.images)
 
 
 def measured(source: FeatureSource, seed: int) -> float:
@@ -117,7 +114,8 @@ def scores(name: str, source: FeatureSource, seeds: list[int], out: Path) -> Ite
     """Of each seed, from the file where it is kept, or measured now."""
     remembered = Remembered(source)
     for seed in seeds:
-        cell = out / f"{name.replace(', ', '-').replace(' ', '')}-seed{seed}-{source.digest[:8]}.json"
+        words = "-".join(re.findall(r"\w+", name))
+        cell = out / f"{words}-seed{seed}-{source.digest[:8]}.json"
         if not cell.is_file():
             begun = time.process_time()
             score = measured(remembered, seed)
@@ -129,15 +127,13 @@ def scores(name: str, source: FeatureSource, seeds: list[int], out: Path) -> Ite
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("mae", "mae-untrained", "swav"):
-        parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--encoders", type=Path, help="unset: the folder of OUT")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     torch.set_num_threads(1)
     table = {}
-    for name, opened in rows(options).items():
-        source = opened()
+    for name, source in rows(options.encoders or options.out.resolve().parent):
         found = list(scores(name, source, options.seeds, options.out))
         table[name] = {"channels": source.channels, "mean_iou": found}
         print(f"| {name} | {source.channels} | {np.mean(found):.3f} ± {np.std(found):.3f} |", flush=True)
