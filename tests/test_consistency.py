@@ -181,3 +181,11 @@ def test_a_scheduler_that_says_no_noise_levels_is_refused(tmp_path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sigma_min": 90.0}))
     with pytest.raises(CheckpointError, match="does not describe noise levels: sigma_min must be below sigma_max"):
         ConsistencyModel.from_pretrained(tmp_path)
+
+
+def test_a_folder_of_several_classes_is_refused(tmp_path) -> None:
+    write_pipeline(tmp_path)
+    path = tmp_path / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_class_embeds": 1000}))
+    with pytest.raises(CheckpointError, match="paints one of several classes; a model without classes is needed"):
+        ConsistencyModel.from_pretrained(tmp_path)
