@@ -44,9 +44,9 @@ _ORDERED = (
         """Write images to annotate.
 
         They are PNG files named by seed; the dataset will contain none of them. With --of they are chosen among so
-        many: unknown to the interpreter, and unlike what is annotated. Reads paths.denoiser; with --of also
-        paths.annotated and paths.out/interpreter, where they are there. Writes paths.out/samples. Keys: generate.steps,
-        solver, run_seed.
+        many: unknown to the interpreter, and unlike what is annotated. Reads paths.painter, or else paths.denoiser;
+        with --of also paths.annotated and paths.out/interpreter, where they are there. Writes paths.out/samples. Keys:
+        generate.steps, generate.solver, generate.run_seed.
 
         Example: datasetddpm sample recipe.toml -n 40""",
     ),
