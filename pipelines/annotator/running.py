@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from generate import IMAGE_SUFFIXES, read_image
-from label import IGNORE, DenoiserFeatures, Scheme
+from label import IGNORE, Scheme
 from label.pairs import has_mask
 from pipelines.annotator.endpoints import Room, make_app
 from pipelines.annotator.folder import AnnotatedFolder, scheme_text
@@ -26,7 +26,7 @@ from pipelines.recipe import Recipe
 from pipelines.stopping import Stopped
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
-from pipelines.units.models import open_denoiser
+from pipelines.units.models import open_features
 from pipelines.writable import must_be_writable
 
 _FIRST_CLASSES = Scheme(("background", "object"))
@@ -39,7 +39,7 @@ def annotate(recipe: Recipe, images: Iterable[Path] = (), *, port: int = 0, brow
     """
     path, tabs = _folder(recipe), Tabs()
     listener = _listener(port)
-    features = _features(recipe)
+    features = open_features(recipe, device())
     folder = AnnotatedFolder(path, _scheme(recipe, path), ignore=recipe.classes.ignore if recipe.classes else IGNORE)
     _add(folder, recipe, list(images), features.image_size)
     watcher = Watcher(folder, features, tabs.tell, upsampling=recipe.interpreter.upsampling)
@@ -82,11 +82,6 @@ def _scheme(recipe: Recipe, folder: Path) -> Scheme:
     if not (folder / "scheme.toml").exists():
         write_whole(folder / "scheme.toml", scheme_text(_FIRST_CLASSES).encode())
     return Scheme.load(folder / "scheme.toml")
-
-
-def _features(recipe: Recipe) -> DenoiserFeatures:
-    denoiser, settings = open_denoiser(recipe, device()), recipe.interpreter
-    return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
 
 
 def _add(folder: AnnotatedFolder, recipe: Recipe, given: list[Path], size: tuple[int, int]) -> None:

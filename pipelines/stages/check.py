@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 
 from generate import IMAGE_SUFFIXES, GenerateError, ImageError
-from generate.identity import locate
 from generate.images import open_image
+from generate.latent_files import locate_any
 from generate.photographs import photograph_paths
-from generate.shape import Shape, shape_of
+from generate.shape import Shape
 from label import IGNORE, LabelError
 from pipelines.annotated import open_annotations
 from pipelines.errors import RecipeError
@@ -24,7 +24,7 @@ from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
-from pipelines.units.painter import painter_files
+from pipelines.units.painter import painter_files, shape_of_files
 
 _PACKAGES = ("torch", "torchvision", "diffusers", "ray", "segmentation_models_pytorch", "webdataset", "pyarrow")
 _OF_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
@@ -60,7 +60,7 @@ def _shape(recipe: Recipe) -> Shape | None:
     if not isinstance(place, Path) or not place.exists():
         return None
     try:
-        return shape_of(locate(place, recipe.denoiser.flags))
+        return shape_of_files(locate_any(place, recipe.denoiser.flags))
     except GenerateError:
         return None
 
@@ -76,7 +76,7 @@ def _denoiser(recipe: Recipe) -> Iterator[Finding]:
         yield Finding(key, f"{place} is not there; {clause}", mark="not yet" if trained else "wrong")
         return
     try:
-        shape = shape_of(locate(place, recipe.denoiser.flags))
+        shape = shape_of_files(locate_any(place, recipe.denoiser.flags))
     except GenerateError as error:
         yield Finding(key, str(error), mark="wrong")
         return
@@ -97,7 +97,7 @@ def _painter(recipe: Recipe, read: Shape | None) -> Iterator[Finding]:
         yield Finding(key, f"{place} is not there; name a model that paints", mark="wrong")
         return
     try:
-        size = shape_of(painter_files(recipe)).size
+        size = shape_of_files(painter_files(recipe)).size
     except GenerateError as error:
         yield Finding(key, str(error), mark="wrong")
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from label import IGNORE, Annotations, DenoiserFeatures, Interpreter
+from label import IGNORE, Annotations, Interpreter
 from label.fitting import labelled_pixels
 from pipelines.annotated import annotated_few, annotations_digest
 from pipelines.folders import interpreter_folder
@@ -17,22 +17,16 @@ from pipelines.record import Outcome, Results, once
 from pipelines.stages.sample import WEIGHTS, provenance
 from pipelines.standing import say_what_is_unfinished
 from pipelines.units.devices import device
-from pipelines.units.models import open_denoiser
+from pipelines.units.models import Features, open_features
 from pipelines.units.painter import painter_files
 
 _OUTPUTS = ("features.*", "interpreter.*", "source-*/*")
 
 
-def open_features(recipe: Recipe) -> DenoiserFeatures:
-    """The denoiser's features as the recipe wants them."""
-    denoiser, settings = open_denoiser(recipe, device()), recipe.interpreter
-    return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks, where=settings.where)
-
-
 def fit(recipe: Recipe) -> Outcome:
     """Fit all members on paths.annotated and write the interpreter's folder."""
     say_what_is_unfinished(recipe)
-    features = open_features(recipe)
+    features = open_features(recipe, device())
     annotations = annotated_few(recipe, features.image_size)
     settings = recipe.interpreter.fitting
     inputs = {
@@ -88,7 +82,7 @@ def _painted_by(origin: dict[str, Any]) -> object:
     return origin.get(WEIGHTS, origin.get("denoiser"))
 
 
-def _fit(recipe: Recipe, features: DenoiserFeatures, annotations: Annotations, folder: Path) -> Results:
+def _fit(recipe: Recipe, features: Features, annotations: Annotations, folder: Path) -> Results:
     settings, batches = recipe.interpreter.fitting, 0
     folder_of_few = recipe.paths.annotated
     models = {features.denoiser.digest} | ({painter_files(recipe).digest()} if recipe.paths.painter else set())

@@ -39,7 +39,7 @@ def sample_images(recipe: Recipe, *, count: int = COUNT) -> Outcome:
     source, folder = painted_images(recipe, device()), samples_folder(recipe)
     seeds = range(TO_ANNOTATE, TO_ANNOTATE + count)
     origin = _origin(recipe, source)
-    _keep_annotated({seed: folder / _name(seed) for seed in seeds}, origin)
+    _keep_annotated({folder / _name(seed): _of_seed(origin, source, seed) for seed in seeds})
     inputs = {**origin, "batch_size": recipe.generate.batch, "count": count}
     return once(folder, inputs, partial(_sample, recipe, source, seeds), clause=f"{count} images")
 
@@ -53,6 +53,12 @@ def _origin(recipe: Recipe, source: ImageSource) -> dict[str, Any]:
     return {"denoiser": source.denoiser.digest, **settings}
 
 
+def _of_seed(origin: dict[str, Any], source: ImageSource, seed: int) -> dict[str, Any]:
+    """What an image says of itself; of one that was painted from words, these as well."""
+    said = source.provenance(seed)
+    return {**origin, "seed": seed} | {key: said[key] for key in ("prompt",) if key in said}
+
+
 def _name(seed: int) -> str:
     return f"{seed:012d}.png"
 
@@ -64,7 +70,7 @@ def _sample(recipe: Recipe, source: ImageSource, seeds: range, folder: Path) -> 
     pixels = (image for batch in followed for image in batch)
     for seed, image in zip(seeds, pixels, strict=True):
         chunk = PngInfo()
-        chunk.add_text(PROVENANCE, json.dumps({**origin, "seed": seed}, sort_keys=True))
+        chunk.add_text(PROVENANCE, json.dumps(_of_seed(origin, source, seed), sort_keys=True))
         write_whole(folder / _name(seed), png_bytes(Image.fromarray(image), chunk))
     return {}
 
@@ -78,14 +84,12 @@ def provenance(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _keep_annotated(images: dict[int, Path], origin: dict[str, Any]) -> None:
+def _keep_annotated(images: dict[Path, dict[str, Any]]) -> None:
     """Raises RecipeError where an image has a mask and would show something else."""
-    lost = [
-        path.name for seed, path in images.items() if has_mask(path) and provenance(path) != {**origin, "seed": seed}
-    ]
+    lost = [path.name for path, said in images.items() if has_mask(path) and provenance(path) != said]
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        folder = next(iter(images.values())).parent
+        folder = next(iter(images)).parent
         raise RecipeError(
             f"{', '.join(lost[:3])}{more} in {folder} have masks beside them, and would become others by this "
             "model and these settings: move images and masks to paths.annotated, or name another paths.out"

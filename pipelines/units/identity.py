@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from generate import CompileMode
+from generate.latent_files import LatentFiles
 from label import Scheme
 from label.identity import stored_interpreter
 from pipelines.dataset.manifest import Dataset, lasting
@@ -12,7 +13,13 @@ from pipelines.folders import interpreter_folder
 from pipelines.painter_section import UNUSED
 from pipelines.recipe import Recipe, digest_of
 from pipelines.sections import GenerateSection
-from pipelines.units.painter import denoiser_files, must_have_steps, painter_identity, paints_apart
+from pipelines.units.painter import (
+    denoiser_files,
+    must_be_named_as_painter,
+    must_have_steps,
+    painter_identity,
+    paints_apart,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ def identify(recipe: Recipe) -> Identity:
     denoiser = files.digest()
     interpreter = stored_interpreter(interpreter_folder(recipe), denoiser)
     if recipe.generate.source.images != "photographs" and not paints_apart(recipe):
+        if isinstance(files, LatentFiles):
+            raise must_be_named_as_painter(recipe)
         must_have_steps(recipe, files)
     painter = painter_identity(recipe)
     dtype = f"torch.{recipe.denoiser.dtype}"

@@ -5,14 +5,19 @@ from typing import Any
 
 import torch
 
-from generate import Denoiser
-from label import DenoiserFeatures, Interpreter
+from generate import Denoiser, LatentModel
+from generate.latent_files import LatentFiles
+from label import DenoiserFeatures, Interpreter, LatentFeatures
+from pipelines.errors import RecipeError
 from pipelines.folders import interpreter_folder
 from pipelines.recipe import Recipe
 from pipelines.units.devices import set_up
 from pipelines.units.identity import Identity
-from pipelines.units.painter import painter_identity
+from pipelines.units.painter import denoiser_files, painter_identity
 from pipelines.units.weights import local_weights
+
+Features = DenoiserFeatures | LatentFeatures
+"""What reads for a recipe."""
 
 
 def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
@@ -26,18 +31,45 @@ def open_denoiser(recipe: Recipe, device: str) -> Denoiser:
     return denoiser
 
 
+def open_reader(recipe: Recipe, device: str) -> Denoiser | LatentModel:
+    """What reads images: paths.denoiser, of either kind."""
+    files = denoiser_files(recipe)
+    if not isinstance(files, LatentFiles):
+        return open_denoiser(recipe, device)
+    set_up(device)
+    source = local_weights(recipe.paths.denoiser)
+    return LatentModel.from_pretrained(source, device=device, dtype=getattr(torch, recipe.denoiser.dtype))
+
+
+def open_features(recipe: Recipe, device: str) -> Features:
+    """The features as the recipe wants them.
+
+    Raises RecipeError for a prompt where no words are read.
+    """
+    model, settings, prompt = open_reader(recipe, device), recipe.interpreter, recipe.denoiser.prompt
+    if isinstance(model, LatentModel):
+        return LatentFeatures(model, steps=settings.steps, blocks=settings.blocks, where=settings.where, prompt=prompt)
+    if prompt:
+        raise RecipeError(f"denoiser.prompt: paths.denoiser, {recipe.paths.denoiser}, reads no words; leave it out")
+    return DenoiserFeatures(model, steps=settings.steps, blocks=settings.blocks, where=settings.where)
+
+
 @dataclass(frozen=True)
 class Models:
     """What every sample is labelled by, and what the dataset says of a painter, which is opened apart."""
 
-    denoiser: Denoiser
+    denoiser: Denoiser | LatentModel
     interpreter: Interpreter
     painter: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, device: str) -> "Models":
-        denoiser, folder = open_denoiser(recipe, device), interpreter_folder(recipe)
-        features = DenoiserFeatures.from_pretrained(folder, denoiser)
+        denoiser, folder = open_reader(recipe, device), interpreter_folder(recipe)
+        features = (
+            LatentFeatures.from_pretrained(folder, denoiser)
+            if isinstance(denoiser, LatentModel)
+            else DenoiserFeatures.from_pretrained(folder, denoiser)
+        )
         interpreter = Interpreter.from_pretrained(folder, features, device=device)
         return cls(denoiser, interpreter, painter_identity(recipe))
 
