@@ -122,4 +122,4 @@ class LatentImages:
     @property
     def _settings(self) -> dict[str, Any]:
         words = {"guidance": self.guidance, "negative_prompt": self.negative_prompt} if self.prompts else {}
-        return {"solver": self.solver, "steps": self.steps, **words}
+        return {"painter": "latent", "solver": self.solver, "steps": self.steps, **words}

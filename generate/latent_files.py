@@ -12,9 +12,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from generate.errors import CheckpointError
-from generate.identity import HUB_ID, from_hub
+from generate.guided_flags import Flags
+from generate.identity import HUB_ID, DiffusersFiles, StateDict, from_hub, locate
 from generate.shape import Shape
-from generate.stored import TOLERANT, StoredError, stored
+from generate.stored import TOLERANT, StoredError, stored, stored_tree
 
 INDEX = "model_index.json"
 PLAIN, WORDS = ("unet", "vqvae"), ("unet", "vae", "text_encoder", "tokenizer")
@@ -171,8 +172,27 @@ class LatentFiles:
 
 
 def is_latent(folder: Path) -> bool:
-    """Whether a folder is a pipeline's that is no DDPM's, one that cannot be opened included."""
-    return (folder / INDEX).is_file() and any((folder / part).is_dir() for part in ("vae", "vqvae", "text_encoder"))
+    """Whether a folder is of a pipeline with an autoencoder, one that cannot be opened here included."""
+    if not (folder / INDEX).is_file():
+        return False
+    try:
+        parts = stored_tree((folder / INDEX).read_bytes())
+    except (StoredError, OSError):
+        return False
+    return "vae" in parts or "vqvae" in parts
+
+
+def locate_any(source: str | Path, flags: Flags | None) -> StateDict | DiffusersFiles | LatentFiles:
+    """The files of a denoiser, as `locate` has them, or of a latent diffusion model, whatever lies there.
+
+    Raises CheckpointError.
+    """
+    if flags is None and is_latent(Path(source)):
+        return locate_latent(source)
+    files = locate(source, flags)
+    if isinstance(files, DiffusersFiles) and is_latent(files.folder):  # of the Hub
+        return locate_latent(source)
+    return files
 
 
 def locate_latent(source: str | Path) -> LatentFiles:

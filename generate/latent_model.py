@@ -22,6 +22,7 @@ from generate.latent_files import LatentFiles, locate_latent
 from generate.latent_parts import open_network
 from generate.pixels import to_model
 from generate.schedule import Schedule
+from generate.settings import CompileMode
 from generate.words import WordReader
 
 _REMEMBERED = 256  # prompts whose embeddings are kept
@@ -46,6 +47,7 @@ class LatentModel(nn.Module):
         self.autoencoder = autoencoder.requires_grad_(False).eval()
         self.words, self.scheduler, self.digest = words, scheduler, digest
         self.schedule = Schedule.from_diffusers(scheduler)
+        self.compiled: CompileMode | None = None
         self.source: Source | None = None  # None for weights that were not opened from anywhere
         self._embedded: dict[str, Tensor] = {}
 

@@ -45,7 +45,7 @@ class _DenoiserFeatures:
     steps: Some
     blocks: Some
     where: Literal["output", "input"]
-    kind: Literal["denoiser", "latent"] = "denoiser"
+    kind: Literal["denoiser"] = "denoiser"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,6 @@ class LatentFeatures:
         """Write features.json and features.safetensors into a folder that is there."""
         source = self.denoiser.source
         record = {
-            "kind": "latent",
             "denoiser": self.denoiser.digest,
             "source": source and asdict(source),
             "steps": self.steps,

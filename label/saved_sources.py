@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -15,6 +15,7 @@ from label.joint import JointFeatures, MirroredFeatures
 from label.source_kinds import TIMM, package_of
 
 if TYPE_CHECKING:
+    from generate import LatentModel
     from label.backbone import Backbone, Size
 
 
@@ -22,7 +23,7 @@ def open_features(
     folder: Path,
     device: str | torch.device = "cpu",
     *,
-    denoiser: Denoiser | None = None,
+    denoiser: "Denoiser | LatentModel | None" = None,
     places: Mapping[str, Path] | None = None,
 ) -> FeatureSource:
     """What save_pretrained wrote into the folder, of whatever kind, with its weights from where they were.
@@ -39,8 +40,8 @@ def open_features(
     if "prompt" in record:
         from label.latent import LatentFeatures
 
-        return LatentFeatures.from_pretrained(folder, device=device)
-    return DenoiserFeatures.from_pretrained(folder, denoiser, device=device)
+        return LatentFeatures.from_pretrained(folder, cast("LatentModel | None", denoiser), device=device)
+    return DenoiserFeatures.from_pretrained(folder, cast(Denoiser | None, denoiser), device=device)
 
 
 def reopened(record: Mapping[str, Any], weights: Path | None) -> "Backbone":

@@ -30,6 +30,9 @@ class DenoiserSection(Section):
     compile: ddpm.CompileMode | None = None
     """The mode of torch.compile to sample in, which needs a C compiler where actors run; unset: not compiled."""
 
+    prompt: str = ""
+    """What a latent diffusion model is told while it reads an image."""
+
     @model_validator(mode="after")
     def _flags_are_known(self) -> "DenoiserSection":
         if self.flags is not None:

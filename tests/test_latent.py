@@ -118,13 +118,18 @@ def test_a_sample_says_its_prompt_and_how_it_is_followed(opened: Opened) -> None
     model = opened("stable_diffusion")[1]
     source = LatentImages(model, Prompts(["a {colour} horse"], {"colour": ["red"]}), negative_prompt="cow", steps=7)
     assert source.provenance(4) == {
+        "painter": "latent",
         "solver": "dpmsolver++",
         "steps": 7,
         "guidance": 7.5,
         "negative_prompt": "cow",
         "prompt": "a red horse",
     }
-    assert LatentImages(opened("plain")[1], steps=7).provenance(4) == {"solver": "dpmsolver++", "steps": 7}
+    assert LatentImages(opened("plain")[1], steps=7).provenance(4) == {
+        "painter": "latent",
+        "solver": "dpmsolver++",
+        "steps": 7,
+    }
     assert source.count is None
     assert source.image_shape == (3, 16, 16)
 

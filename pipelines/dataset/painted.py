@@ -10,6 +10,12 @@ def painted_how(recipe: dict[str, Any]) -> str:
         case "consistency":
             asked = ", ".join(map(str, painter["ts"]))
             return f"a consistency model at noise levels {asked} of {painter['levels']}"
+        case "latent" if painter.get("prompts"):
+            prompts, guidance = len(painter["prompts"]), painter["guidance"]
+            how = f"{recipe['solver']}, {recipe['steps']} steps"
+            return f"latent diffusion from {prompts} prompts, guidance {guidance:g}, {how}"
+        case "latent":
+            return f"latent diffusion without words, {recipe['solver']}, {recipe['steps']} steps"
         case "edm":
             return f"heun, {recipe['steps']} steps"
     return f"{recipe['solver']}, {recipe['steps']} steps"

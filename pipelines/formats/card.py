@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from generate.identity import HUB_ID
 from pipelines.dataset.inventory import INDEX
@@ -128,6 +129,17 @@ def _shares(facts: Facts) -> list[float]:
     return (pixels / max(1, pixels.sum())).tolist()
 
 
+def _painting(painter: dict[str, Any] | None) -> Iterator[tuple[str, object]]:
+    """Of a model that painted what another read."""
+    if painter is None:
+        return
+    yield "what painted the images", f"another model, sha256 `{painter['digest']}`"
+    if painter["kind"] == "latent":
+        yield "safety checker", "none: nothing was kept from being painted"
+    for number, prompt in enumerate(painter.get("prompts", ()), 1):
+        yield f"prompt {number}", prompt
+
+
 def _making(words: Words, facts: Facts) -> Iterator[tuple[str, object]]:
     dataset, features = facts.dataset, facts.features or {}
     settings, source = dataset.recipe, (features.get("source") or {}).get("path", "")
@@ -135,8 +147,7 @@ def _making(words: Words, facts: Facts) -> Iterator[tuple[str, object]]:
         known = f"`{source}`, " if HUB_ID.fullmatch(source) else ""
         yield "diffusion model", f"{known}sha256 `{dataset.denoiser}`"
         yield "what it was trained on", words.origin or "not said"
-        if painter := settings.get("painter"):
-            yield "what painted the images", f"another model, sha256 `{painter['digest']}`"
+        yield from _painting(settings.get("painter"))
         yield "solver", f"{painted_how(settings)}, run seed {settings['run_seed']}"
         yield "interpreter", f"sha256 `{dataset.interpreter}`"
     if features.get("kinds") not in (None, ["denoiser"]):

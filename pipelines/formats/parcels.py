@@ -98,6 +98,8 @@ def _its_denoiser(folder: Path, record: dict) -> dict[str, Piece]:
     path, flags = record["source"]["path"], record["source"]["flags"]
     if HUB_ID.fullmatch(path) and not (folder / path).exists():
         return _files(folder, (FEATURES,))
+    if "prompt" in record:
+        raise DatasetError(f"the interpreter in {folder} reads a latent diffusion model; name that by its Hub id")
     inside = folder / path
     files = locate(inside, flags)
     check_denoiser(folder, record, files.digest())

@@ -8,12 +8,13 @@ from pathlib import Path
 from generate import GenerateError
 from generate.guided_flags import TRAINED, parse_flags
 from generate.identity import locate
+from generate.latent_files import locate_any
 from generate.shape import Shape, shape_of
 from label.source_kinds import DENOISER, key_of, package_of
 from pipelines.errors import RecipeError
 from pipelines.recipe import Recipe
 from pipelines.stages.finding import Finding, as_text
-from pipelines.units.painter import painter_files
+from pipelines.units.painter import painter_files, shape_of_files
 from pipelines.units.sources import named_weights
 
 
@@ -23,7 +24,7 @@ def shape_of_denoiser(recipe: Recipe) -> Shape | None:
     if not isinstance(place, Path) or not place.exists():
         return None
     try:
-        return shape_of(locate(place, recipe.denoiser.flags))
+        return shape_of_files(locate_any(place, recipe.denoiser.flags))
     except GenerateError:
         return None
 
@@ -51,7 +52,7 @@ def of_denoiser(recipe: Recipe) -> Iterator[Finding]:
         yield Finding(key, f"{place} is not there; {clause}", mark="not yet" if trained else "wrong")
         return
     try:
-        shape = shape_of(locate(place, recipe.denoiser.flags))
+        shape = shape_of_files(locate_any(place, recipe.denoiser.flags))
     except GenerateError as error:
         yield Finding(key, str(error), mark="wrong")
         return
@@ -93,7 +94,7 @@ def of_painter(recipe: Recipe, read: Shape | None) -> Iterator[Finding]:
         yield Finding(key, f"{place} is not there; name a model that paints", mark="wrong")
         return
     try:
-        size = shape_of(painter_files(recipe)).size
+        size = shape_of_files(painter_files(recipe)).size
     except GenerateError as error:
         yield Finding(key, str(error), mark="wrong")
         return

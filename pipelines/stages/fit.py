@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from label import IGNORE, Annotations, DenoiserFeatures, FeatureSource, Interpreter, JointFeatures
+from label import IGNORE, Annotations, DenoiserFeatures, FeatureSource, Interpreter, JointFeatures, LatentFeatures
 from label.fitting import labelled_pixels
 from label.joint import single_sources
 from pipelines.annotated import annotated_few, annotations_digest
@@ -94,7 +94,7 @@ def like_spread(features: FeatureSource, annotations: Annotations) -> FeatureSou
 def _fit(recipe: Recipe, features: FeatureSource, annotations: Annotations, folder: Path) -> Results:
     settings, batches = recipe.interpreter.fitting, 0
     folder_of_few = recipe.paths.annotated
-    read = [source for source in single_sources(features) if isinstance(source, DenoiserFeatures)]
+    read = [source for source in single_sources(features) if isinstance(source, DenoiserFeatures | LatentFeatures)]
     models = {source.denoiser.digest for source in read}
     models |= {painter_files(recipe).digest()} if recipe.paths.painter else set()
     warning = strangers(folder_of_few, annotations, models) if folder_of_few and models else ""

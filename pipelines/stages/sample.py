@@ -62,6 +62,12 @@ def _origin(recipe: Recipe, source: ImageSource) -> dict[str, Any]:
     return {"denoiser": source.denoiser.digest, **settings}
 
 
+def _of_seed(origin: dict[str, Any], source: ImageSource, seed: int) -> dict[str, Any]:
+    """What an image says of itself; of one that was painted from words, these as well."""
+    said = source.provenance(seed)
+    return {**origin, "seed": seed} | {key: said[key] for key in ("prompt",) if key in said}
+
+
 def _sample(recipe: Recipe, source: ImageSource, count: int, of: int, chooser: Chooser | None, folder: Path) -> Results:
     origin, images = _origin(recipe, source), _images(recipe, source, of, folder)
     if chooser:
@@ -70,7 +76,7 @@ def _sample(recipe: Recipe, source: ImageSource, count: int, of: int, chooser: C
         images = ((TO_ANNOTATE + place, candidates[TO_ANNOTATE + place]) for place in places)
     for seed, image in images:
         chunk = PngInfo()
-        chunk.add_text(PROVENANCE, json.dumps({**origin, "seed": seed}, sort_keys=True))
+        chunk.add_text(PROVENANCE, json.dumps(_of_seed(origin, source, seed), sort_keys=True))
         write_whole(folder / f"{seed:012d}.png", png_bytes(Image.fromarray(image), chunk))
     return {}
 

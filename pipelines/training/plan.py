@@ -20,7 +20,7 @@ from pipelines.storage import Location, location
 from pipelines.train_section import MixedSource, TrainSection, places
 from pipelines.training.data import AnnotatedData, ShardData, shard_data
 from pipelines.training.mix import Ingredient, Mix
-from pipelines.units.models import open_denoiser
+from pipelines.units.models import open_reader
 
 _MOST_CHECKPOINTS = 100  # where an epoch is a step or two
 _KEPT_AS = {"synthetic": "dataset", "mixed": "mix", "annotated": "annotated"}  # in a network's record
@@ -133,7 +133,7 @@ def _data(recipe: Recipe, wanted: list[Source], *, partial: bool) -> _Data:
             raise RecipeError(_other_images(folder, came, data.image_size, names or came, size))
         opened[name], names, size = data, came, data.image_size
     if "annotated" in used:
-        few = annotated_few(recipe, size or open_denoiser(recipe, "cpu").image_shape[1:])
+        few = annotated_few(recipe, size or open_reader(recipe, "cpu").image_shape[1:])
         if names and list(few.scheme.names) != names:
             raise RecipeError(_other_classes("paths.annotated", few.scheme.names, names))
         names, size = list(few.scheme.names), (few.masks.shape[1], few.masks.shape[2])

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from generate import CompileMode
-from generate.shape import shape_of
+from generate.latent_files import LatentFiles
 from label import Scheme
 from label.identity import stored_interpreter
 from pipelines.dataset.manifest import Dataset, lasting
@@ -14,7 +14,14 @@ from pipelines.folders import interpreter_folder
 from pipelines.painter_section import UNUSED
 from pipelines.recipe import Recipe, digest_of
 from pipelines.sections import GenerateSection
-from pipelines.units.painter import denoiser_files, must_have_steps, painter_identity, paints_apart
+from pipelines.units.painter import (
+    denoiser_files,
+    must_be_named_as_painter,
+    must_have_steps,
+    painter_identity,
+    paints_apart,
+    shape_of_files,
+)
 from pipelines.units.sources import image_size, must_read_the_same, weight_files
 
 
@@ -40,12 +47,16 @@ def identify(recipe: Recipe) -> Identity:
     denoiser = files.digest()
     must_read_the_same(recipe)
     interpreter = stored_interpreter(interpreter_folder(recipe), denoiser, places=weight_files(recipe))
-    if not recipe.interpreter.reads_denoiser and (size := image_size(recipe)) != (painted := shape_of(files).size):
+    if not recipe.interpreter.reads_denoiser and (size := image_size(recipe)) != (
+        painted := shape_of_files(files).size
+    ):
         raise RecipeError(
             f"interpreter.image_size: the interpreter reads images of {size[1]}x{size[0]} pixels, those of "
             f"paths.denoiser are {painted[1]}x{painted[0]}; leave the key out, and fit it again"
         )
     if recipe.generate.source.images != "photographs" and not paints_apart(recipe):
+        if isinstance(files, LatentFiles):
+            raise must_be_named_as_painter(recipe)
         must_have_steps(recipe, files)
     painter = painter_identity(recipe)
     dtype = f"torch.{recipe.denoiser.dtype}"

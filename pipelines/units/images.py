@@ -14,6 +14,9 @@ from generate import (
     EdmModel,
     FolderImages,
     ImageSource,
+    LatentImages,
+    LatentModel,
+    Prompts,
 )
 from pipelines.dataset.photographs import remembered
 from pipelines.folders import photographs_folder
@@ -22,8 +25,8 @@ from pipelines.recipe import Recipe
 from pipelines.sections import GenerateSection
 from pipelines.storage import Location
 from pipelines.units.devices import set_up
-from pipelines.units.models import open_denoiser
-from pipelines.units.painter import painter_place
+from pipelines.units.models import open_denoiser, open_reader
+from pipelines.units.painter import must_be_named_as_painter, painter_place
 
 
 def denoiser_images(denoiser: Denoiser, settings: GenerateSection) -> DenoiserImages:
@@ -36,6 +39,19 @@ def _denoiser(recipe: Recipe, device: str) -> DenoiserImages:
     paths = recipe.paths.model_copy(update={"denoiser": painter_place(recipe)})
     denoiser = open_denoiser(recipe.model_copy(update={"denoiser": apart, "paths": paths}), device)
     return denoiser_images(denoiser, recipe.generate)
+
+
+def _latent(recipe: Recipe, device: str) -> LatentImages:
+    settings, dtype = recipe.painter, getattr(torch, recipe.denoiser.dtype)
+    prompts = Prompts(settings.prompts, settings.choices, recipe.generate.run_seed) if settings.prompts else None
+    return LatentImages(
+        LatentModel.from_pretrained(painter_place(recipe), device=device, dtype=dtype),
+        prompts,
+        guidance=settings.guidance,
+        negative_prompt=settings.negative_prompt,
+        solver=recipe.generate.solver,
+        steps=recipe.generate.steps,
+    )
 
 
 def _consistency(recipe: Recipe, device: str) -> ConsistencyImages:
@@ -52,23 +68,28 @@ def _edm(recipe: Recipe, device: str) -> EdmImages:
 
 _OPEN: dict[PainterKind, Callable[[Recipe, str], ImageSource]] = {
     "denoiser": _denoiser,
+    "latent": _latent,
     "consistency": _consistency,
     "edm": _edm,
 }
 
 
-def painted_images(recipe: Recipe, device: str, denoiser: Denoiser | None = None) -> ImageSource:
+def painted_images(recipe: Recipe, device: str, denoiser: Denoiser | LatentModel | None = None) -> ImageSource:
     """What paths.painter paints, as [painter] says, or else paths.denoiser; `denoiser` is that, where it is open.
 
-    Raises CheckpointError for a painter that is missing, damaged or of another kind.
+    Raises CheckpointError for a painter that is missing, damaged or of another kind, RecipeError for a latent
+    diffusion model in the denoiser's place.
     """
     if recipe.paths.painter is None:
-        return denoiser_images(denoiser or open_denoiser(recipe, device), recipe.generate)
+        denoiser = denoiser or open_reader(recipe, device)
+        if isinstance(denoiser, LatentModel):
+            raise must_be_named_as_painter(recipe)
+        return denoiser_images(denoiser, recipe.generate)
     set_up(device)
     return _OPEN[recipe.painter.kind](recipe, device)
 
 
-def image_source(denoiser: Denoiser, recipe: Recipe, folder: Location) -> ImageSource:
+def image_source(denoiser: Denoiser | LatentModel, recipe: Recipe, folder: Location) -> ImageSource:
     """Of the dataset in `folder`: what is painted, or the photographs that the dataset remembers.
 
     Raises RuntimeError on a machine that does not see the photographs, and what painted_images raises.

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from generate.identity import locate
-from generate.shape import shape_of
 from label.feature_records import kinds_in
 from label.source_kinds import DENOISER, TIMM, key_of
 from pipelines.errors import RecipeError
 from pipelines.folders import interpreter_folder
 from pipelines.places import RANDOM
 from pipelines.recipe import Recipe
+from pipelines.units.painter import denoiser_files, shape_of_files
 from pipelines.units.weights import local_weights
 
 
@@ -44,7 +43,7 @@ def image_size(recipe: Recipe) -> tuple[int, int]:
     """Height and width at which the recipe's sources read images: interpreter.image_size, or the denoiser's."""
     size = recipe.interpreter.image_size
     if size is None or recipe.interpreter.reads_denoiser:
-        return shape_of(locate(local_weights(recipe.paths.denoiser), recipe.denoiser.flags)).size
+        return shape_of_files(denoiser_files(recipe)).size
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
 
