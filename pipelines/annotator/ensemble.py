@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from generate.seeds import generator
-from label import FITTINGS, IGNORE, FeatureSource, Interpreter, Scheme, Upsampling
+from label import FITTINGS, IGNORE, FeatureSource, Upsampling
 from label.fitting import LabelledPixels, fit_members
 from label.pixel_classifiers import PixelClassifiers
 from label.pixel_source import PixelSource
@@ -75,12 +75,6 @@ def trained(
         if stop():
             return None
     return classifiers
-
-
-def interpreter(
-    classifiers: PixelClassifiers, features: FeatureSource, scheme: Scheme, upsampling: Upsampling
-) -> Interpreter:
-    return Interpreter(features, classifiers, scheme, upsampling=upsampling)
 
 
 @dataclass(frozen=True)

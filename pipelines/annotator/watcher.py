@@ -14,7 +14,7 @@ import numpy as np
 
 from generate import ImageError
 from label import IGNORE, AnnotationError, FeatureSource, Interpreter, Labels, Upsampling
-from pipelines.annotator.ensemble import chosen_pixels, cross_validated, interpreter, trained
+from pipelines.annotator.ensemble import chosen_pixels, cross_validated, trained
 from pipelines.annotator.folder import AnnotatedFolder, UnknownImageError
 from pipelines.annotator.memory import Memory
 from pipelines.annotator.messages import Message, suggestion
@@ -137,7 +137,7 @@ class Watcher:
                 self._interpreter, self._fresh = None, False
                 self._tell({"kind": "waiting"})
             return False
-        self._interpreter = interpreter(classifiers, self.memory.features, scheme, self._upsampling)
+        self._interpreter = Interpreter(self.memory.features, classifiers, scheme, upsampling=self._upsampling)
         self._tell({"kind": "fitted", "batches": batches, "seconds": round(time.monotonic() - started, 3)})
         return True
 

@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--faces", choices=["drawn", "sampled"], default="drawn")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--strokes", type=int, default=8, help="the most in an image")
-    parser.add_argument("--longest", type=int, default=12, help="pixels of a stroke")
+    parser.add_argument("--longest", type=int, default=6, help="pixels of a stroke")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder, start = Path(place), time.perf_counter()

@@ -32,8 +32,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from deeplab import mean_iou
 from generate import Denoiser
-from label import IGNORE, Annotations, DenoiserFeatures, load_annotations
-from pipelines.annotator.ensemble import Maps, chosen_pixels, interpreter, trained
+from label import IGNORE, Annotations, DenoiserFeatures, Interpreter, load_annotations
+from pipelines.annotator.ensemble import Maps, chosen_pixels, trained
 from pipelines.annotator.order import farthest, order, pooled
 from pipelines.annotator.watcher import FULL
 from pipelines.recipe import Recipe
@@ -82,7 +82,7 @@ class Ensemble:
         drawn = [i for i, mask in enumerate(masks) if (mask != IGNORE).any()]
         pixels = [chosen_pixels(domain.maps["few"][i], masks[i], domain.features, "bilinear") for i in drawn]
         classifiers = trained(pixels, len(scheme), batches=FULL)
-        self.labels = classifiers and interpreter(classifiers, domain.features, scheme, "bilinear")
+        self.labels = classifiers and Interpreter(domain.features, classifiers, scheme)
         return self.labels is not None
 
     def predict(self, part: str, index: int) -> tuple[np.ndarray, float]:
@@ -214,7 +214,7 @@ def opened(scored_images: int, more: int) -> Domain:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strokes", type=int, default=150)
-    parser.add_argument("--longest", type=int, default=12, help="pixels of a stroke")
+    parser.add_argument("--longest", type=int, default=6, help="pixels of a stroke")
     parser.add_argument("--visit", type=int, default=5, help="strokes in an image before the person goes on")
     parser.add_argument("--every", type=int, default=5, help="strokes between scores")
     parser.add_argument("--held-out", type=int, default=60, help="images that are scored")

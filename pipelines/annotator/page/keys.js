@@ -24,7 +24,7 @@ export function listKeys(table, list) {
   const shown = (key) => key.split("+").map((part) => NAMES[part] ?? (part.length === 1 ? part.toUpperCase() : part)).join("+");
   list.replaceChildren(...table.flatMap(({ keys, says }) => {
     const term = document.createElement("dt"), text = document.createElement("dd");
-    term.textContent = keys.filter((key) => key !== "").map(shown).join(" ");
+    term.textContent = keys.map(shown).join(" ");
     text.textContent = says;
     return [term, text];
   }));
