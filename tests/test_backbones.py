@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from label import (
     FeatureSource,
@@ -19,6 +20,7 @@ from label import (
     SwavFeatures,
     TimmFeatures,
 )
+from label.pixel_classifiers import PixelClassifiers
 from label.saved_sources import open_features
 from label.timm_backbone import PRESETS
 
@@ -231,3 +233,20 @@ def test_a_missing_tensor_is_named(swav, tmp_path):
     torch.save(stored, tmp_path / "cut.pth")
     with pytest.raises(InterpreterError, match=r"1 tensors differ \(layer3.1.bn2.bias: file lacks it"):
         SwavFeatures.from_pretrained(tmp_path / "cut.pth", wide=wide)
+
+
+def test_labels_through_any_source_are_those_of_features_at_full_size():
+    mae = MaeFeatures.from_pretrained(GOLDEN / "mae_like.pth", blocks=3, heads=4)
+    source = JointFeatures([mae, TimmFeatures("resnet18", layers=(0, 2), image_size=(64, 64))], [0.5, 2.0])
+    classifiers = PixelClassifiers(3, source.channels, 4).eval()
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in classifiers.state_dict().items():
+        tensor.copy_(
+            torch.rand(tensor.shape, generator=generator) * 0.2 + (0.5 if name.endswith("running_var") else -0.1)
+        )
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    wide = [F.interpolate(m, (64, 64), mode="bilinear")[0] for m in source.maps(image)]
+    with torch.no_grad():
+        plain = classifiers(torch.cat(wide).flatten(1).T.expand(3, -1, -1)).unflatten(1, (64, 64))
+    (ours,) = Interpreter(source, classifiers, Scheme(tuple("abcd"))).logits(image)
+    torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-4)
