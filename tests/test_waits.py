@@ -18,7 +18,7 @@ import cluster
 from cluster import ClusterError, connect, jobs, runtime
 from pipelines import storage
 from pipelines.errors import StorageError
-from pipelines.training.history import History
+from pipelines.training import events
 from pipelines.units.weights import local_weights
 
 Command = Callable[..., str]
@@ -175,10 +175,10 @@ def test_a_full_disk_under_the_log_of_a_training_ends_it(tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def logged() -> None:
-        with History.start().logging(tmp_path, 0) as log:
+        with events.opened(tmp_path, 0) as log:
             monkeypatch.setattr(log._writer, "write_event", full)
             for step in range(100):
-                log._add("train/loss", 0.5, step)
+                log.add("train/loss", 0.5, step)
 
     with pytest.raises(StorageError, match="tensorboard cannot be written: No space left"):
         logged()
