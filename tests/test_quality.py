@@ -15,10 +15,13 @@ from PIL import Image
 from label import Scheme
 from pipelines import Recipe, read_shards
 from pipelines.annotated import annotated_few
+from pipelines.dataset.index import candidates
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import Candidate, reports
 from pipelines.dataset.shards import Sample, pack, write_shard
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import dataset_folder, quality_folder, report_page
+from pipelines.formats.where import rows_where
 from pipelines.lease import leased
 from pipelines.quality import image_sets
 from pipelines.quality.findings import NEAR, Copies, Quality, warnings_of
@@ -212,6 +215,13 @@ def test_the_same_dataset_gives_the_same_findings_and_is_looked_at_once(untraine
             assert (quality_folder(recipe) / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+def test_a_page_that_is_there_touches_nothing(recipe: Recipe) -> None:
+    write_page(recipe)
+    before = {path: path.stat().st_mtime_ns for path in recipe.paths.out.rglob("*")}
+    assert not write_page(recipe).fresh
+    assert {path: path.stat().st_mtime_ns for path in recipe.paths.out.rglob("*")} == before
+
+
 def test_class_presence_is_that_of_the_masks(untrained: Recipe) -> None:
     masks = [sample.mask for sample in read_shards(dataset_folder(untrained))]
     quality = read_quality(quality_folder(untrained))
@@ -228,6 +238,8 @@ def test_the_index_says_what_is_nearest_and_says_it_again_after_it_was_written_a
     assert all(row["nearest"].startswith(("other samples: seed ", "annotated images: ")) for row in kept)
     assert min(row["nearness"] for row in kept) == min(each.nearest for each in found(recipe).copies)
     assert {row["nearest"] for row in before if not row["kept"]} == {None}
+    near = rows_where("nearness >= 0", candidates(take_inventory(dataset_folder(recipe))))
+    assert near.tolist() == [row["kept"] for row in before]
     index.unlink()
     write_page(recipe)
     assert pq.read_table(index).to_pylist() == before

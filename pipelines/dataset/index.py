@@ -2,7 +2,7 @@
 
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,26 +48,37 @@ def totals(inventory: Inventory) -> Totals:
 
 
 def candidates(inventory: Inventory) -> pa.Table:
-    """The rows of index.parquet; where no index of these very shards is there, those that it would have."""
-    indexed = _read(inventory, _SCHEMA.names) if inventory.is_indexed else None
+    """The rows of index.parquet; where no index of these very shards is there, those that it would have.
+
+    What is nearest to a sample is known where `report` has added it.
+    """
+    indexed = _read(inventory, _SCHEMA.names, also=[field.name for field in _NEAREST]) if inventory.is_indexed else None
     if indexed is not None:
         return indexed
     return pa.Table.from_pylist([row for report in each_report(inventory) for row in _rows(report)], _SCHEMA)
 
 
-def write_nearest(folder: Location, nearest: Mapping[int, tuple[str, float]]) -> None:
-    """Let index.parquet say what is nearest to each seed, where it does not say just that already."""
+def says_nearest(folder: Location, nearest: Mapping[int, tuple[str, float]]) -> bool:
+    """Whether index.parquet says already what is nearest to each seed."""
     inventory = take_inventory(folder)
-    table = candidates(inventory)
+    expected = _with_nearest(inventory, nearest)
+    return inventory.is_indexed and expected.equals(_read(inventory, expected.column_names))
+
+
+def write_nearest(folder: Location, nearest: Mapping[int, tuple[str, float]]) -> None:
+    """Let index.parquet say what is nearest to each seed; the others have none."""
+    buffer = io.BytesIO()
+    pq.write_table(_with_nearest(take_inventory(folder), nearest), buffer)
+    storage.write_whole(folder / INDEX, buffer.getvalue())
+
+
+def _with_nearest(inventory: Inventory, nearest: Mapping[int, tuple[str, float]]) -> pa.Table:
+    table = candidates(inventory).select(_SCHEMA.names)
     found = [nearest.get(seed, (None, None)) for seed in table["seed"].to_pylist()]
     columns = zip(*found, strict=True) if found else ((), ())
     for field, values in zip(_NEAREST, columns, strict=True):
         table = table.append_column(field, pa.array(values, field.type))
-    if inventory.is_indexed and table.equals(_read(inventory, table.column_names)):
-        return
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    storage.write_whole(folder / INDEX, buffer.getvalue())
+    return table
 
 
 def _indexed(inventory: Inventory) -> Totals | None:
@@ -78,12 +89,15 @@ def _indexed(inventory: Inventory) -> Totals | None:
     return Totals(len(index["shard"].unique()), int(index["kept"].to_numpy().sum()), len(index))
 
 
-def _read(inventory: Inventory, columns: list[str]) -> pa.Table | None:
-    """Columns of index.parquet; None for one that cannot be read, or that knows other shards than are there."""
+def _read(inventory: Inventory, columns: list[str], also: Sequence[str] = ()) -> pa.Table | None:
+    """Columns of index.parquet, `also` where it has them.
+
+    None for one that cannot be read, or that knows other shards than are there.
+    """
     try:
-        index = pq.ParquetFile(io.BytesIO(storage.read(inventory.folder / INDEX))).read(columns)
+        index = pq.ParquetFile(io.BytesIO(storage.read(inventory.folder / INDEX))).read([*columns, *also])
         shards = index["shard"].unique().to_pylist()
-        index = index.select(columns)
+        index = index.select([*columns, *(name for name in also if name in index.column_names)])
     except (pa.ArrowException, OSError, KeyError):
         return None
     if {name.removesuffix(".tar") for name in shards} != {name.removesuffix(".json") for name in inventory.reports}:

@@ -43,13 +43,14 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def _searched(points: Tensor, members: Tensor, *, but_itself: bool) -> Nearest:
-    points, members = points.double(), members.double()
-    found = []
+    members = members.double()
+    points = members if but_itself else points.double()
+    found, exact = list[Tensor](), list[Tensor]()
     for start in range(0, len(points), _ROWS):
-        distances = torch.cdist(points[start : start + _ROWS], members)
+        some = points[start : start + _ROWS]
+        distances = torch.cdist(some, members)
         if but_itself:
             distances.diagonal(start).fill_(torch.inf)
         found.append(distances.argmin(1))  # of equal ones the first
-    member = torch.cat(found)
-    exact = (points - members[member]).norm(dim=1)  # a matrix product loses the last bits of what is nearly 0
-    return Nearest(member.numpy(), exact.numpy())
+        exact.append((some - members[found[-1]]).norm(dim=1))  # a matrix product loses the last bits of what is near 0
+    return Nearest(torch.cat(found).numpy(), torch.cat(exact).numpy())

@@ -7,7 +7,7 @@ from generate import Denoiser
 from label import Annotations, DenoiserFeatures
 from label.threads import torch_threads
 from pipelines.annotated import annotated_few
-from pipelines.dataset.index import write_nearest
+from pipelines.dataset.index import says_nearest, write_nearest
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Report
 from pipelines.errors import DatasetError, LeaseError, StorageError
@@ -69,6 +69,8 @@ def _index(recipe: Recipe) -> None:
     """Let the index say what is nearest; where somebody else writes there, or nobody may, that is told."""
     folder = dataset_folder(recipe)
     nearest = read_nearest(quality_folder(recipe))
+    if says_nearest(folder, nearest):
+        return
     try:
         with leased(folder):
             write_nearest(folder, nearest)
