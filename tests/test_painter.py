@@ -3,19 +3,21 @@
 import hashlib
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_denoiser, make_project, make_unet
+from conftest import make_project, make_unet, wait_for
 from diffusers import CMStochasticIterativeScheduler, ConsistencyModelPipeline
+from forked import Forked
 
 from generate import CheckpointError
 from pipelines import DatasetError, Recipe, RecipeError, read_shards
-from pipelines.dataset.damage import damages
+from pipelines.dataset.damage import damages, remove_temporaries
 from pipelines.dataset.inventory import take_inventory
-from pipelines.driver.carrying import carried_models
+from pipelines.driver.carrying import left_behind
 from pipelines.stages.check import check
 from pipelines.stages.fit import fit
 from pipelines.stages.made_with import other_settings
@@ -26,6 +28,16 @@ from pipelines.units.identity import describe, identify
 from pipelines.units.images import painted_images
 from pipelines.units.models import Models
 
+MAKING = """
+import sys
+from pipelines import Recipe
+from pipelines.units.builder import build, planned
+
+plan = planned(Recipe.load(sys.argv[1], tuple(sys.argv[2:])))
+make = build(plan, "cpu")
+for unit in plan.recipe.generate.units:
+    make(unit)
+"""
 PAINTED_BY = ('paths.painter="painter"', 'painter.kind="consistency"')
 
 
@@ -78,14 +90,29 @@ def test_a_consistency_model_paints_and_the_denoisers_interpreter_labels(recipe_
     assert said == {"painter": "consistency", "ts": [0, 17], "levels": 40}
 
 
-def test_shards_that_are_lost_come_again_with_the_same_bytes(recipe_of, fitted: Path) -> None:
+def test_killed_and_run_again_it_ends_byte_for_byte_as_if_it_had_not_been(
+    recipe_of, fitted: Path, tmp_path: Path
+) -> None:
+    settings = ("painter.ts=[0, 17]", "painter.levels=30")
+    at_once, folder = shards(made(recipe_of(*settings, folder="at once"))), tmp_path / "made"
+    told = (*PAINTED_BY, *settings, f'paths.dataset="{folder}"')
+    process = Forked(fitted / "recipe.toml", *told, code=MAKING)
+    wait_for(lambda: (folder / "shard-000000.json").exists())
+    assert process.kill() == -signal.SIGKILL
+    assert shards(made(recipe_of(*settings))) == at_once
+    inventory = take_inventory(folder)
+    remove_temporaries(inventory)
+    assert damages(take_inventory(folder)) == []
+
+
+def test_shards_that_are_lost_come_again_with_the_same_bytes(recipe_of) -> None:
     recipe = recipe_of("painter.ts=[0, 17]")
     folder = made(recipe)
     whole = shards(folder)
     for name in ("shard-000001.tar", "shard-000001.json", "shard-000003.json"):
         (folder / name).unlink()
     assert shards(made(recipe)) == whole
-    assert not damages(take_inventory(folder))
+    assert damages(take_inventory(folder)) == []
 
 
 def test_a_recipe_without_a_painter_makes_the_dataset_that_it_always_made(fitted: Path) -> None:
@@ -104,11 +131,7 @@ def test_the_files_tell_of_the_models_what_the_opened_models_do(recipe_of, setti
     assert identify(recipe) == Models.of(recipe, "cpu").identity
 
 
-def test_what_changes_an_image_changes_the_digest_and_nothing_else_does(
-    recipe_of, fitted: Path, tmp_path: Path
-) -> None:
-    make_denoiser().save_pretrained(tmp_path / "other")
-
+def test_what_changes_an_image_changes_the_digest_and_nothing_else_does(recipe_of) -> None:
     def digest(*settings: str) -> str:
         recipe = recipe_of(*settings)
         return describe(identify(recipe), recipe.generate).digest
@@ -156,8 +179,10 @@ def test_images_to_annotate_are_the_painters(recipe_of, tmp_path: Path) -> None:
     assert other_settings("sample", changed) == "painter.ts was [0, 17], is [0]"
 
 
-def test_the_painter_travels_to_machines_that_lack_it(recipe_of) -> None:
-    assert set(carried_models(recipe_of('cluster.address="auto"'))) == {"denoiser", "interpreter", "painter"}
+def test_the_painter_travels_to_machines_that_lack_it(recipe_of, fitted: Path) -> None:
+    assert set(left_behind(recipe_of('cluster.address="auto"'))) == {"denoiser", "interpreter", "painter"}
+    shared = recipe_of('cluster.address="auto"', f'cluster.shared=["{fitted / "painter"}"]')
+    assert set(left_behind(shared)) == {"denoiser", "interpreter"}
 
 
 def test_check_looks_at_the_painter(recipe_of, tmp_path: Path) -> None:

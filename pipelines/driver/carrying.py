@@ -23,20 +23,23 @@ def with_models(build: Callable[[Recipe], Callable[[int], T]], recipe: Recipe) -
 
 
 def carried_models(recipe: Recipe) -> dict[str, Carried]:
-    """The models that other machines may lack: on a cluster, those that are not in cluster.shared."""
+    """The models that other machines may lack, packed."""
+    return {name: Carried.of(place) for name, place in left_behind(recipe).items()}
+
+
+def left_behind(recipe: Recipe) -> dict[str, Path]:
+    """Where the models lie that other machines may lack: on a cluster, those that are not in cluster.shared."""
     if recipe.cluster.address == "local":
         return {}
-    places = {"denoiser": recipe.paths.denoiser, "interpreter": interpreter_folder(recipe)}
+    places: dict[str, Path | str] = {"denoiser": recipe.paths.denoiser, "interpreter": interpreter_folder(recipe)}
     if paints_apart(recipe) and recipe.paths.painter is not None:
         places["painter"] = recipe.paths.painter
-    return {name: Carried.of(place) for name, place in places.items() if _stays_behind(place, recipe)}
+    return {name: place for name, place in places.items() if isinstance(place, Path) and _stays_behind(place, recipe)}
 
 
-def _stays_behind(place: Path | str, recipe: Recipe) -> bool:
-    """A Hub id is no file here, and is fetched there."""
-    if isinstance(place, str) or not place.exists():
-        return False
-    return not any(place.is_relative_to(shared) for shared in recipe.cluster.shared)
+def _stays_behind(place: Path, recipe: Recipe) -> bool:
+    """Whether it is a file here; a URL and a Hub id are fetched there."""
+    return place.exists() and not any(place.is_relative_to(shared) for shared in recipe.cluster.shared)
 
 
 def _build_there(

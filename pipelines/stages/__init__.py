@@ -43,8 +43,8 @@ _ORDERED = (
         "sample:sample_images",
         """Write images to annotate.
 
-        They are PNG files named by seed; the dataset will contain none of them. Reads paths.denoiser. Writes
-        paths.out/samples. Keys: generate.steps, generate.solver, generate.run_seed.
+        They are PNG files named by seed; the dataset will contain none of them. Reads paths.painter, or else
+        paths.denoiser. Writes paths.out/samples. Keys: generate.steps, generate.solver, generate.run_seed.
 
         Example: datasetddpm sample recipe.toml -n 40""",
     ),
