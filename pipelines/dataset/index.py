@@ -23,16 +23,22 @@ _SCHEMA = pa.schema(
         "class_pixels": pa.list_(pa.int64()),
     }
 )
+_OF_WORDS = _SCHEMA.append(pa.field("prompt", pa.string()))
 _AT_ONCE = 256  # reports that are in memory together
 
 
 def write_index(inventory: Inventory) -> Totals:
-    """Write index.parquet from the reports: one row a candidate, dropped ones included, by number of unit."""
-    buffer, total = io.BytesIO(), Totals(0, 0, 0)
-    with pq.ParquetWriter(buffer, _SCHEMA) as writer:
-        for several in _chunks(each_report(inventory)):
+    """Write index.parquet from the reports: one row a candidate, dropped ones included, by number of unit.
+
+    Of images that were painted from words, `prompt` is a column as well.
+    """
+    buffer, total, chunks = io.BytesIO(), Totals(0, 0, 0), _chunks(each_report(inventory))
+    first = next(chunks, [])
+    schema = _OF_WORDS if any(each.prompt for report in first for each in report.candidates) else _SCHEMA
+    with pq.ParquetWriter(buffer, schema) as writer:
+        for several in itertools.chain([first] if first else [], chunks):
             rows = [row for report in several for row in _rows(report)]
-            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+            writer.write_table(pa.Table.from_pylist(rows, schema))
             total += counted(several)
     storage.write_whole(inventory.folder / INDEX, buffer.getvalue())
     return total
