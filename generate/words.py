@@ -43,7 +43,7 @@ class WordReader:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(f"{files.folder} does not describe a text encoder: {reason}") from error
         weights = files.weights("text_encoder")
-        filled(encoder, tensors_of(weights, device), weights, dtype, _without_prefix)
+        filled(encoder, tensors_of(weights, device), weights, dtype, without_prefix)
         _fill_buffers(encoder, device)
         return cls(tokenizer, encoder)
 
@@ -73,7 +73,7 @@ def _kinds(name: str) -> tuple[Any, Any, Any]:
     return XLMRobertaTokenizer, alt.RobertaSeriesConfig, alt.RobertaSeriesModelWithTransformation
 
 
-def _without_prefix(name: str) -> str:
+def without_prefix(name: str) -> str:
     """Of CLIP's tensors, which transformers called text_model.encoder... before it called them encoder..."""
     return name.removeprefix("text_model.")
 

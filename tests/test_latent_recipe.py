@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import latent_models
+import pyarrow.parquet as pq
 import pytest
 from conftest import make_project, wait_for
 from forked import Forked
@@ -14,7 +15,8 @@ from forked import Forked
 from generate import Prompts
 from pipelines import DatasetError, Recipe, RecipeError, read_shards
 from pipelines.dataset.damage import damages
-from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.index import candidates, write_index
+from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.dataset.painted import painted_how
 from pipelines.stages.check import check
 from pipelines.stages.fit import fit
@@ -69,6 +71,16 @@ def test_samples_are_painted_from_words_and_say_which(recipe_of: Callable[..., R
     assert {sample.provenance["prompt"] for sample in samples} == {"a red horse", "a green horse", "a cow"}
     assert samples[0].provenance["guidance"] == 7.5
     assert len(samples) == 22
+
+
+def test_the_index_has_a_column_of_prompts(recipe_of: Callable[..., Recipe]) -> None:
+    recipe = recipe_of("generate.portion=0.2", "generate.samples=6")
+    inventory = take_inventory(made(recipe))
+    write_index(inventory)
+    prompts = Prompts(recipe.painter.prompts, recipe.painter.choices, recipe.generate.run_seed)
+    index = pq.read_table(Path(str(inventory.folder)) / INDEX)
+    assert index["prompt"].to_pylist() == [prompts.of(seed) for seed in range(6)]
+    assert candidates(take_inventory(inventory.folder))["seed"].to_pylist() == list(range(6))
 
 
 _MAKING = """

@@ -85,7 +85,7 @@ def test_a_shipped_recipe_is_called_by_its_name_and_works_in_the_working_directo
 def test_an_unknown_name_is_answered_with_the_shipped_recipes(path):
     refused(
         path.with_name("horse"),
-        r"is no file; .* shipped one: .*cat_15, ddpm_seg/ade_bedroom_30, .*demo, ffhq_34, horse_21$",
+        r"is no file; .* shipped one: .*cat_15, ddpm_seg/ade_bedroom_30, .*demo, ffhq_34, horse_21, words$",
     )
 
 

@@ -24,18 +24,24 @@ _SCHEMA = pa.schema(
         "class_pixels": pa.list_(pa.int64()),
     }
 )
+_OF_WORDS = _SCHEMA.append(pa.field("prompt", pa.string()))
 _NEAREST = (pa.field("nearest", pa.string()), pa.field("nearness", pa.float64()))
 """What `report` adds: what is nearest to a sample, and how near; null of one that was not looked at."""
 _AT_ONCE = 256  # reports that are in memory together
 
 
 def write_index(inventory: Inventory) -> Totals:
-    """Write index.parquet from the reports: one row a candidate, dropped ones included, by number of unit."""
-    buffer, total = io.BytesIO(), Totals(0, 0, 0)
-    with pq.ParquetWriter(buffer, _SCHEMA) as writer:
-        for several in _chunks(each_report(inventory)):
+    """Write index.parquet from the reports: one row a candidate, dropped ones included, by number of unit.
+
+    Of images that were painted from words, `prompt` is a column as well.
+    """
+    buffer, total, chunks = io.BytesIO(), Totals(0, 0, 0), _chunks(each_report(inventory))
+    first = next(chunks, [])
+    schema = _schema_of(row for report in first for row in _rows(report))
+    with pq.ParquetWriter(buffer, schema) as writer:
+        for several in itertools.chain([first] if first else [], chunks):
             rows = [row for report in several for row in _rows(report)]
-            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+            writer.write_table(pa.Table.from_pylist(rows, schema))
             total += counted(several)
     storage.write_whole(inventory.folder / INDEX, buffer.getvalue())
     return total
@@ -52,10 +58,12 @@ def candidates(inventory: Inventory) -> pa.Table:
 
     What is nearest to a sample is known where `report` has added it.
     """
-    indexed = _read(inventory, _SCHEMA.names, also=[field.name for field in _NEAREST]) if inventory.is_indexed else None
+    more = ["prompt", *(field.name for field in _NEAREST)]
+    indexed = _read(inventory, _SCHEMA.names, also=more) if inventory.is_indexed else None
     if indexed is not None:
         return indexed
-    return pa.Table.from_pylist([row for report in each_report(inventory) for row in _rows(report)], _SCHEMA)
+    rows = [row for report in each_report(inventory) for row in _rows(report)]
+    return pa.Table.from_pylist(rows, _schema_of(rows))
 
 
 def says_nearest(folder: Location, nearest: Mapping[int, tuple[str, float]]) -> bool:
@@ -73,7 +81,8 @@ def write_nearest(folder: Location, nearest: Mapping[int, tuple[str, float]]) ->
 
 
 def _with_nearest(inventory: Inventory, nearest: Mapping[int, tuple[str, float]]) -> pa.Table:
-    table = candidates(inventory).select(_SCHEMA.names)
+    table = candidates(inventory)
+    table = table.drop_columns([field.name for field in _NEAREST if field.name in table.column_names])
     found = [nearest.get(seed, (None, None)) for seed in table["seed"].to_pylist()]
     columns = zip(*found, strict=True) if found else ((), ())
     for field, values in zip(_NEAREST, columns, strict=True):
@@ -103,6 +112,10 @@ def _read(inventory: Inventory, columns: list[str], also: Sequence[str] = ()) ->
     if {name.removesuffix(".tar") for name in shards} != {name.removesuffix(".json") for name in inventory.reports}:
         return None
     return index
+
+
+def _schema_of(rows: Iterable[Mapping[str, Any]]) -> pa.Schema:
+    return _OF_WORDS if any(row["prompt"] for row in rows) else _SCHEMA
 
 
 def _rows(report: Report) -> list[dict[str, Any]]:

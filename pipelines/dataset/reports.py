@@ -31,6 +31,7 @@ class Candidate:
     class_pixels: list[Natural]
     class_uncertainty: list[Nats] = field(default_factory=list)  # mean of each class's pixels, nats; none: not known
     kept_for: str | None = None  # the class for whose sake it stays, where it is not among the most certain
+    prompt: str | None = None  # what it was painted from, where that was words
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,11 @@ class Report:
 
     def content(self) -> str:
         """What `parse_report` reads."""
-        return json.dumps(asdict(self), allow_nan=False) + "\n"
+        record = asdict(self)
+        for candidate in record["candidates"]:
+            if candidate["prompt"] is None:
+                del candidate["prompt"]
+        return json.dumps(record, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
