@@ -41,7 +41,7 @@ def demo_features() -> FeatureSource:
     return DenoiserFeatures(denoiser, steps=settings.steps, blocks=settings.blocks)
 
 
-SOURCES: dict[int, Callable[[], FeatureSource]] = {64: demo_features, 256: lambda: MapsInHand(256)}
+SOURCES: dict[int, Callable[[], FeatureSource]] = {64: demo_features, 256: lambda: MapsInHand(256, "denoiser")}
 
 
 def measured(side: int, strokes: int) -> list[dict[str, float]]:

@@ -63,8 +63,9 @@ def main() -> None:
     options = parser.parse_args()
     set_up(options.device)
     models = models_of(options)
-    denoiser, features = models.denoiser, models.interpreter.features
+    features = models.interpreter.features
     assert isinstance(features, DenoiserFeatures)
+    denoiser = features.denoiser
     settings = GenerateSection(
         samples=options.unit,
         unit_size=options.unit,
