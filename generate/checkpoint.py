@@ -122,7 +122,6 @@ def _tensors(path: Path, names: list[str]) -> Iterator[tuple[str, Tensor]]:
 def open_diffusers(files: DiffusersFiles, device: torch.device, dtype: torch.dtype) -> tuple[UNet2DModel, Schedule]:
     """The network with the DDPM's schedule that lies beside it."""
     scheduler = read_json(files.scheduler)
-    shape_of(files)
     files.timesteps()
     if scheduler.get("_class_name") == CONSISTENCY:
         raise CheckpointError(

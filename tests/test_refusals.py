@@ -85,7 +85,7 @@ def test_no_command_shows_the_secrets_of_weights(project: Path, command: Command
     assert "SECRET" not in said + caplog.text
 
 
-@pytest.mark.parametrize("key", ["out", "annotated", "held_out", "unlabelled"])
+@pytest.mark.parametrize("key", ["out", "annotated", "held_out", "photographs"])
 def test_a_folder_of_a_recipe_is_no_url(project: Path, command: Command, monkeypatch: Any, key: str) -> None:
     monkeypatch.chdir(project)
     before = set(os.listdir())
