@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -96,20 +96,29 @@ class DenoiserFeatures:
         return features_digest(self.denoiser.digest, self.steps, self.blocks, self.where, self.noise.numpy())
 
     def maps(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """All steps of a noise run as one batch of the decoder, which ends at the last wanted block."""
+        """A GPU runs all steps of a noise as one batch of the decoder, which ends at the last wanted block.
+
+        A processor runs a step at a time: the maps of more would leave its caches.
+        """
         total, *others = (self._maps(images, noise[None]) for noise in self.noise)
         for maps in others:
             total = [a + b for a, b in zip(total, maps, strict=True)]
         return [each / len(self.noise) for each in total] if others else total
 
     def _maps(self, images: UInt8[np.ndarray, "b h w 3"], noise: Float[Tensor, "1 c h w"]) -> list[Tensor]:
+        together = [[t] for t in self.steps] if self.denoiser.device.type == "cpu" else [list(self.steps)]
+        return [each for steps in together for each in self._maps_at(steps, images, noise)]
+
+    def _maps_at(
+        self, steps: list[int], images: UInt8[np.ndarray, "b h w 3"], noise: Float[Tensor, "1 c h w"]
+    ) -> Iterator[Tensor]:
         device = self.denoiser.device
-        x_0 = to_model(images).to(device).repeat(len(self.steps), 1, 1, 1)
-        t = torch.tensor(self.steps, device=device).repeat_interleave(len(images))
+        x_0 = to_model(images).to(device).repeat(len(steps), 1, 1, 1)
+        t = torch.tensor(steps, device=device).repeat_interleave(len(images))
         x_t = self.denoiser.add_noise(x_0, t, noise.to(device))
         by_block = self.denoiser.activations(x_t, t, self.blocks, self.where)
-        by_step = zip(*(block_maps.chunk(len(self.steps)) for block_maps in by_block), strict=True)
-        return list(itertools.chain.from_iterable(by_step))
+        by_step = zip(*(block_maps.chunk(len(steps)) for block_maps in by_block), strict=True)
+        return itertools.chain.from_iterable(by_step)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write features.json and features.safetensors into a folder that is there."""
