@@ -68,6 +68,16 @@ def compared_with(recipe: Recipe) -> list[str]:
     return [each.name for each in real_sets(recipe, annotated_few(recipe, (16, 16)), (16, 16))]
 
 
+def test_training_images_at_a_url_or_in_archives_are_no_set(recipe: Recipe, tmp_path: Path) -> None:
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    (archives / "images.tar").write_bytes(b"")
+    without = compared_with(recipe)
+    for place in ("s3://bucket/images", archives):
+        elsewhere = recipe.model_copy(update={"paths": recipe.paths.model_copy(update={"unlabelled": place})})
+        assert compared_with(elsewhere) == without
+
+
 def found(recipe: Recipe) -> Quality:
     write_page(recipe)
     return read_quality(quality_folder(recipe))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from generate import read_image
+from generate import ImageError, read_image
 from generate.frames import FRAMES
 from generate.photographs import photograph_paths
 from generate.settings import PhotographFit
@@ -92,8 +92,8 @@ def _sampled(folder: Location, rows: Sequence[tuple[int, int]], places: Sequence
 def real_sets(recipe: Recipe, few: Annotations, size: tuple[int, int]) -> list[ImageSet]:
     """The annotated few, and the recipe's held-out and training images and photographs at `size`, each folder once.
 
-    Where the dataset itself is of photographs, neither those nor training images are among them. A folder that is not
-    on this machine is no set.
+    Where the dataset itself is of photographs, neither those nor training images are among them. Images at a URL or in
+    archives are no set, nor is a folder that is not on this machine.
     """
     paths, sets = recipe.paths, [in_memory("annotated images", few.names, few.images, annotations_digest(few))]
     seen = {paths.annotated}
@@ -104,11 +104,18 @@ def real_sets(recipe: Recipe, few: Annotations, size: tuple[int, int]) -> list[I
     if recipe.generate.source.images == "photographs":
         return sets
     for name, folder in {"training images": paths.unlabelled, "photographs": paths.photographs}.items():
-        if folder is not None and folder not in seen and folder.is_dir():
+        if isinstance(folder, Path) and folder not in seen and _holds_images(folder):
             fit = None if name == "training images" and size[0] == size[1] else recipe.generate.source.fit
             sets.append(_of_folder(name, folder, size, fit))
             seen.add(folder)
     return sets
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return bool(photograph_paths(folder))
+    except ImageError:
+        return False
 
 
 def in_memory(name: str, labels: Sequence[str], images: np.ndarray, digest: str) -> ImageSet:

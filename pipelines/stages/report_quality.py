@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from generate import Denoiser
-from label import Annotations, DenoiserFeatures
+from label import Annotations, FeatureSource
+from label.source_kinds import DENOISER
 from label.threads import torch_threads
 from pipelines.annotated import annotated_few
 from pipelines.dataset.index import says_nearest, write_nearest
@@ -20,20 +20,20 @@ from pipelines.quality.looking import NEAREST, QUALITY, look, read_nearest, read
 from pipelines.recipe import Recipe
 from pipelines.record import Results, once
 from pipelines.units.devices import device
-from pipelines.units.models import open_denoiser
+from pipelines.units.models import open_features
 
 
 def dataset_quality(recipe: Recipe, dataset: Dataset, reports: list[Report]) -> Quality:
     """Look at the recipe's dataset, once, and keep in its index what is nearest to each sample."""
     folder = dataset_folder(recipe)
-    denoiser = open_denoiser(recipe, device())
-    few = annotated_few(recipe, denoiser.image_shape[1:])
+    source = _describing(recipe)
+    few = annotated_few(recipe, source.image_size)
     if list(few.scheme.names) != dataset.names:
         raise DatasetError(
             f"paths.annotated has the classes {', '.join(few.scheme.names)}; the dataset in {folder} has "
             f"{', '.join(dataset.names)}: name the annotated images that it was made from"
         )
-    samples, real = sample_set(folder, reports), real_sets(recipe, few, denoiser.image_shape[1:])
+    samples, real = sample_set(folder, reports), real_sets(recipe, few, source.image_size)
     settings = recipe.interpreter
     inputs = {
         "dataset": dataset.digest,
@@ -43,23 +43,28 @@ def dataset_quality(recipe: Recipe, dataset: Dataset, reports: list[Report]) -> 
         "real": {each.name: each.digest for each in real},
         "rule": [NEAR, MOST, MOST_SHARDS],
     }
-    make = partial(_look, recipe, reports, denoiser, few, samples, real)
+    make = partial(_look, recipe, reports, source, few, samples, real)
     once(quality_folder(recipe), inputs, make, clause="the dataset looked at", outputs=(QUALITY, NEAREST))
     _index(recipe)
     return read_quality(quality_folder(recipe))
 
 
+def _describing(recipe: Recipe) -> FeatureSource:
+    """What reads paths.denoiser at the first of interpreter.steps, whatever the interpreter reads."""
+    plain = {"features": DENOISER, "steps": recipe.interpreter.steps[:1], "noises": 1, "mirrored": False}
+    settings = recipe.interpreter.model_copy(update=plain)
+    return open_features(recipe.model_copy(update={"interpreter": settings}), device())
+
+
 def _look(
     recipe: Recipe,
     reports: list[Report],
-    denoiser: Denoiser,
+    source: FeatureSource,
     few: Annotations,
     samples: ImageSet,
     real: list[ImageSet],
     made: Path,
 ) -> Results:
-    settings = recipe.interpreter
-    source = DenoiserFeatures(denoiser, steps=[settings.steps[0]], blocks=settings.blocks, where=settings.where)
     with torch_threads(recipe.generate.threads):  # the last bits of sums depend on them
         look(dataset_folder(recipe), reports, source, few, samples, real, made)
     return {}
