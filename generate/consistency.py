@@ -14,6 +14,7 @@ from generate.consistency_files import Kind, NoiseLevels, levels_of, locate_cons
 from generate.errors import GenerateError
 from generate.guided_flags import Flags
 from generate.identity import StateDict
+from generate.shape import image_shape
 
 
 class NoiseNetwork(nn.Module):
@@ -47,9 +48,7 @@ class NoiseNetwork(nn.Module):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of its images."""
-        size = self.unet.config["sample_size"]
-        height, width = (size, size) if isinstance(size, int) else size
-        return self.unet.config["in_channels"], height, width
+        return image_shape(self.unet.config)
 
     @torch.no_grad()
     def forward(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:

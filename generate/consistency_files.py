@@ -13,7 +13,15 @@ from pydantic import Field
 
 from generate.errors import CheckpointError, GenerateError
 from generate.guided_flags import FlagError, Flags, GuidedFlags, from_command_line, parse_flags
-from generate.identity import CONSISTENCY, STATE_DICTS, DiffusersFiles, StateDict, locate, read_json
+from generate.identity import (
+    CONSISTENCY,
+    STATE_DICTS,
+    DiffusersFiles,
+    StateDict,
+    locate,
+    located_state_dict,
+    read_json,
+)
 from generate.stored import TOLERANT, StoredError, stored
 
 Kind = Literal["consistency", "edm"]
@@ -87,17 +95,7 @@ def locate_consistency(source: str | Path, flags: Flags | None, kind: Kind) -> S
         assert isinstance(files, DiffusersFiles)
         _must_be_consistency(files, kind)
         return files
-    if flags is None and path.stem not in PRESETS:
-        raise CheckpointError(
-            f"{path} needs its flags: the published command line, a mapping, or a preset ({', '.join(PRESETS)})"
-        )
-    try:
-        parsed = consistency_flags(path.stem if flags is None else flags)
-    except FlagError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not there; a state_dict (.pt) is needed")
-    return StateDict(path, parsed)
+    return located_state_dict(path, flags, PRESETS, consistency_flags)
 
 
 def _must_be_consistency(files: DiffusersFiles, kind: Kind) -> None:

@@ -16,6 +16,7 @@ from generate.checkpoint import check_portable, open_checkpoint
 from generate.guided_flags import Flags
 from generate.schedule import Schedule
 from generate.settings import CompileMode
+from generate.shape import image_shape
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ class Denoiser(nn.Module):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of its images."""
-        size = self.unet.config["sample_size"]
-        height, width = (size, size) if isinstance(size, int) else size
-        return self.unet.config["in_channels"], height, width
+        return image_shape(self.unet.config)
 
     @torch.no_grad()
     def forward(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b out h w"]:

@@ -6,7 +6,7 @@ Nothing here needs torch: a run is planned before any network is built.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,17 +86,7 @@ def locate(source: str | Path, flags: Flags | None) -> StateDict | DiffusersFile
     """
     path = Path(source)
     if path.suffix in STATE_DICTS:
-        if flags is None and path.stem not in PRESETS:
-            raise CheckpointError(
-                f"{path} needs its flags: the published command line, a mapping, or a preset ({', '.join(PRESETS)})"
-            )
-        try:
-            parsed = parse_flags(path.stem if flags is None else flags)
-        except FlagError as error:
-            raise CheckpointError(f"{path}: {error}") from error
-        if not path.is_file():
-            raise CheckpointError(f"{path} is not there; a state_dict (.pt) is needed")
-        return StateDict(path, parsed)
+        return located_state_dict(path, flags, PRESETS, parse_flags)
     if flags is not None:
         raise CheckpointError(
             f"flags belong to a guided-diffusion state_dict (.pt); {source} is opened by its own config"
@@ -104,6 +94,23 @@ def locate(source: str | Path, flags: Flags | None) -> StateDict | DiffusersFile
     if not path.exists() and HUB_ID.fullmatch(str(source)):
         path = _denoiser_from_hub(str(source))
     return DiffusersFiles.of(path)
+
+
+def located_state_dict(
+    path: Path, flags: Flags | None, presets: Collection[str], parse: Callable[[Flags], GuidedFlags]
+) -> StateDict:
+    """A state_dict with flags, or of the name of a preset. Raises CheckpointError without, and where no file is."""
+    if flags is None and path.stem not in presets:
+        raise CheckpointError(
+            f"{path} needs its flags: the published command line, a mapping, or a preset ({', '.join(presets)})"
+        )
+    try:
+        parsed = parse(path.stem if flags is None else flags)
+    except FlagError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not there; a state_dict (.pt) is needed")
+    return StateDict(path, parsed)
 
 
 def read_json(path: Path) -> dict[str, Any]:

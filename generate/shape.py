@@ -1,7 +1,8 @@
 """The shape of a denoiser's network, read from its configuration; needs no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -44,6 +45,13 @@ class Shape:
     def blocks(self) -> int:
         """Decoder blocks, counted as `interpreter.blocks` does."""
         return self.levels * (self.layers + 1)
+
+
+def image_shape(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Channels, height and width of the images of an open network, by its configuration."""
+    size = config["sample_size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return config["in_channels"], height, width
 
 
 def shape_of(files: StateDict | DiffusersFiles) -> Shape:

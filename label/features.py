@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from generate import Denoiser
-from generate.denoiser import Where
+from generate.activations import DecoderBlock, Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
 from label.errors import FittingError, InterpreterError, LabelError
@@ -68,11 +68,7 @@ class DenoiserFeatures:
         noises: int = 1,
     ) -> None:
         denoiser.check_blocks(blocks)
-        unknown = [t for t in steps if not 0 <= t < len(denoiser.schedule)]
-        if unknown or not steps:
-            raise LabelError(
-                f"steps {list(steps)}: 0 to {len(denoiser.schedule) - 1} are possible, at least one is needed"
-            )
+        must_be_steps(steps, len(denoiser.schedule))
         shape = denoiser.image_shape
         noise = draw([generator(0, i) for i in range(noises)], shape) if noise is None else noise.float().cpu()
         if noise.ndim != 4 or not len(noise) or noise.shape[1:] != shape:
@@ -87,9 +83,7 @@ class DenoiserFeatures:
 
     @property
     def channels(self) -> int:
-        of_block = "in_channels" if self.where == "input" else "out_channels"
-        firsts = (self.denoiser.blocks[block].first for block in self.blocks)
-        return len(self.steps) * sum(cast(int, getattr(first, of_block)) for first in firsts)
+        return len(self.steps) * channels_of(self.denoiser.blocks, self.blocks, self.where)
 
     @property
     def digest(self) -> str:
@@ -117,8 +111,7 @@ class DenoiserFeatures:
         t = torch.tensor(steps, device=device).repeat_interleave(len(images))
         x_t = self.denoiser.add_noise(x_0, t, noise.to(device))
         by_block = self.denoiser.activations(x_t, t, self.blocks, self.where)
-        by_step = zip(*(block_maps.chunk(len(steps)) for block_maps in by_block), strict=True)
-        return itertools.chain.from_iterable(by_step)
+        return by_step_first(by_block, len(steps))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write features.json and features.safetensors into a folder that is there."""
@@ -153,6 +146,23 @@ class DenoiserFeatures:
         noise = torch.from_numpy(stored_noise(folder))
         where = cast(Where, record["where"])
         return cls(denoiser, steps=record["steps"], blocks=record["blocks"], where=where, noise=noise)
+
+
+def must_be_steps(steps: Sequence[int], timesteps: int) -> None:
+    """Raises LabelError for steps that a schedule of so many does not have, and for none."""
+    if not steps or any(not 0 <= t < timesteps for t in steps):
+        raise LabelError(f"steps {list(steps)}: 0 to {timesteps - 1} are possible, at least one is needed")
+
+
+def channels_of(decoder: Sequence[DecoderBlock], blocks: Sequence[int], where: Where) -> int:
+    """Of these blocks' maps together: of an input what its first convolution is told, of an output what that makes."""
+    of_block = "in_channels" if where == "input" else "out_channels"
+    return sum(cast(int, getattr(decoder[block].first, of_block)) for block in blocks)
+
+
+def by_step_first(by_block: Sequence[Float[Tensor, "_ _ _ _"]], steps: int) -> Iterator[Float[Tensor, "b _ _ _"]]:
+    """Maps of a batch that holds all images at each of so many steps, ordered by step, then by block."""
+    return itertools.chain.from_iterable(zip(*(maps.chunk(steps) for maps in by_block), strict=True))
 
 
 def write_stored(folder: Path, name: str, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -1,6 +1,5 @@
 """A latent diffusion model as a feature source: its UNet reads the noised latents of an image."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from generate.activations import Where
 from generate.seeds import draw, generator
 from label.errors import InterpreterError, LabelError
 from label.feature_records import check_denoiser, features_digest, features_record, stored_noise
-from label.features import write_stored
+from label.features import by_step_first, channels_of, must_be_steps, write_stored
 
 
 class LatentFeatures:
@@ -38,11 +37,7 @@ class LatentFeatures:
         noise: Float[Tensor, "1 c h w"] | None = None,
     ) -> None:
         model.check_blocks(blocks)
-        unknown = [t for t in steps if not 0 <= t < len(model.schedule)]
-        if unknown or not steps:
-            raise LabelError(
-                f"steps {list(steps)}: 0 to {len(model.schedule) - 1} are possible, at least one is needed"
-            )
+        must_be_steps(steps, len(model.schedule))
         if prompt:
             model.check_prompts([prompt])
         shape = model.latent_shape
@@ -59,10 +54,7 @@ class LatentFeatures:
 
     @property
     def channels(self) -> int:
-        """Of a block's input, what its first convolution is told; of its output, what that makes."""
-        of_block = "in_channels" if self.where == "input" else "out_channels"
-        firsts = (self.denoiser.blocks[block].first for block in self.blocks)
-        return len(self.steps) * sum(cast(int, getattr(first, of_block)) for first in firsts)
+        return len(self.steps) * channels_of(self.denoiser.blocks, self.blocks, self.where)
 
     @property
     def digest(self) -> str:
@@ -78,8 +70,7 @@ class LatentFeatures:
         x_t = model.schedule.add_noise(x_0, t, self.noise.to(model.device))
         told = model.embedded([self.prompt] * len(x_t))
         by_block = model.activations(x_t, t, told, self.blocks, self.where)
-        by_step = zip(*(block_maps.chunk(repeats) for block_maps in by_block), strict=True)
-        return list(itertools.chain.from_iterable(by_step))
+        return list(by_step_first(by_block, repeats))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write features.json and features.safetensors into a folder that is there."""

@@ -45,12 +45,14 @@ def sample_images(recipe: Recipe, *, count: int = COUNT, of: int | None = None) 
     say_what_is_unfinished(recipe)
     source, folder = painted_images(recipe, device()), samples_folder(recipe)
     chooser = Chooser.of(recipe) if of else None
-    inputs = {**_origin(recipe, source), "batch_size": recipe.generate.batch, "count": count}
+    origin = _origin(recipe, source)
+    inputs = {**origin, "batch_size": recipe.generate.batch, "count": count}
     if chooser:
         inputs |= {"of": of, "choice": chooser.inputs}
     _keep_annotated(folder, inputs)
     clause = f"{count} images" + (f", chosen among {of}" if of else "")
-    return once(folder, inputs, partial(_sample, recipe, source, count, of or count, chooser), clause=clause)
+    make = partial(_sample, recipe, source, origin, count, of or count, chooser)
+    return once(folder, inputs, make, clause=clause)
 
 
 def _origin(recipe: Recipe, source: ImageSource) -> dict[str, Any]:
@@ -68,8 +70,16 @@ def _of_seed(origin: dict[str, Any], source: ImageSource, seed: int) -> dict[str
     return {**origin, "seed": seed} | {key: said[key] for key in ("prompt",) if key in said}
 
 
-def _sample(recipe: Recipe, source: ImageSource, count: int, of: int, chooser: Chooser | None, folder: Path) -> Results:
-    origin, images = _origin(recipe, source), _images(recipe, source, of, folder)
+def _sample(
+    recipe: Recipe,
+    source: ImageSource,
+    origin: dict[str, Any],
+    count: int,
+    of: int,
+    chooser: Chooser | None,
+    folder: Path,
+) -> Results:
+    images = _images(recipe, source, of, folder)
     if chooser:
         candidates = dict(images)
         places = chooser.chosen(candidates.values(), count)
