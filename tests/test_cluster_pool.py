@@ -234,8 +234,9 @@ def test_an_actor_whose_build_hangs_is_replaced(squares: Squares) -> None:
 
 def test_a_build_may_take_longer_than_a_unit(squares: Squares) -> None:
     builder, limits = replace(squares, builds=(1.5,)), Limits(unit=0.5)
-    assert sorted(done(list(run_units(builder, range(2), actors=1, resources=ONE_CORE, limits=limits)))) == [0, 1]
-    assert len(squares.noted("built")) == 1
+    outcomes = list(run_units(builder, range(2), actors=1, resources=ONE_CORE, limits=limits))
+    assert sorted(done(outcomes)) == [0, 1]
+    assert squares.noted("built")[0] == squares.noted("made-0")[0]  # though a busy machine may end it in a unit
 
 
 def test_an_exception_that_ends_the_run_is_not_tried_again(squares: Squares) -> None:

@@ -5,7 +5,6 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from generate import IMAGE_SUFFIXES, read_image
@@ -23,7 +22,7 @@ from pipelines.folders import corrected_folder, dataset_folder, samples_folder
 from pipelines.places import PACKAGE
 from pipelines.progress import console
 from pipelines.recipe import Recipe
-from pipelines.stopping import Stopped
+from pipelines.stopping import told_of_signals
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import open_features
@@ -126,15 +125,18 @@ def _serve(room: Room, listener: socket.socket, *, browser: bool) -> None:
     )
     server, address = uvicorn.Server(config), f"http://127.0.0.1:{port}/{token}/"
 
+    def end() -> None:
+        server.should_exit = True
+
     def watch() -> None:
         try:
             watcher.run()
         finally:  # a fault of the watcher ends the server, so that it is seen
-            server.should_exit = True
+            end()
 
     watching = threading.Thread(target=watch, name="watcher", daemon=True)
     watching.start()
-    with suppress(Stopped):  # Ctrl-C is the way to end it
+    with told_of_signals(end):  # an exception in the loop of the server would become another one
         console.print(f"annotate: {len(room.folder.names)} images in {room.folder.path}", markup=False)
         console.print(f"annotate: open {address} (Ctrl-C ends)", markup=False)
         if browser:
