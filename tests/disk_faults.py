@@ -216,10 +216,13 @@ def made(place: Path) -> dict[str, str]:
     return {
         str(path.relative_to(place)): hashlib.sha256(_steady(path, place)).hexdigest()
         for path in files
-        if path.name not in _UNSTEADY
-        and not storage.is_temporary(path.name)  # a disk that refuses everything refuses to have them removed
-        and not {"tensorboard", "newest"} & set(path.parts)
+        if path.name not in _UNSTEADY and not _is_of_a_run(path) and not {"tensorboard", "newest"} & set(path.parts)
     }
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether it goes with its run; a disk that refuses everything refuses to have it removed."""
+    return storage.is_temporary(path.name) or (path.suffix == ".json" and "lease-" in path.name)
 
 
 def _steady(path: Path, place: Path) -> bytes:
@@ -307,8 +310,8 @@ class Case:
         result = made(place)
         if self.expected and result != self.expected:
             return f"something else was made: {sorted(set(result.items()) ^ set(self.expected.items()))}", None
-        left = [path.name for path in project.rglob(".*.tmp")]
-        if left and not self.lasts:  # a disk that refuses everything refuses to have them removed
+        left = [path.name for path in project.rglob("*") if path.is_file() and _is_of_a_run(path)]
+        if left and not self.lasts:
             return f"left behind: {left}", None
         return "", [disk.number, result]
 
