@@ -68,6 +68,7 @@ class DeepLab(nn.Module):
         self.architecture = replace(architecture, network=replace(shape, encoder_weights=None))  # they are in it now
         self.network = make_layers(shape, architecture.classes)
         replace_dropout(self.network)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - what convolutions run fastest in
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes h w"]:
         scale, stride = self.architecture.network.scale, self.architecture.network.output_stride

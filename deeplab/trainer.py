@@ -78,14 +78,13 @@ class Trainee:
         self.class_weights, self.ignore_index, self.seed = class_weights, ignore_index, seed
         if workers() > 1:
             synchronise_batch_norm(model)
-        gpu = self.device.type == "cuda"
         self.model = model.to(self.device)
-        if gpu:
-            self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not in its stub
         self.average = copy.deepcopy(self.model) if optimisation.ema_decay else None
         self.optimizer = torch.optim.Adam(model.parameters(), optimisation.learning_rate)
         self.done = 0  # steps
-        self._half = optimisation.precision == "bfloat16" or (optimisation.precision == "auto" and gpu)
+        self._half = optimisation.precision == "bfloat16" or (
+            optimisation.precision == "auto" and self.device.type == "cuda"
+        )
 
     @property
     def network(self) -> nn.Module:
