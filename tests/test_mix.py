@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forked import Forked
+from making import begun, commit
 
 from label import Annotations, Scheme
 from pipelines import Recipe
-from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.dataset.shards import Sample
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.record import CHECKPOINT, part_of
 from pipelines.stages.evaluate import evaluate
@@ -33,15 +32,14 @@ SHARDS, FEW = 12, 5  # samples
 def dataset(folder: Path, *, red: int = 0, side: int = 16, names: tuple[str, ...] = SCHEME.names) -> Path:
     """Two shards of six samples; the red of each image is `red` and its seed."""
     rng, scheme = np.random.default_rng(red), Scheme(names)
-    claim(folder, Dataset("digest", list(names), [list(c) for c in scheme.colors], {}, "denoiser", "interpreter", {}))
+    begun(folder, scheme)
     for unit in range(2):
         samples = []
         for seed in range(6 * unit, 6 * unit + 6):
             image, mask = rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
             image[..., 0] = red + seed
             samples.append(Sample(seed, image, mask[..., 0] % 3, seed / 100, {}))
-        candidates = [Candidate(s.seed, True, s.uncertainty, class_pixels(s.mask, scheme)) for s in samples]
-        write_shard(folder, unit, "digest", pack(samples, scheme), candidates, {})
+        commit(folder, unit, samples, scheme)
     return folder
 
 

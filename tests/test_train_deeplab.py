@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from forked import Forked
+from making import begun, commit
 from PIL import Image
 
 from deeplab import NetworkError, Trainee, build
 from label import AnnotationError, Scheme
 from pipelines import Recipe
-from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.dataset.shards import Sample
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.record import CHECKPOINT, Record, part_of
 from pipelines.stages.train import train
@@ -31,16 +30,14 @@ SCHEME = Scheme(("ground", "square", "dot"))
 def made(project: Path) -> Path:
     """A project with a dataset of 3 shards, 22 samples in all."""
     folder, rng = project / "out" / "dataset", np.random.default_rng(0)
-    colors = [list(color) for color in SCHEME.colors]
-    claim(folder, Dataset("digest", list(SCHEME.names), colors, {}, "denoiser", "interpreter", {}))
+    begun(folder, SCHEME)
     for unit, seeds in enumerate((range(4), range(4, 12), range(12, 22))):
         samples = []
         for seed in seeds:
             mask = rng.integers(0, 3, (16, 16), dtype=np.uint8)
             image = np.stack([mask * 90] * 3, axis=-1) + rng.integers(0, 40, (16, 16, 3), dtype=np.uint8)
             samples.append(Sample(seed, image, mask, seed / 100, {}, rng.random((16, 16)).astype(np.float32)))
-        candidates = [Candidate(s.seed, True, s.uncertainty, class_pixels(s.mask, SCHEME)) for s in samples]
-        write_shard(folder, unit, "digest", pack(samples, SCHEME), candidates, {})
+        commit(folder, unit, samples, SCHEME)
     return project
 
 
