@@ -39,9 +39,9 @@ def tiny_denoiser() -> Denoiser:
     return make_denoiser()
 
 
-def make_unet(out_channels: int = 3) -> UNet2DModel:
+def make_unet(out_channels: int = 3, size: int = 16) -> UNet2DModel:
     return UNet2DModel(
-        sample_size=16,
+        sample_size=size,
         out_channels=out_channels,
         layers_per_block=1,
         block_out_channels=(8, 16),

@@ -2,6 +2,7 @@
 
 import hashlib
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.record import CHECKPOINT, part_of
 from pipelines.storage import Location
+from pipelines.training.plan import Run
 from pipelines.units.builder import build, planned
 
 _MAKING = """
@@ -61,6 +64,19 @@ def killed(recipe: Path, *settings: str, folder: Path) -> None:
     process = Forked(recipe, *settings, code=_MAKING)
     wait_for(lambda: process.poll() is not None or (folder / "shard-000000.json").exists())
     assert process.kill() == -signal.SIGKILL
+
+
+def killed_in_training(recipe: Path, *settings: str, run: Run, delays: Sequence[float]) -> None:
+    """`datasetddpm train` once for each delay, killed so long after the first checkpoint of that life."""
+    checkpoint, kills = part_of(run.folder, run.inputs) / CHECKPOINT, 0
+    for delay in delays:
+        before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
+        process = Forked("train", recipe, *(word for each in settings for word in ("--set", each)))
+        while process.poll() is None and not (checkpoint.is_file() and checkpoint.stat().st_mtime_ns > before):
+            time.sleep(0.005)
+        time.sleep(delay)
+        kills += process.kill() == -signal.SIGKILL
+    assert kills >= 1, "at least one kill came before the end"
 
 
 def shards(folder: Path) -> dict[str, str]:

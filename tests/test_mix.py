@@ -2,22 +2,18 @@
 
 import json
 import shutil
-import signal
-import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import Forked
-from making import begun, commit
+from making import begun, commit, killed_in_training
 
 from label import Annotations, Scheme
 from pipelines import Recipe
 from pipelines.dataset.shards import Sample
 from pipelines.errors import DatasetError, RecipeError
-from pipelines.record import CHECKPOINT, part_of
 from pipelines.stages.evaluate import evaluate
 from pipelines.stages.train import train
 from pipelines.train_section import MixedSource, places
@@ -155,15 +151,7 @@ def test_a_mixed_training_killed_at_any_moment_ends_with_the_very_bytes_of_one_t
     shutil.copytree(made / "out" / "dataset", made / "killed" / "dataset")
     elsewhere = mixed(made, "train.accumulate=2", f'paths.out="{made / "killed"}"', steps=24)
     (run,) = runs(Recipe.load(made / "recipe.toml", elsewhere), ["mixed"])
-    checkpoint, kills = part_of(run.folder, run.inputs) / CHECKPOINT, 0
-    for delay in (0.0, 0.1):  # after a first checkpoint of this life
-        before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
-        process = Forked("train", made / "recipe.toml", *(word for each in elsewhere for word in ("--set", each)))
-        while process.poll() is None and not (checkpoint.is_file() and checkpoint.stat().st_mtime_ns > before):
-            time.sleep(0.005)
-        time.sleep(delay)
-        kills += process.kill() == -signal.SIGKILL
-    assert kills >= 1, "at least one kill came before the end"
+    killed_in_training(made / "recipe.toml", *elsewhere, run=run, delays=(0.0, 0.1))
     train(Recipe.load(made / "recipe.toml", elsewhere))
     assert weights(made / "killed") == weights(made / "out")
 

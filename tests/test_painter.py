@@ -47,9 +47,7 @@ def recipe_of(fitted: Path, tmp_path: Path) -> Callable[..., Recipe]:
 
 
 def write_consistency_model(folder: Path, size: int = 16) -> None:
-    unet = make_unet()
-    unet.register_to_config(sample_size=size)
-    ConsistencyModelPipeline(unet, CMStochasticIterativeScheduler()).save_pretrained(folder)
+    ConsistencyModelPipeline(make_unet(size=size), CMStochasticIterativeScheduler()).save_pretrained(folder)
 
 
 def test_a_consistency_model_paints_and_the_denoisers_interpreter_labels(recipe_of) -> None:
