@@ -126,6 +126,16 @@ def project(tmp_path: Path) -> Path:
     return make_project(tmp_path)
 
 
+@pytest.fixture
+def fitted(project: Path) -> Path:
+    """That folder with an interpreter."""
+    from pipelines import Recipe
+    from pipelines.stages.fit import fit
+
+    fit(Recipe.load(project / "recipe.toml"))
+    return project
+
+
 def make_project(folder: Path) -> Path:
     make_denoiser().save_pretrained(folder / "model")
     annotated = folder / "annotated"

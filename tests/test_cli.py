@@ -13,7 +13,6 @@ from making import begun, commit, plain
 
 from label import Scheme
 from pipelines import Recipe
-from pipelines.stages.fit import fit
 from pipelines.units.builder import build, planned
 
 ROOT = Path(__file__).parent.parent
@@ -43,12 +42,6 @@ def digests(project: Path, out: str = "out") -> list[str]:
 
 def settings(project: Path, out: str) -> list[str]:
     return ["--set", f'paths.out="{project / out}"']
-
-
-@pytest.fixture
-def fitted(project):
-    fit(Recipe.load(project / "recipe.toml"))
-    return project
 
 
 def test_a_run_makes_everything_once_and_then_finds_it(project):
