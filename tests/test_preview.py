@@ -16,8 +16,8 @@ from pipelines.dataset.index import candidates, write_index
 from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import Sample, class_pixels, pack
-from pipelines.formats.preview import Choice, chosen_samples, heat, parse_seeds, sheet
-from pipelines.formats.where import rows_where
+from pipelines.dataset.where import rows_where
+from pipelines.sharing.preview import Choice, chosen_samples, heat, parse_seeds, sheet
 
 SCHEME = Scheme(("ground", "hair, long", "eyes"), ((0, 0, 0), (10, 200, 30), (250, 0, 90)))
 NAMES = SCHEME.names

@@ -20,9 +20,9 @@ from pipelines.dataset.index import candidates
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import Candidate, reports
 from pipelines.dataset.shards import Sample
+from pipelines.dataset.where import rows_where
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import dataset_folder, quality_folder, report_page
-from pipelines.formats.where import rows_where
 from pipelines.lease import leased
 from pipelines.quality import image_sets
 from pipelines.quality.findings import NEAR, Copies, Quality, warnings_of
