@@ -65,7 +65,9 @@ def read_quality(made: Path) -> Quality:
     try:
         return stored(path.read_bytes(), Quality)
     except (StoredError, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise RecipeError(
+            f"{path} cannot be read ({error}); remove {made}, and run `datasetddpm report` again"
+        ) from error
 
 
 def read_nearest(made: Path) -> dict[int, tuple[str, float]]:
@@ -74,11 +76,9 @@ def read_nearest(made: Path) -> dict[int, tuple[str, float]]:
     try:
         return {int(seed): (str(to), float(near)) for seed, (to, near) in json.loads(path.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> RecipeError:
-    return RecipeError(f"{path} cannot be read ({error}); remove {path.parent}, and run `datasetddpm report` again")
+        raise RecipeError(
+            f"{path} cannot be read ({error}); remove {made}, and run `datasetddpm report` again"
+        ) from error
 
 
 def _json(content: object) -> bytes:
