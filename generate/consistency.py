@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
 import torch
 from diffusers import UNet2DModel
@@ -16,9 +17,13 @@ from generate.guided_flags import Flags
 from generate.identity import StateDict
 from generate.shape import image_shape
 
+Network = TypeVar("Network", bound="NoiseNetwork")
+
 
 class NoiseNetwork(nn.Module):
     """A UNet F with the noise levels it was trained on and a digest that names the two."""
+
+    kind: ClassVar[Kind]
 
     def __init__(self, unet: UNet2DModel, levels: NoiseLevels, digest: str) -> None:
         super().__init__()
@@ -29,12 +34,21 @@ class NoiseNetwork(nn.Module):
         self.digest = digest
 
     @classmethod
-    def opened(
-        cls, source: str | Path, flags: Flags | None, device: str | torch.device, dtype: torch.dtype | None, kind: Kind
-    ) -> "NoiseNetwork":
-        """From a state_dict with flags, a diffusers folder or a Hub id. Raises CheckpointError in one sentence."""
-        files, there, precision = locate_consistency(source, flags, kind), torch.device(device), dtype or torch.float32
-        levels = levels_of(files)
+    def from_pretrained(
+        cls: type[Network],
+        source: str | Path,
+        *,
+        flags: Flags | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> Network:
+        """Open a cd_*.pt, ct_*.pt or edm_*.pt with its flags.
+
+        A consistency model may also be a folder of diffusers' ConsistencyModelPipeline, or a Hub id. Raises
+        CheckpointError in one sentence.
+        """
+        files = locate_consistency(source, flags, cls.kind)
+        levels, there, precision = levels_of(files), torch.device(device), dtype or torch.float32
         if isinstance(files, StateDict):
             unet, _ = open_guided(files.path, files.flags, there, precision, attention_sides=2)
         else:
@@ -59,34 +73,17 @@ class NoiseNetwork(nn.Module):
         return raw.to(torch.float32)
 
 
-class ConsistencyModel(nn.Module):
+class ConsistencyModel(NoiseNetwork):
     """A network that says the image at any noise level of a trajectory, and so paints in one step."""
 
-    def __init__(self, network: NoiseNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path,
-        *,
-        flags: Flags | None = None,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
-    ) -> "ConsistencyModel":
-        """Open a cd_*.pt or ct_*.pt with its flags, a folder of diffusers' ConsistencyModelPipeline, or a Hub id.
-
-        Raises CheckpointError in one sentence.
-        """
-        return cls(NoiseNetwork.opened(source, flags, device, dtype, "consistency"))
+    kind = "consistency"
 
     def denoise(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
         """x_0 = c_skip x + c_out F, which is x itself at the least noise (arXiv 2303.01469, appendix C)."""
-        low, data = self.network.levels.sigma_min, self.network.levels.sigma_data
+        low, data = self.levels.sigma_min, self.levels.sigma_data
         c_skip = data**2 / ((sigma - low) ** 2 + data**2)
         c_out = (sigma - low) * data / (sigma**2 + data**2) ** 0.5
-        return c_out * self.network(x, sigma) + c_skip * x
+        return c_out * self(x, sigma) + c_skip * x
 
     def trajectory(
         self,
@@ -103,7 +100,7 @@ class ConsistencyModel(nn.Module):
         be drawn from torch's global generator. Raises GenerateError for other ts.
         """
         must_ascend(ts, steps)
-        grid, low = self.network.levels.grid(steps), self.network.levels.sigma_min
+        grid, low = self.levels.grid(steps), self.levels.sigma_min
         asked = [grid[t] for t in ts if t == 0 or t < steps - 1]
         random = iter(step_noise) if step_noise is not None else (torch.randn_like(noise) for _ in asked)
         x = grid[0] * noise
@@ -114,30 +111,16 @@ class ConsistencyModel(nn.Module):
             yield x
 
 
-class EdmModel(nn.Module):
+class EdmModel(NoiseNetwork):
     """EDM's denoiser: the network that consistency models are distilled from."""
 
-    def __init__(self, network: NoiseNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path,
-        *,
-        flags: Flags | None = None,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
-    ) -> "EdmModel":
-        """Open an edm_*.pt with its flags. Raises CheckpointError in one sentence."""
-        return cls(NoiseNetwork.opened(source, flags, device, dtype, "edm"))
+    kind = "edm"
 
     def denoise(self, x: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
         """x_0 = c_skip x + c_out F (arXiv 2206.00364, table 1)."""
-        data = self.network.levels.sigma_data
+        data = self.levels.sigma_data
         c_skip, c_out = data**2 / (sigma**2 + data**2), sigma * data / (sigma**2 + data**2) ** 0.5
-        return c_out * self.network(x, sigma) + c_skip * x
+        return c_out * self(x, sigma) + c_skip * x
 
     def trajectory(self, noise: Float[Tensor, "b c h w"], *, steps: int) -> Iterator[Float[Tensor, "b c h w"]]:
         """Yield x after each of Heun's steps (arXiv 2206.00364, algorithm 1), the last being the image in [-1, 1].
@@ -146,7 +129,7 @@ class EdmModel(nn.Module):
         """
         if steps < 1:
             raise GenerateError(f"{steps} solver steps were asked for; at least 1 is needed")
-        sigmas = [*self.network.levels.grid(steps), 0.0]
+        sigmas = [*self.levels.grid(steps), 0.0]
         x = sigmas[0] * noise
         for sigma, after in pairwise(sigmas):
             slope = (x - self.denoise(x, sigma).clamp(-1, 1)) / sigma

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from generate.errors import CheckpointError, GenerateError
-from generate.guided_flags import FlagError, Flags, GuidedFlags, from_command_line, parse_flags
+from generate.guided_flags import FlagError, Flags, GuidedFlags, given_flags, parse_flags
 from generate.identity import (
     CONSISTENCY,
     STATE_DICTS,
@@ -72,12 +72,8 @@ def must_ascend(ts: Sequence[int], levels: int) -> None:
 
 def consistency_flags(flags: Flags) -> GuidedFlags:
     """Read the flags of a state_dict, in any of their three forms. Raises FlagError that lists every mistake."""
-    if isinstance(flags, str) and not flags.strip().startswith("--"):
-        if flags not in PRESETS:
-            raise FlagError(f"flags {flags!r} are no preset; known are {', '.join(PRESETS)}, or give a command line")
-        flags = PRESETS[flags]
-    given = from_command_line(flags) if isinstance(flags, str) else dict(flags)
-    read = parse_flags({**_DEFAULTS, **{k: v for k, v in given.items() if k not in _NO_EFFECT}, **_ALWAYS})
+    given = {name: value for name, value in given_flags(flags, PRESETS).items() if name not in _NO_EFFECT}
+    read = parse_flags({**_DEFAULTS, **given, **_ALWAYS})
     if read.learn_sigma:
         raise FlagError("flags: --learn_sigma True is a denoiser's; a consistency model has no learned variance")
     return read

@@ -23,11 +23,11 @@ class ConsistencyImages:
 
     @property
     def digest(self) -> str:
-        return json_digest(["consistency", self.model.network.digest, list(self.ts), self.levels])
+        return json_digest(["consistency", self.model.digest, list(self.ts), self.levels])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return self.model.network.image_shape
+        return self.model.image_shape
 
     @property
     def count(self) -> None:
@@ -39,8 +39,7 @@ class ConsistencyImages:
         def steps_of(noise: Tensor, step_noise: Iterable[Tensor]) -> Iterator[Tensor]:
             return self.model.trajectory(noise, ts=self.ts, steps=self.levels, step_noise=step_noise)
 
-        network = self.model.network
-        return painted(steps_of, self.image_shape, network.device, seeds, run_seed=run_seed, batch_size=batch_size)
+        return painted(steps_of, self.image_shape, self.model.device, seeds, run_seed=run_seed, batch_size=batch_size)
 
     def provenance(self, seed: int) -> dict[str, Any]:
         return {"painter": "consistency", "ts": list(self.ts), "levels": self.levels}
@@ -55,11 +54,11 @@ class EdmImages:
 
     @property
     def digest(self) -> str:
-        return json_digest(["edm", self.model.network.digest, self.steps])
+        return json_digest(["edm", self.model.digest, self.steps])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return self.model.network.image_shape
+        return self.model.image_shape
 
     @property
     def count(self) -> None:
@@ -71,8 +70,7 @@ class EdmImages:
         def steps_of(noise: Tensor, _: Iterable[Tensor]) -> Iterator[Tensor]:
             return self.model.trajectory(noise, steps=self.steps)
 
-        network = self.model.network
-        return painted(steps_of, self.image_shape, network.device, seeds, run_seed=run_seed, batch_size=batch_size)
+        return painted(steps_of, self.image_shape, self.model.device, seeds, run_seed=run_seed, batch_size=batch_size)
 
     def provenance(self, seed: int) -> dict[str, Any]:
         return {"painter": "edm", "solver": "heun", "steps": self.steps}

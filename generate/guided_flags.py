@@ -126,18 +126,24 @@ class GuidedFlags:
 
 def parse_flags(flags: Flags) -> GuidedFlags:
     """Read flags in any of their three forms. Raises FlagError that lists every mistake."""
-    if isinstance(flags, str) and not flags.strip().startswith("--"):
-        if flags not in PRESETS:
-            raise FlagError(f"flags {flags!r} are no preset; known are {', '.join(PRESETS)}, or give a command line")
-        flags = PRESETS[flags]
-    given: Mapping[str, Any] = from_command_line(flags) if isinstance(flags, str) else dict(flags)
     try:
-        return TypeAdapter(GuidedFlags).validate_python(given)
+        return TypeAdapter(GuidedFlags).validate_python(given_flags(flags, PRESETS))
     except ValidationError as error:
         raise FlagError(f"flags: {'; '.join(_mistake(e) for e in error.errors())}") from error
 
 
-def from_command_line(line: str) -> dict[str, str]:
+def given_flags(flags: Flags, presets: Mapping[str, str]) -> dict[str, Any]:
+    """Flags by their names, as they are given. Raises FlagError for what is no preset and no command line."""
+    if not isinstance(flags, str):
+        return dict(flags)
+    if flags.strip().startswith("--"):
+        return _from_command_line(flags)
+    if flags not in presets:
+        raise FlagError(f"flags {flags!r} are no preset; known are {', '.join(presets)}, or give a command line")
+    return _from_command_line(presets[flags])
+
+
+def _from_command_line(line: str) -> dict[str, Any]:
     """`--name value` and `--name=value`; values stay text, so that "False" is read as false."""
     try:
         given, words = {}, iter(shlex.split(line))

@@ -15,6 +15,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from generate.guided_flags import Flags
 from generate.stored import STRICT, Natural, StoredError, Tree, stored, stored_tree
 from label.errors import InterpreterError
 from label.source_kinds import key_of
@@ -184,6 +185,17 @@ def _sha256(content: Any) -> str:
 def sha256_of(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def place_of_denoiser(folder: Path, record: Mapping[str, Any]) -> tuple[Path | str, Flags | None]:
+    """Where the model that the features read lies, and its flags: beside them where both were given away together.
+
+    Raises InterpreterError for a model that was not opened from anywhere.
+    """
+    if not (source := record["source"]):
+        raise InterpreterError(f"{folder} does not say where its denoiser is; open it and name it")
+    beside = folder / source["path"]
+    return beside if beside.exists() else source["path"], source["flags"]
 
 
 def check_denoiser(folder: Path, record: Mapping[str, Any], denoiser: str) -> None:

@@ -17,8 +17,8 @@ from generate import Denoiser
 from generate.activations import DecoderBlock, Where
 from generate.pixels import to_model
 from generate.seeds import draw, generator
-from label.errors import FittingError, InterpreterError, LabelError
-from label.feature_records import check_denoiser, features_digest, features_record, stored_noise
+from label.errors import FittingError, LabelError
+from label.feature_records import check_denoiser, features_digest, features_record, place_of_denoiser, stored_noise
 
 
 @runtime_checkable
@@ -137,11 +137,8 @@ class DenoiserFeatures:
         folder = Path(folder)
         record = features_record(folder)
         if denoiser is None:
-            if not (source := record["source"]):
-                raise InterpreterError(f"{folder} does not say where its denoiser is; open it and name it")
-            beside = folder / source["path"]  # an interpreter that was given away brings its denoiser
-            path = beside if beside.exists() else source["path"]
-            denoiser = Denoiser.from_pretrained(path, flags=source["flags"], device=device)
+            path, flags = place_of_denoiser(folder, record)
+            denoiser = Denoiser.from_pretrained(path, flags=flags, device=device)
         check_denoiser(folder, record, denoiser.digest)
         noise = torch.from_numpy(stored_noise(folder))
         where = cast(Where, record["where"])

@@ -16,12 +16,10 @@ from pydantic import Field
 from generate.stored import TOLERANT
 from label.errors import InterpreterError, SchemeError
 from label.feature_records import stored_arrays, stored_features_digest, stored_record
-from label.schemes import Scheme
+from label.schemes import Color, Scheme
 from label.settings import Upsampling
 
 INTERPRETER, INTERPRETER_TENSORS = "interpreter.json", "interpreter.safetensors"
-
-Color = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from generate import LatentModel
 from generate.activations import Where
 from generate.seeds import draw, generator
 from label.errors import InterpreterError, LabelError
-from label.feature_records import check_denoiser, features_digest, features_record, stored_noise
+from label.feature_records import check_denoiser, features_digest, features_record, place_of_denoiser, stored_noise
 from label.features import by_step_first, channels_of, must_be_steps, write_stored
 
 
@@ -99,10 +99,8 @@ class LatentFeatures:
         if "prompt" not in record:
             raise InterpreterError(f"the interpreter in {folder} reads no latent diffusion model; fit it again")
         if model is None:
-            if not (source := record["source"]):
-                raise InterpreterError(f"{folder} does not say where its model is; open it and name it")
-            beside = folder / source["path"]  # an interpreter that was given away brings its model
-            model = LatentModel.from_pretrained(beside if beside.exists() else source["path"], device=device)
+            path, _ = place_of_denoiser(folder, record)
+            model = LatentModel.from_pretrained(path, device=device)
         check_denoiser(folder, record, model.digest)
         noise = torch.from_numpy(stored_noise(folder))
         where = cast(Where, record["where"])

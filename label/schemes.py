@@ -5,16 +5,20 @@ import tomllib
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from pydantic import Field
 
 from label.errors import SchemeError
 
 IGNORE = 255
 """The mask value of a pixel without a class."""
+
+Color = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+"""Red, green and blue, as JSON holds them."""
 
 _EXAMPLE = 'classes = ["sky", "tree"], or [{ name = "sky", color = [90, 160, 250] }, ...]'
 

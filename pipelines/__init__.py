@@ -1,4 +1,4 @@
-"""Where domain, disk, cluster and user meet: the recipe, the shard contract, the worker and the stages.
+"""Where domain, disk, cluster and user meet: the recipe, the shard contract, the unit and the stages.
 
 A name's file is imported when the name is first used: what needs neither torch nor Ray does not wait for them.
 """

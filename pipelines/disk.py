@@ -106,17 +106,20 @@ def read(path: Path) -> bytes:
         return file.read()
 
 
-def listing(folder: Path) -> dict[str, tuple[int, float]]:
-    """Size and time of writing of every file; none for a folder that is not there."""
-    found: dict[str, tuple[int, float]] = {}
+def files_in(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Name and state of every file, one by one: of millions a dict would take gigabytes; none without the folder."""
     if not folder.is_dir():
-        return found
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # another process renamed or removed it meanwhile
                 if entry.is_file():
-                    found[entry.name] = (entry.stat().st_size, entry.stat().st_mtime)
-    return found
+                    yield entry.name, entry.stat()
+
+
+def listing(folder: Path) -> dict[str, tuple[int, float]]:
+    """Size and time of writing of every file; none for a folder that is not there."""
+    return {name: (state.st_size, state.st_mtime) for name, state in files_in(folder)}
 
 
 def sync(path: Path) -> None:

@@ -6,12 +6,14 @@ Where a field is marked Keys(), the fields of that dataclass, which deeplab owns
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from deeplab.settings import Augmentation, Network, Optimisation
 from pipelines.keys import Count, Keys, Section, Seeds
+
+_NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "decoded_gib"}
 
 
 class MixedSource(Section):
@@ -70,6 +72,12 @@ class TrainSection(Section):
             if network == each.source == "annotated":
                 return [each.model_copy(update={"share": 1.0})]  # augmented as where they are mixed
         return [MixedSource(source=network)]
+
+    def made_with(self, seed: int) -> dict[str, Any]:
+        """All of the recipe that a network depends on, beside the images: of a mixed folder its name, not its place."""
+        train = self.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT)
+        mix = [each | {"source": source.name} for each, source in zip(train["mix"], self.mix, strict=True)]
+        return {"train": train | {"mix": mix}, "seed": seed}
 
     @model_validator(mode="after")
     def _sources_share_batches(self) -> "TrainSection":

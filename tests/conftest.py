@@ -39,9 +39,9 @@ def tiny_denoiser() -> Denoiser:
     return make_denoiser()
 
 
-def make_unet(out_channels: int = 3) -> UNet2DModel:
+def make_unet(out_channels: int = 3, size: int = 16) -> UNet2DModel:
     return UNet2DModel(
-        sample_size=16,
+        sample_size=size,
         out_channels=out_channels,
         layers_per_block=1,
         block_out_channels=(8, 16),
@@ -124,6 +124,16 @@ checkpoint_every = 2
 def project(tmp_path: Path) -> Path:
     """A folder with recipe.toml, a denoiser of random weights, and four images of squares with their masks."""
     return make_project(tmp_path)
+
+
+@pytest.fixture
+def fitted(project: Path) -> Path:
+    """That folder with an interpreter."""
+    from pipelines import Recipe
+    from pipelines.stages.fit import fit
+
+    fit(Recipe.load(project / "recipe.toml"))
+    return project
 
 
 def make_project(folder: Path) -> Path:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
+from making import begun, commit
 
 from label import Scheme
-from pipelines import write_shard
-from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import Sample, class_pixels, pack
+from pipelines.dataset.shards import Sample
 from pipelines.storage import Location
 
 Place = TypeVar("Place", bound=Location)
@@ -23,15 +22,13 @@ def make_dataset(
     """Sample i has the i-th mask, a random image, and the uncertainty i / 100; each shard drops one sample more."""
     scheme, rng = Scheme(names), np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    claim(folder, Dataset("digest", list(names), [list(c) for c in scheme.colors], {}, "denoiser", "interpreter", {}))
+    begun(folder, scheme)
     for unit, start in enumerate(range(0, len(masks), of_a_shard)):
         samples = [
             Sample(seed, rng.integers(0, 256, (*masks[seed].shape, 3), dtype=np.uint8), masks[seed], seed / 100, {})
             for seed in range(start, min(start + of_a_shard, len(masks)))
         ]
-        candidates = [Candidate(s.seed, True, s.uncertainty, class_pixels(s.mask, scheme)) for s in samples]
-        candidates.append(Candidate(1000 + unit, False, 0.9, [0] * len(scheme)))
-        write_shard(folder, unit, "digest", pack(samples, scheme), candidates, {})
+        commit(folder, unit, samples, scheme, [Candidate(1000 + unit, False, 0.9, [0] * len(scheme))])
     return folder
 
 

@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from serving import Quiet, web_server
 
 
 class Hub:
@@ -84,7 +84,7 @@ def _entry(path: str, content: bytes) -> dict[str, object]:
 def serving(hub: Hub) -> Iterator[str]:
     """The URL under which it is heard."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
@@ -104,15 +104,5 @@ def serving(hub: Hub) -> Iterator[str]:
 
         do_GET = do_HEAD = do_POST = _answer
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with web_server(Handler) as server:
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from conftest import make_unet
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -12,7 +13,6 @@ from diffusers import (
     PNDMScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
-    UNet2DModel,
     VQModel,
 )
 from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import (
@@ -133,16 +133,7 @@ def plain() -> LDMPipeline:
     """Without words: images of 16x16, latents of 8x8 with three channels, rounded to 32 codes."""
     torch.manual_seed(0)
     coder = VQModel(latent_channels=3, num_vq_embeddings=32, **CODER)
-    unet = UNet2DModel(
-        sample_size=8,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=8,
-        norm_num_groups=4,
-    )
-    return LDMPipeline(coder, unet, DDIMScheduler(beta_start=0.0015, beta_end=0.0195, clip_sample=False))
+    return LDMPipeline(coder, make_unet(size=8), DDIMScheduler(beta_start=0.0015, beta_end=0.0195, clip_sample=False))
 
 
 def saved(pipeline: DiffusionPipeline, folder: Path) -> Path:

@@ -22,6 +22,16 @@ LSUN = {
     "use_scale_shift_norm": True,
     "learn_sigma": True,
 }
+SMALL = {
+    **LSUN,
+    "image_size": 16,
+    "num_channels": 32,
+    "channel_mult": "1,2",
+    "num_res_blocks": 1,
+    "attention_resolutions": "8",
+    "num_head_channels": 16,
+}
+"""The same kind of network, small enough to be opened in a moment."""
 
 
 def published_shapes(flags: Mapping[str, Any]) -> Shapes:

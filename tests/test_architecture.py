@@ -18,11 +18,25 @@ MAY_IMPORT = {
     "pipelines": {"generate", "label", "deeplab", "cluster"},
 }
 ONLY_HOME = {"ray": "cluster", "segmentation_models_pytorch": "deeplab", "webdataset": "pipelines"}
-ROOMS = ("", "dataset", "units", "quality", "driver", "training", "formats", "annotator", "stages", "study", "cli")
+ROOMS = (
+    "",
+    "dataset",
+    "units",
+    "quality",
+    "features",
+    "driver",
+    "training",
+    "formats",
+    "sharing",
+    "annotator",
+    "stages",
+    "study",
+    "cli",
+)
 """The rooms inside pipelines/, "" being its own files: each imports those before it, never those after it."""
 NO_WAY = {("training", "driver"), ("training", "cluster")}
 """What the order alone would allow: a training knows of no cluster."""
-WITHOUT_RAY = ("", "dataset", "units", "quality", "training", "formats", "annotator")
+WITHOUT_RAY = ("", "dataset", "units", "quality", "features", "training", "formats", "sharing", "annotator")
 LONGEST_FILE, LONGEST_FUNCTION = 250, 40
 
 FILES = [path for room in sorted(OURS) for path in sorted((ROOT / room).rglob("*.py"))]

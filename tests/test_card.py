@@ -19,10 +19,10 @@ from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.errors import InputError
 from pipelines.folders import scores_folder
-from pipelines.formats.card import Words, page
-from pipelines.formats.facts import facts_of
-from pipelines.formats.licences import HUB_LICENCES, Licence, licence_of
 from pipelines.record import RECORD
+from pipelines.sharing.card import Words, page
+from pipelines.sharing.facts import facts_of
+from pipelines.sharing.licences import HUB_LICENCES, Licence, licence_of
 
 Command = Callable[..., str]
 CC_BY = Licence("cc-by-4.0")

@@ -7,15 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from forked import ENVIRONMENT, Forked
+from making import begun, commit, plain
 
-from pipelines import Recipe, write_shard
-from pipelines.dataset.manifest import Dataset, claim, open_dataset
-from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import Sample, pack
-from pipelines.stages.fit import fit
+from label import Scheme
+from pipelines import Recipe
 from pipelines.units.builder import build, planned
 
 ROOT = Path(__file__).parent.parent
@@ -45,12 +42,6 @@ def digests(project: Path, out: str = "out") -> list[str]:
 
 def settings(project: Path, out: str) -> list[str]:
     return ["--set", f'paths.out="{project / out}"']
-
-
-@pytest.fixture
-def fitted(project):
-    fit(Recipe.load(project / "recipe.toml"))
-    return project
 
 
 def test_a_run_makes_everything_once_and_then_finds_it(project):
@@ -213,10 +204,9 @@ finally:
 )
 def test_help_mistakes_and_looks_at_a_folder_wait_for_neither_torch_nor_ray(tmp_path, arguments, code):
     dataset, recipe = tmp_path / "dataset", tmp_path / "recipe.toml"
-    claim(dataset, Dataset("digest", ["ground", "square"], [[0, 0, 0], [9, 9, 9]], {}, "denoiser", "interpreter", {}))
-    image, mask = np.zeros((8, 8, 3), dtype=np.uint8), np.zeros((8, 8), dtype=np.uint8)
-    tar = pack([Sample(0, image, mask, 0.1, {})], open_dataset(dataset).scheme)
-    write_shard(dataset, 0, "digest", tar, [Candidate(0, True, 0.1, [64, 0])], {})
+    scheme = Scheme(("ground", "square"))
+    begun(dataset, scheme)
+    commit(dataset, 0, [plain(0)], scheme)
     recipe.write_text('name = "short"\n[paths]\nout = "out"\ndenoiser = "model"\nannotated = "annotated"\n')
     words = arguments.format(dataset=dataset, recipe=recipe, run=tmp_path).split()
     done = subprocess.run(

@@ -12,7 +12,6 @@ from published import LSUN, published_shapes, write_state_dict
 from torch import Tensor
 
 from generate import CheckpointError, ConsistencyImages, ConsistencyModel, Denoiser, EdmImages, EdmModel, GenerateError
-from generate.consistency import NoiseNetwork
 from generate.consistency_files import PRESETS, consistency_flags
 from generate.guided import build_unet, layout
 
@@ -42,10 +41,10 @@ def furthest(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def in_rows() -> NoiseNetwork:
+def in_rows() -> ConsistencyModel:
     """The network in the layout of the published code: where hardly anything enters, as at the least noise, group norms
     of the faster one are 1e-2 off in float32; what the network says there is multiplied with next to nothing."""
-    network = ConsistencyModel.from_pretrained(GOLDEN / "cd_like.pt", flags=FLAGS).network
+    network = ConsistencyModel.from_pretrained(GOLDEN / "cd_like.pt", flags=FLAGS)
     network.layout = torch.contiguous_format
     network.unet.to(memory_format=network.layout)  # type: ignore[call-overload]
     return network

@@ -12,7 +12,7 @@ from test_preview import SCHEME, dataset_in, sample
 
 from pipelines.dataset.inventory import unit_of
 from pipelines.dataset.reports import reports
-from pipelines.formats.croissant import CROISSANT, listed
+from pipelines.sharing.croissant import CROISSANT, listed
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlcroissant and rdflib warn of their own calls
 

@@ -1,33 +1,24 @@
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from making import begun, commit, plain
 
+from label import Scheme
 from pipelines.dataset.damage import damages, missing_units, remove_damages, remove_temporaries
 from pipelines.dataset.inventory import take_inventory
-from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import Sample, pack, write_shard
+from pipelines.dataset.shards import write_shard
 from pipelines.errors import DatasetError
 
-DATASET = Dataset(
-    "digest", ["ground", "dot"], [[0, 0, 0], [9, 9, 9]], {"samples": 5, "unit_size": 1}, "denoiser", "interpreter", {}
-)
-
-
-def tar_of(unit: int) -> bytes:
-    """The shard of a single sample."""
-    image, mask = np.full((8, 8, 3), unit, dtype=np.uint8), np.zeros((8, 8), dtype=np.uint8)
-    return pack([Sample(unit, image, mask, 0.1, {})], DATASET.scheme)
+SCHEME = Scheme(("ground", "dot"))
+PLAN = {"samples": 5, "unit_size": 1}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A dataset of five units, four of which are made."""
-    claim(tmp_path, DATASET)
+    begun(tmp_path, SCHEME, PLAN)
     for unit in range(4):
-        write_shard(tmp_path, unit, "digest", tar_of(unit), [Candidate(unit, True, 0.1, [64, 0])], {})
+        commit(tmp_path, unit, [plain(unit)], SCHEME)
     return tmp_path
 
 
@@ -92,7 +83,7 @@ def test_units_that_are_not_made_yet_are_named_and_no_damage(folder):
 
 
 def test_a_dataset_that_was_not_made_by_units_misses_none(tmp_path):
-    claim(tmp_path, replace(DATASET, recipe={"source": "somewhere"}))
+    begun(tmp_path, SCHEME, {"source": "somewhere"})
     assert missing_units(tmp_path) == []
 
 

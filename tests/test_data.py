@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from making import begun, commit
 
 from label import Scheme
-from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.dataset.shards import Sample
 from pipelines.errors import DatasetError
 from pipelines.training.data import Part, batched, shard_data
 
@@ -19,16 +18,14 @@ WHOLE = Part(batch_size=4)
 def dataset(folder: Path, *, maps: bool = True) -> Path:
     """Shards of 4, 8 and 10 samples, of uncertainty seed / 100; the red of each image is its seed."""
     rng = np.random.default_rng(0)
-    colors = [list(color) for color in SCHEME.colors]
-    claim(folder, Dataset("digest", list(SCHEME.names), colors, {}, "denoiser", "interpreter", {}))
+    begun(folder, SCHEME)
     for unit, seeds in enumerate((range(4), range(4, 12), range(12, 22))):
         samples = []
         for seed in seeds:
             image, doubt = np.full((8, 8, 3), seed, dtype=np.uint8), np.full((8, 8), seed / 30, dtype=np.float32)
             mask = rng.integers(0, 3, (8, 8), dtype=np.uint8)
             samples.append(Sample(seed, image, mask, seed / 100, {}, doubt if maps else None))
-        candidates = [Candidate(s.seed, True, s.uncertainty, class_pixels(s.mask, SCHEME)) for s in samples]
-        write_shard(folder, unit, "digest", pack(samples, SCHEME), candidates, {})
+        commit(folder, unit, samples, SCHEME)
     return folder
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.stages.feature_choices import Choice, Measured, compared, most
+from pipelines.features.choices import Choice, Measured, compared, most
 
 WHOLE = Choice.of({"steps": (50, 150), "blocks": (3, 4, 5)})
 OWN = Choice.of({"steps": (50, 150), "blocks": (3,)})

@@ -19,12 +19,6 @@ from pipelines.stages.generate import generate
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def fitted(project: Path) -> Path:
-    fit(Recipe.load(project / "recipe.toml"))
-    return project
-
-
 def test_a_run_lists_its_folder_three_times_and_reads_each_report_once(
     fitted: Path, ray_cluster: Cluster, traffic: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

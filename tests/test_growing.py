@@ -1,6 +1,5 @@
 """A dataset grows and, where its shards hold all candidates, is filtered anew: real units, made by the real stage."""
 
-import hashlib
 import json
 import signal
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import make_project, wait_for
 from forked import Forked
+from making import shards
 
 from cluster import Cluster
 from pipelines import DatasetError, Recipe, read_shards, storage
@@ -54,10 +54,6 @@ def made(recipe: Recipe) -> Outcome:
     outcome = generate(recipe)
     assert outcome.failures == []
     return outcome
-
-
-def shards(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tar")}
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ import torch
 from diffusers import DDPMPipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import published_shapes, write_state_dict
+from published import SMALL, published_shapes, write_state_dict
 
 from generate import CheckpointError, Denoiser, Schedule, trajectory
 from generate.guided import build_unet, layout, split
@@ -63,18 +63,6 @@ def test_trajectories_agree_with_the_publication(golden, solver):
     for x, name in ((steps[0], "after_first"), (steps[6], "after_half"), (steps[-1], "final")):
         torch.testing.assert_close(x, numbers[f"{solver}_{name}"], atol=1e-3, rtol=0)
 
-
-SMALL = {
-    "image_size": 16,
-    "num_channels": 32,
-    "channel_mult": "1,2",
-    "num_res_blocks": 1,
-    "attention_resolutions": "8",
-    "num_head_channels": 16,
-    "resblock_updown": True,
-    "use_scale_shift_norm": True,
-    "learn_sigma": True,
-}
 
 all_flags = st.fixed_dictionaries(
     {

@@ -1,19 +1,18 @@
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
 import pytest
+from making import begun, commit, plain
 from upath import UPath
 
+from label import Scheme
 from pipelines.dataset.damage import damages, remove_damages
 from pipelines.dataset.inventory import Inventory, shard_path, take_inventory, unit_of
-from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import Candidate, reports
-from pipelines.dataset.shards import Sample, pack, write_shard
+from pipelines.dataset.reports import reports
+from pipelines.dataset.shards import write_shard
 
-DATASET = Dataset(
-    "digest", ["ground", "dot"], [[0, 0, 0], [9, 9, 9]], {"samples": 5, "unit_size": 1}, "denoiser", "interpreter", {}
-)
+SCHEME = Scheme(("ground", "dot"))
+PLAN = {"samples": 5, "unit_size": 1}
 STRANGERS = (
     "shard-x.json",
     "shard-.tar",
@@ -24,18 +23,12 @@ STRANGERS = (
 )
 
 
-def tar_of(unit: int) -> bytes:
-    """The shard of a single sample."""
-    image, mask = np.full((8, 8, 3), unit, dtype=np.uint8), np.zeros((8, 8), dtype=np.uint8)
-    return pack([Sample(unit, image, mask, 0.1, {})], DATASET.scheme)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Units 0, 2 and 3 are committed; of 1 there is the shard alone, of 4 the report alone."""
-    claim(tmp_path, DATASET)
+    begun(tmp_path, SCHEME, PLAN)
     for unit in range(5):
-        write_shard(tmp_path, unit, "digest", tar_of(unit), [Candidate(unit, True, 0.1, [64, 0])], {})
+        commit(tmp_path, unit, [plain(unit)], SCHEME)
     (tmp_path / "shard-000001.json").unlink()
     (tmp_path / "shard-000004.tar").unlink()
     return tmp_path
@@ -50,7 +43,7 @@ def test_a_unit_is_committed_when_its_report_is_there_and_its_shard(folder):
 
 
 def test_missing_is_what_is_not_committed_in_the_order_of_the_plan(folder):
-    assert take_inventory(folder).missing(DATASET.units) == [1, 4]
+    assert take_inventory(folder).missing(range(5)) == [1, 4]
     assert take_inventory(folder).missing(range(2, 7)) == [4, 5, 6]
     assert take_inventory(folder).missing(range(0)) == []
 

@@ -1,16 +1,14 @@
 """A recipe whose images a latent diffusion model paints and reads, from words."""
 
-import hashlib
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import latent_models
 import pyarrow.parquet as pq
 import pytest
-from conftest import make_project, wait_for
-from forked import Forked
+from conftest import make_project
+from making import killed, made, shards
 
 from generate import Prompts
 from pipelines import DatasetError, Recipe, RecipeError, read_shards
@@ -21,7 +19,7 @@ from pipelines.dataset.painted import painted_how
 from pipelines.stages.check import check
 from pipelines.stages.fit import fit
 from pipelines.stages.sample import provenance, sample_images
-from pipelines.units.builder import build, planned
+from pipelines.units.builder import planned
 from pipelines.units.identity import describe, identify
 from pipelines.units.images import painted_images
 from pipelines.units.models import Models
@@ -50,19 +48,6 @@ def recipe_of(fitted: Path, tmp_path: Path) -> Callable[..., Recipe]:
     return load
 
 
-def made(recipe: Recipe) -> Path:
-    """Every unit that is missing, made in this process."""
-    plan = planned(recipe)
-    make = build(plan, "cpu")
-    for unit in take_inventory(plan.folder).missing(plan.recipe.generate.units):
-        make(unit)
-    return Path(str(plan.folder))
-
-
-def shards(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tar")}
-
-
 def test_samples_are_painted_from_words_and_say_which(recipe_of: Callable[..., Recipe]) -> None:
     recipe = recipe_of()
     samples = list(read_shards(made(recipe)))
@@ -83,25 +68,12 @@ def test_the_index_has_a_column_of_prompts(recipe_of: Callable[..., Recipe]) -> 
     assert candidates(take_inventory(inventory.folder))["seed"].to_pylist() == list(range(6))
 
 
-_MAKING = """
-import sys
-from pipelines import Recipe
-from pipelines.units.builder import build, planned
-recipe = Recipe.load(sys.argv[1], tuple(sys.argv[2:]))
-make = build(planned(recipe), "cpu")
-for unit in recipe.generate.units:
-    make(unit)
-"""
-
-
 def test_a_dataset_that_was_killed_is_resumed_byte_for_byte(
     recipe_of: Callable[..., Recipe], fitted: Path, tmp_path: Path
 ) -> None:
     whole = shards(made(recipe_of()))
     settings = (*SEEN, *WORDS, CHOICES, f'paths.dataset="{tmp_path / "killed"}"')
-    process = Forked(fitted / "recipe.toml", *settings, code=_MAKING)
-    wait_for(lambda: process.poll() is not None or list((tmp_path / "killed").glob("shard-*.json")))
-    assert process.kill() == -signal.SIGKILL
+    killed(fitted / "recipe.toml", *settings, folder=tmp_path / "killed")
     recipe = recipe_of(f'paths.dataset="{tmp_path / "killed"}"')
     assert shards(made(recipe)) == whole
     assert not damages(take_inventory(tmp_path / "killed"))

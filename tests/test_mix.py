@@ -2,23 +2,18 @@
 
 import json
 import shutil
-import signal
-import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import Forked
+from making import begun, commit, killed_in_training
 
 from label import Annotations, Scheme
 from pipelines import Recipe
-from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.dataset.shards import Sample
 from pipelines.errors import DatasetError, RecipeError
-from pipelines.record import CHECKPOINT, part_of
 from pipelines.stages.evaluate import evaluate
 from pipelines.stages.train import train
 from pipelines.train_section import MixedSource, places
@@ -33,15 +28,14 @@ SHARDS, FEW = 12, 5  # samples
 def dataset(folder: Path, *, red: int = 0, side: int = 16, names: tuple[str, ...] = SCHEME.names) -> Path:
     """Two shards of six samples; the red of each image is `red` and its seed."""
     rng, scheme = np.random.default_rng(red), Scheme(names)
-    claim(folder, Dataset("digest", list(names), [list(c) for c in scheme.colors], {}, "denoiser", "interpreter", {}))
+    begun(folder, scheme)
     for unit in range(2):
         samples = []
         for seed in range(6 * unit, 6 * unit + 6):
             image, mask = rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
             image[..., 0] = red + seed
             samples.append(Sample(seed, image, mask[..., 0] % 3, seed / 100, {}))
-        candidates = [Candidate(s.seed, True, s.uncertainty, class_pixels(s.mask, scheme)) for s in samples]
-        write_shard(folder, unit, "digest", pack(samples, scheme), candidates, {})
+        commit(folder, unit, samples, scheme)
     return folder
 
 
@@ -157,15 +151,7 @@ def test_a_mixed_training_killed_at_any_moment_ends_with_the_very_bytes_of_one_t
     shutil.copytree(made / "out" / "dataset", made / "killed" / "dataset")
     elsewhere = mixed(made, "train.accumulate=2", f'paths.out="{made / "killed"}"', steps=24)
     (run,) = runs(Recipe.load(made / "recipe.toml", elsewhere), ["mixed"])
-    checkpoint, kills = part_of(run.folder, run.inputs) / CHECKPOINT, 0
-    for delay in (0.0, 0.1):  # after a first checkpoint of this life
-        before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
-        process = Forked("train", made / "recipe.toml", *(word for each in elsewhere for word in ("--set", each)))
-        while process.poll() is None and not (checkpoint.is_file() and checkpoint.stat().st_mtime_ns > before):
-            time.sleep(0.005)
-        time.sleep(delay)
-        kills += process.kill() == -signal.SIGKILL
-    assert kills >= 1, "at least one kill came before the end"
+    killed_in_training(made / "recipe.toml", *elsewhere, run=run, delays=(0.0, 0.1))
     train(Recipe.load(made / "recipe.toml", elsewhere))
     assert weights(made / "killed") == weights(made / "out")
 

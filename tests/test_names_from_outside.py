@@ -2,16 +2,14 @@
 
 import io
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from serving import Quiet, web_server
 from upath import UPath
 
 from generate import ImageError, read_image
@@ -20,7 +18,6 @@ from label import AnnotationError
 from label.masks import read_mask
 from pipelines.dataset.members import grouped
 from pipelines.errors import RecipeError
-from pipelines.refusals import without_secrets
 from pipelines.units import weights
 from pipelines.units.weights import is_name_below, local_weights
 
@@ -30,7 +27,7 @@ def served(answer: Callable[[str], tuple[str, bytes, str] | None]) -> Iterator[t
     """A server on loopback: path -> (content type, body, ETag), None for nothing there; yields its address, its log."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             asked.append(f"{self.command} {self.path}")
             found = answer(self.path)
@@ -46,17 +43,8 @@ def served(answer: Callable[[str], tuple[str, bytes, str] | None]) -> Iterator[t
 
         do_HEAD = do_GET
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with web_server(Handler) as server:
+        yield f"http://127.0.0.1:{server.server_port}", asked
 
 
 @pytest.fixture
@@ -107,29 +95,6 @@ def test_weights_in_a_folder_of_a_web_server_are_fetched_anew_when_its_server_sa
         assert (local_weights(f"{url}/m") / "config.json").read_bytes() == b"one"
         files["/m/config.json"] = (b"two", '"2"')
         assert (local_weights(f"{url}/m") / "config.json").read_bytes() == b"two"
-
-
-def test_a_whole_copy_is_used_and_said_while_the_server_is_down(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("pipelines.storage.WAITS", ())
-    with served(lambda path: ("application/octet-stream", b"net", '"1"')) as (url, _):
-        copy = local_weights(f"{url}/net.pt")
-    assert local_weights(f"{url}/net.pt") == copy
-    assert "warning" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("s3://key:secret@bucket/x is gone", "s3://bucket/x is gone"),
-        ("at https://host/net.pt?X-Amz-Signature=abc&x=1; try", "at https://host/net.pt?...; try"),
-        ("a path /a/b@c and host:6379 stay", "a path /a/b@c and host:6379 stay"),
-        ("ray://host:10001 stays", "ray://host:10001 stays"),
-    ],
-)
-def test_the_secrets_of_a_url_are_not_shown(text: str, shown: str) -> None:
-    assert without_secrets(text) == shown
 
 
 def test_a_refused_url_is_named_without_its_password(project: Path, command: Callable[..., str]) -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from making import begun, commit
 from typer.testing import CliRunner
 
 from label import Scheme
@@ -15,10 +16,10 @@ from pipelines.dataset.damage import damages
 from pipelines.dataset.export_npz import export
 from pipelines.dataset.import_npz import import_npz
 from pipelines.dataset.inventory import take_inventory
-from pipelines.dataset.manifest import Dataset, claim, open_dataset
+from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.npz import open_npz
 from pipelines.dataset.reports import Candidate, reports
-from pipelines.dataset.shards import Sample, pack, read_shards, write_shard
+from pipelines.dataset.shards import Sample, read_shards
 from pipelines.errors import DatasetError, RecipeError
 
 
@@ -207,14 +208,12 @@ def test_an_unknown_format_lists_the_known_ones(tmp_path):
 def own_set(folder, sizes):
     """A dataset of one shard, whose samples have these sizes."""
     scheme = Scheme(("a", "b"))
-    dataset = Dataset("digest", list(scheme.names), [list(color) for color in scheme.colors], {}, "", "", {})
-    claim(folder, dataset)
+    begun(folder, scheme)
     samples = [
         Sample(seed, np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8), 0.5, {})
         for seed, size in enumerate(sizes)
     ]
-    candidates = [*(Candidate(s.seed, True, 0.5, [1, 0]) for s in samples), Candidate(99, False, 0.9, [1, 0])]
-    write_shard(folder, 0, "digest", pack(samples, scheme), candidates, {})
+    commit(folder, 0, samples, scheme, [Candidate(99, False, 0.9, [1, 0])])
 
 
 def test_a_set_of_which_nothing_was_kept_is_not_exported(tmp_path):

@@ -7,8 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -18,6 +16,7 @@ import pytest
 from exporting import make_dataset, random_masks
 from forked import Forked
 from moto.server import ThreadedMotoServer
+from serving import Quiet, files_of, web_server
 from test_pictures import make_tar, png
 from upath import UPath
 
@@ -204,17 +203,11 @@ def test_weights_that_are_changed_behind_a_web_server_are_fetched_anew(
 ) -> None:
     environment.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "net.pt").write_bytes(b"first")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
+    with web_server(files_of(tmp_path)) as server:
         url = f"http://127.0.0.1:{server.server_port}/net.pt"
-        try:
-            assert local_weights(url).read_bytes() == b"first"
-            (tmp_path / "net.pt").write_bytes(b"the other")
-            assert local_weights(url).read_bytes() == b"the other"
-        finally:
-            server.shutdown()
-            serving.join()
+        assert local_weights(url).read_bytes() == b"first"
+        (tmp_path / "net.pt").write_bytes(b"the other")
+        assert local_weights(url).read_bytes() == b"the other"
 
 
 def test_a_url_where_nothing_is_is_named(bucket: str) -> None:
@@ -270,7 +263,7 @@ def test_a_bucket_that_is_not_there_is_named_at_once(bucket: str) -> None:
         storage.write_whole(location("s3://nowhere/file"), b"")
 
 
-class Refusing(BaseHTTPRequestHandler):
+class Refusing(Quiet):
     """An object store that is throttling everybody."""
 
     protocol_version = "HTTP/1.1"
@@ -283,20 +276,14 @@ class Refusing(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing to standard error."""
-
 
 def test_a_store_that_throttles_is_given_time_and_then_named(environment: pytest.MonkeyPatch, caplog: Any) -> None:
     environment.setattr(storage, "WAITS", (0.1, 0.1))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    fresh_clients()
-    with pytest.raises(StorageError, match=r"s3://faces/file cannot be written: .*reduce your request rate"):
+    refused = pytest.raises(StorageError, match=r"s3://faces/file cannot be written: .*reduce your request rate")
+    with web_server(Refusing) as server, refused:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        fresh_clients()
         storage.write_whole(location("s3://faces/file"), b"content")
-    server.shutdown()
-    server.server_close()
     assert caplog.text.count("tried again in 0.1 s") == 2
 
 

@@ -1,17 +1,15 @@
 """One model paints, another reads: paths.painter and [painter]."""
 
-import hashlib
 import json
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_project, make_unet, wait_for
+from conftest import make_project, make_unet
 from diffusers import CMStochasticIterativeScheduler, ConsistencyModelPipeline
-from forked import Forked
+from making import killed, made, shards
 
 from generate import CheckpointError
 from pipelines import DatasetError, Recipe, RecipeError, read_shards
@@ -23,21 +21,11 @@ from pipelines.stages.fit import fit
 from pipelines.stages.made_with import other_settings
 from pipelines.stages.order import lack
 from pipelines.stages.sample import provenance, sample_images
-from pipelines.units.builder import build, planned
+from pipelines.units.builder import planned
 from pipelines.units.identity import describe, identify
 from pipelines.units.images import painted_images
 from pipelines.units.models import Models
 
-MAKING = """
-import sys
-from pipelines import Recipe
-from pipelines.units.builder import build, planned
-
-plan = planned(Recipe.load(sys.argv[1], tuple(sys.argv[2:])))
-make = build(plan, "cpu")
-for unit in plan.recipe.generate.units:
-    make(unit)
-"""
 PAINTED_BY = ('paths.painter="painter"', 'painter.kind="consistency"')
 
 
@@ -59,22 +47,7 @@ def recipe_of(fitted: Path, tmp_path: Path) -> Callable[..., Recipe]:
 
 
 def write_consistency_model(folder: Path, size: int = 16) -> None:
-    unet = make_unet()
-    unet.register_to_config(sample_size=size)
-    ConsistencyModelPipeline(unet, CMStochasticIterativeScheduler()).save_pretrained(folder)
-
-
-def made(recipe: Recipe) -> Path:
-    """Every unit that is missing, made in this process."""
-    plan = planned(recipe)
-    make = build(plan, "cpu")
-    for unit in take_inventory(plan.folder).missing(plan.recipe.generate.units):
-        make(unit)
-    return Path(str(plan.folder))
-
-
-def shards(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tar")}
+    ConsistencyModelPipeline(make_unet(size=size), CMStochasticIterativeScheduler()).save_pretrained(folder)
 
 
 def test_a_consistency_model_paints_and_the_denoisers_interpreter_labels(recipe_of) -> None:
@@ -96,9 +69,7 @@ def test_killed_and_run_again_it_ends_byte_for_byte_as_if_it_had_not_been(
     settings = ("painter.ts=[0, 17]", "painter.levels=30")
     at_once, folder = shards(made(recipe_of(*settings, folder="at once"))), tmp_path / "made"
     told = (*PAINTED_BY, *settings, f'paths.dataset="{folder}"')
-    process = Forked(fitted / "recipe.toml", *told, code=MAKING)
-    wait_for(lambda: (folder / "shard-000000.json").exists())
-    assert process.kill() == -signal.SIGKILL
+    killed(fitted / "recipe.toml", *told, folder=folder)
     assert shards(made(recipe_of(*settings))) == at_once
     inventory = take_inventory(folder)
     remove_temporaries(inventory)

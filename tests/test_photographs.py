@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import make_project, wait_for
 from forked import Forked
+from making import made, shards
 from PIL import Image
 from upath import UPath
 
@@ -76,21 +77,8 @@ def write(path: Path, height: int = 16, width: int = 16) -> None:
     Image.fromarray(RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
 
 
-def made(recipe: Recipe) -> Path:
-    """Every unit that is missing, made in this process."""
-    plan = planned(recipe)
-    make, units = build(plan, "cpu"), plan.recipe.generate.units
-    for unit in take_inventory(dataset_folder(recipe)).missing(units):
-        make(unit)
-    return Path(str(plan.folder))
-
-
 def samples(folder: Path) -> dict[int, Sample]:
     return {sample.seed: sample for sample in read_shards(folder)}
-
-
-def shards(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tar")}
 
 
 def test_a_dataset_holds_the_photographs_and_says_which_they_are(recipe_of, photos: Path) -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from making import begun
 from PIL import Image
 
 from label import Scheme
 from pipelines import DatasetError, write_shard
 from pipelines.dataset.index import candidates, write_index
 from pipelines.dataset.inventory import INDEX, take_inventory
-from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import Sample, class_pixels, pack
-from pipelines.formats.preview import Choice, chosen_samples, heat, parse_seeds, sheet
-from pipelines.formats.where import rows_where
+from pipelines.dataset.where import rows_where
+from pipelines.sharing.preview import Choice, chosen_samples, heat, parse_seeds, sheet
 
 SCHEME = Scheme(("ground", "hair, long", "eyes"), ((0, 0, 0), (10, 200, 30), (250, 0, 90)))
 NAMES = SCHEME.names
@@ -33,7 +33,7 @@ def dataset_in(folder: Path, *, keep_all: bool = False, units: int = 3) -> Path:
     """Ten candidates a unit, the last two of which the filter dropped; seed s has an uncertainty of s / 100."""
     recipe = {"samples": 10 * units, "unit_size": 10, "solver": "ddim", "steps": 5, "run_seed": 0}
     recipe |= {"keep_all": keep_all, "filter": "most_certain", "portion": 0.2}
-    claim(folder, Dataset("digest", list(NAMES), [list(c) for c in SCHEME.colors], recipe, "denoiser", "one", {}))
+    begun(folder, SCHEME, recipe)
     for unit in range(units):
         samples = [sample(10 * unit + i) for i in range(10)]
         seen = [Candidate(s.seed, s.seed % 10 < 8, s.uncertainty, class_pixels(s.mask, SCHEME)) for s in samples]

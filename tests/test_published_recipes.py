@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from published import write_small_mae, write_state_dict
+from published import SMALL, write_small_mae, write_state_dict
 from typer.testing import CliRunner
 
 from generate.guided_flags import parse_flags
@@ -52,18 +52,7 @@ def test_a_published_recipe_reads_another_source_by_one_key(name, kind):
     assert (recipe.interpreter.upsampling, recipe.interpreter.layers) == ("bilinear", {})
 
 
-SMALL_FLAGS = {
-    "image_size": 16,
-    "num_channels": 32,
-    "channel_mult": "1,2",
-    "num_res_blocks": 1,
-    "attention_resolutions": "8",
-    "num_head_channels": 16,
-    "resblock_updown": True,
-    "use_scale_shift_norm": True,
-    "learn_sigma": True,
-}
-SMALL = " ".join(f"--{name} {value}" for name, value in SMALL_FLAGS.items())
+FLAGS = " ".join(f"--{name} {value}" for name, value in SMALL.items())
 
 
 @pytest.fixture
@@ -71,7 +60,7 @@ def published_files(tmp_path, monkeypatch):
     """The published layout, at a small size: a state_dict, and folders of images at twice the model's size."""
     monkeypatch.chdir(tmp_path)
     Path("checkpoints/ddpm").mkdir(parents=True)
-    write_state_dict(Path("checkpoints/ddpm/lsun_bedroom.pt"), SMALL_FLAGS, scale=0.1)
+    write_state_dict(Path("checkpoints/ddpm/lsun_bedroom.pt"), SMALL, scale=0.1)
     rng = np.random.default_rng(0)
     for part in ("ddpm", "real/train", "real/test"):
         folder = Path("datasets/bedroom_28") / part
@@ -86,7 +75,7 @@ def published_files(tmp_path, monkeypatch):
 
 
 def test_with_the_published_files_in_place_a_recipe_runs_as_it_is(published_files):
-    few = ("interpreter.blocks=[1, 2]", "interpreter.max_epochs=2", "interpreter.members=2", f"denoiser.flags={SMALL}")
+    few = ("interpreter.blocks=[1, 2]", "interpreter.max_epochs=2", "interpreter.members=2", f"denoiser.flags={FLAGS}")
     overrides = [word for setting in few for word in ("--set", setting)]
     found = CliRunner().invoke(app, ["run", "ddpm_seg/bedroom_28", *overrides], catch_exceptions=False)
     assert found.exit_code == 0, found.output

@@ -17,8 +17,8 @@ from generate import Denoiser
 from label import Interpreter, InterpreterError
 from pipelines import read_shards
 from pipelines.errors import DatasetError
-from pipelines.formats.parcels import Piece
-from pipelines.formats.push import portions, target_of
+from pipelines.sharing.parcels import Piece
+from pipelines.sharing.push import portions, target_of
 
 Command = Callable[..., str]
 
@@ -78,7 +78,7 @@ def test_what_came_back_is_the_dataset(folder: Path, command: Command, hub: Hub)
 def test_the_same_command_goes_on_where_it_was_stopped(
     folder: Path, command: Command, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.formats.push.PORTION_FILES", 4)
+    monkeypatch.setattr("pipelines.sharing.push.PORTION_FILES", 4)
     hub.refused_after = 2
     said = command("push", folder, "hf://datasets/me/faces", code=1)
     assert "hf://datasets/me/faces takes no files" in said
@@ -220,8 +220,8 @@ def test_a_place_that_takes_no_model_is_named() -> None:
 
 
 def test_portions_are_in_order_and_within_their_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.formats.push.PORTION_FILES", 3)
-    monkeypatch.setattr("pipelines.formats.push.PORTION_BYTES", 100)
+    monkeypatch.setattr("pipelines.sharing.push.PORTION_FILES", 3)
+    monkeypatch.setattr("pipelines.sharing.push.PORTION_BYTES", 100)
     sizes = {"a": 60, "b": 30, "c": 20, "d": 500, "e": 1, "f": 1, "g": 1, "h": 1, "README.md": 1}
     made = portions({name: Piece(b"", size) for name, size in sizes.items()})
     assert ["".join(portion) for portion in made] == ["ab", "c", "d", "efg", "h", "README.md"]

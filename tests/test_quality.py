@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import copy_of
+from making import commit
 from PIL import Image
 
 from label import Scheme
@@ -18,10 +19,10 @@ from pipelines.annotated import annotated_few
 from pipelines.dataset.index import candidates
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import Candidate, reports
-from pipelines.dataset.shards import Sample, pack, write_shard
+from pipelines.dataset.shards import Sample
+from pipelines.dataset.where import rows_where
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import dataset_folder, quality_folder, report_page
-from pipelines.formats.where import rows_where
 from pipelines.lease import leased
 from pipelines.quality import image_sets
 from pipelines.quality.findings import NEAR, Copies, Quality, warnings_of
@@ -127,8 +128,7 @@ def dataset(folder: Path, units: int, size: int) -> Path:
         samples = [
             Sample(seed, np.full((4, 4, 3), seed, np.uint8), np.zeros((4, 4), np.uint8), 0.1, {}) for seed in seeds[:-1]
         ]
-        candidates = [Candidate(seed, seed != seeds[-1], 0.1, [16, 0]) for seed in seeds]
-        write_shard(folder, unit, "digest", pack(samples, SCHEME), candidates, {})
+        commit(folder, unit, samples, SCHEME, [Candidate(seeds[-1], False, 0.1, [16, 0])])
     return folder
 
 

@@ -13,7 +13,7 @@ from pipelines import record as records
 from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.lease import leased
 from pipelines.record import CHECKPOINT, RECORD, Outcome, Record, Results, keep_progress, once, part_of, recorded
-from pipelines.standing import must_stand_on
+from pipelines.stages.made_with import must_stand_on
 
 
 class Maker:

@@ -2,15 +2,14 @@
 
 import errno
 import os
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors import SafetensorError
+from serving import files_of, web_server
 
 from pipelines import disk, storage, stores
 from pipelines.errors import InputError, RecipeError, StorageError
@@ -31,14 +30,10 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path, ThreadingHTTPServer]]:
     """A server of the files in a folder, its address and that folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     folder = tmp_path / "served"
     folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}", folder, server
-    server.shutdown()
-    server.server_close()
+    with web_server(files_of(folder)) as server:
+        yield f"127.0.0.1:{server.server_port}", folder, server
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EROFS", "EACCES", "ENOTDIR", "EIO", "ESTALE", "EDQUOT", "ENAMETOOLONG"])
@@ -71,7 +66,10 @@ def test_what_is_no_disks_trouble_stays_what_it_is(tmp_path: Path) -> None:
         ("http://user:SECRET@host/x.pt", "http://host/x.pt"),
         ("at https://host/x.pt?X-Amz-Signature=SECRET, 403", "at https://host/x.pt?..., 403"),
         ("s3://KEY:SECRET@bucket/x?versionId=SECRET", "s3://bucket/x?..."),
+        ("at https://host/net.pt?X-Amz-Signature=abc&x=1; try", "at https://host/net.pt?...; try"),
         ("why? because a@b is no URL", "why? because a@b is no URL"),
+        ("a path /a/b@c and host:6379 stay", "a path /a/b@c and host:6379 stay"),
+        ("ray://host:10001 stays", "ray://host:10001 stays"),
     ],
 )
 def test_the_secrets_of_a_url_are_not_shown(text: str, shown: str) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from making import begun
 from PIL import Image
 
 from label import Scheme
@@ -34,8 +35,7 @@ def commit(folder, unit: int, seeds: range):
 @pytest.fixture
 def folder(tmp_path):
     """A dataset of two shards with three samples each."""
-    dataset = Dataset("digest", list(SCHEME.names), [list(c) for c in SCHEME.colors], {}, "denoiser", "interpreter", {})
-    claim(tmp_path, dataset)
+    begun(tmp_path, SCHEME)
     for unit in (0, 1):
         commit(tmp_path, unit, range(4 * unit, 4 * unit + 3))
     return tmp_path

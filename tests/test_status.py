@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from making import begun
 
-from pipelines.dataset.manifest import Dataset, claim
+from label import Scheme
 from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import write_shard
 from pipelines.driver.status import status
@@ -13,15 +14,11 @@ from pipelines.driver.tally import Failure, Tally, ranges
 from pipelines.lease import leased
 from pipelines.owner import Entry, Owner
 
-DATASET = Dataset(
-    "digest", ["ground", "dot"], [[0, 0, 0], [9, 9, 9]], {"samples": 10, "unit_size": 2}, "denoiser", "interpreter", {}
-)
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A dataset of five units, of which 0, 1 and 3 are made, each with one candidate of two dropped."""
-    claim(tmp_path, DATASET)
+    begun(tmp_path, Scheme(("ground", "dot")), {"samples": 10, "unit_size": 2})
     for unit in (0, 1, 3):
         candidates = [Candidate(2 * unit + i, bool(i), 0.1, [64]) for i in range(2)]
         write_shard(tmp_path, unit, "digest", b"tar", candidates, {})

@@ -20,7 +20,6 @@ from pipelines.dataset.damage import damages, missing_units
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import reports
 from pipelines.driver.submission import is_reachable, packed, result
-from pipelines.stages.fit import fit
 from pipelines.units.builder import build, planned
 
 ROOT = Path(__file__).parent.parent
@@ -80,12 +79,6 @@ def wait_for_port(port: int, process: Forked) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.2)
-
-
-@pytest.fixture
-def fitted(project: Path) -> Path:
-    fit(Recipe.load(project / "recipe.toml"))
-    return project
 
 
 def run(directory: Path, *arguments: str | Path, code: int = 0) -> str:

@@ -2,22 +2,18 @@
 
 import json
 import shutil
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from forked import Forked
+from making import begun, commit, killed_in_training
 from PIL import Image
 
 from deeplab import NetworkError, Trainee, build
 from label import AnnotationError, Scheme
 from pipelines import Recipe
-from pipelines.dataset.manifest import Dataset, claim
-from pipelines.dataset.reports import Candidate
-from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.dataset.shards import Sample
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.record import CHECKPOINT, Record, part_of
 from pipelines.stages.train import train
@@ -31,16 +27,14 @@ SCHEME = Scheme(("ground", "square", "dot"))
 def made(project: Path) -> Path:
     """A project with a dataset of 3 shards, 22 samples in all."""
     folder, rng = project / "out" / "dataset", np.random.default_rng(0)
-    colors = [list(color) for color in SCHEME.colors]
-    claim(folder, Dataset("digest", list(SCHEME.names), colors, {}, "denoiser", "interpreter", {}))
+    begun(folder, SCHEME)
     for unit, seeds in enumerate((range(4), range(4, 12), range(12, 22))):
         samples = []
         for seed in seeds:
             mask = rng.integers(0, 3, (16, 16), dtype=np.uint8)
             image = np.stack([mask * 90] * 3, axis=-1) + rng.integers(0, 40, (16, 16, 3), dtype=np.uint8)
             samples.append(Sample(seed, image, mask, seed / 100, {}, rng.random((16, 16)).astype(np.float32)))
-        candidates = [Candidate(s.seed, True, s.uncertainty, class_pixels(s.mask, SCHEME)) for s in samples]
-        write_shard(folder, unit, "digest", pack(samples, SCHEME), candidates, {})
+        commit(folder, unit, samples, SCHEME)
     return project
 
 
@@ -69,17 +63,8 @@ def test_a_training_killed_at_any_moment_ends_with_the_losses_and_the_curve_of_o
     changes = {"steps": 40, "baseline": False, "checkpoint_every": 3, "ema_decay": 0.9, "accumulate": 2}
     train(Recipe.load(made / "recipe.toml", overrides(made, changes)))
     elsewhere = (*overrides(made, changes), twin(made, "killed"))
-    arguments = [argument for override in elsewhere for argument in ("--set", override)]
     (run,) = runs(Recipe.load(made / "recipe.toml", elsewhere), ["synthetic"])
-    checkpoint, kills = part_of(run.folder, run.inputs) / CHECKPOINT, 0
-    for delay in (0.0, 0.3):  # after a first checkpoint of this life: right away, and in the middle of an epoch
-        before = checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0
-        process = Forked("train", made / "recipe.toml", *arguments)
-        while process.poll() is None and not (checkpoint.is_file() and checkpoint.stat().st_mtime_ns > before):
-            time.sleep(0.005)
-        time.sleep(delay)
-        kills += process.kill() == -signal.SIGKILL
-    assert kills >= 1, "at least one kill came before the end"
+    killed_in_training(made / "recipe.toml", *elsewhere, run=run, delays=(0.0, 0.3))  # 0.3: in the middle of an epoch
     train(Recipe.load(made / "recipe.toml", elsewhere))
     undisturbed, killed = results(made), results(made, "killed")
     assert len(undisturbed["validation"]) == 14

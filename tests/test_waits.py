@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from serving import Quiet, web_server
 
 import cluster
 from cluster import ClusterError, connect, jobs, runtime
@@ -63,7 +63,7 @@ def server_that_answers(content: bytes) -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-class Page(BaseHTTPRequestHandler):
+class Page(Quiet):
     """A server of web pages, which greets and then keeps silent where it is told to."""
 
     asleep: threading.Event
@@ -79,20 +79,13 @@ class Page(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_GET
 
-    def log_message(self, format: str, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def web() -> Iterator[int]:
     Page.asleep = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    Page.asleep.set()
-    server.shutdown()
-    server.server_close()
+    with web_server(Page) as server:
+        yield server.server_port
+        Page.asleep.set()
 
 
 @pytest.mark.parametrize("kind", ["127.0.0.1", "ray://127.0.0.1"])

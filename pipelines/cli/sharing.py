@@ -13,7 +13,7 @@ from pipelines.places import is_recipe
 from pipelines.storage import Location, location
 
 if TYPE_CHECKING:
-    from pipelines.formats.parcels import Kind, Parcel
+    from pipelines.sharing.parcels import Kind, Parcel
 
 app = typer.Typer()
 
@@ -42,7 +42,7 @@ def card(
 
     Example: datasetddpm card runs/demo/dataset --license cc-by-4.0
     """
-    from pipelines.formats.licences import licence_of
+    from pipelines.sharing.licences import licence_of
 
     recipe = load(Path(place), overrides) if is_recipe(place) else None
     if overrides and not recipe:
@@ -50,8 +50,8 @@ def card(
     said = recipe.card if recipe else CardSection()
     licence = licence_of(license_name or said.license, license_link or said.license_link)
     folder = dataset_folder(recipe) if recipe else location(place)
-    from pipelines.formats.card import Words, write_card
-    from pipelines.formats.facts import facts_of
+    from pipelines.sharing.card import Words, write_card
+    from pipelines.sharing.facts import facts_of
 
     facts = facts_of(folder, recipe)
     name = title or (recipe.name if recipe else "Synthetic images with masks")
@@ -75,7 +75,7 @@ def preview(
 
     Example: datasetddpm preview runs/demo/dataset --where "uncertainty < 0.2"
     """
-    from pipelines.formats.preview import Choice, parse_seeds, write_preview
+    from pipelines.sharing.preview import Choice, parse_seeds, write_preview
 
     choice = Choice(count, where, parse_seeds(seeds) if seeds is not None else ())
     shown = write_preview(location(folder), out, choice)
@@ -105,8 +105,8 @@ def push(
 
     Example: datasetddpm push runs/demo/dataset hf://datasets/me/faces --dry-run
     """
-    from pipelines.formats.parcels import kind_of
-    from pipelines.formats.push import follow_push, target_of
+    from pipelines.sharing.parcels import kind_of
+    from pipelines.sharing.push import follow_push, target_of
 
     place = location(folder)
     kind = kind_of(place)
@@ -123,8 +123,8 @@ def push(
 
 def _parcel(kind: "Kind", folder: Location, name: str, said: tuple[str | None, str | None, str | None]) -> "Parcel":
     """What goes: a dataset with its card, or a model with what is said of it, licence, its link, and origin."""
-    from pipelines.formats.model_card import carded_parcel
-    from pipelines.formats.parcels import dataset_parcel
+    from pipelines.sharing.model_card import carded_parcel
+    from pipelines.sharing.parcels import dataset_parcel
 
     if kind != "dataset":
         return carded_parcel(kind, folder, name, *said)

@@ -3,17 +3,15 @@
 Units are kept as numbers in arrays: of ten million of them a dict or set of names would take gigabytes.
 """
 
-import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pipelines import storage
+from pipelines import disk, storage
 from pipelines.storage import Location
 
 INDEX = "index.parquet"
@@ -132,15 +130,11 @@ def take_inventory(folder: Location) -> Inventory:
 
 
 def listed(folder: Location) -> Iterator[tuple[str, int]]:
-    """Name and bytes of every file in the folder, of a disk one by one: of millions a dict would take gigabytes."""
-    if not isinstance(folder, Path):
+    """Name and bytes of every file in the folder, of a disk one by one."""
+    if isinstance(folder, Path):
+        yield from ((name, state.st_size) for name, state in disk.files_in(folder))
+    else:
         yield from storage.sizes(folder).items()
-    elif folder.is_dir():
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):  # another process renamed or removed it meanwhile
-                    if entry.is_file():
-                        yield entry.name, entry.stat().st_size
 
 
 def _ascending(numbers: array, dtype: type[np.generic]) -> np.ndarray:

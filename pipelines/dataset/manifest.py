@@ -16,6 +16,7 @@ from pydantic import Field
 from generate.stored import STRICT, TOLERANT, StoredError, Tree
 from generate.stored import stored as stored_as
 from label import Filter, Scheme, SchemeError
+from label.schemes import Color
 from pipelines import storage
 from pipelines.dataset.inventory import Inventory, take_inventory
 from pipelines.differences import first_difference
@@ -25,7 +26,6 @@ from pipelines.storage import Location
 from pipelines.writable import must_be_writable
 
 Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
-Color = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pipelines.dataset.inventory import Inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import Report, each_report
 from pipelines.dataset.shards import checked_shards
+from pipelines.dataset.where import rows_where
 from pipelines.errors import DatasetError
-from pipelines.formats.where import rows_where
 from pipelines.storage import Location
 
 SPLITS = ("train", "val", "test")

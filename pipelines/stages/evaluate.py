@@ -20,8 +20,8 @@ from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.figures import confusion_figure, extremes_figure, save_figure
+from pipelines.stages.made_with import must_be_fitted_so, must_stand_on
 from pipelines.stages.scores import score_page
-from pipelines.standing import must_be_fitted_so, must_stand_on, trained_with
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import open_interpreter
@@ -70,7 +70,7 @@ def _networks(recipe: Recipe) -> dict[Source, list[Path]]:
     for source, folders in networks.items():
         for seed in recipe.train.seeds:
             folders.append(network_folder(recipe, source, seed))
-            must_stand_on(folders[-1], trained_with(train, seed), "the network", "train")
+            must_stand_on(folders[-1], train.made_with(seed), "the network", "train")
     return networks
 
 

@@ -8,15 +8,15 @@ from label.cross_validation import folds_of
 from label.fitting import labelled_pixels
 from pipelines.annotated import annotated_few
 from pipelines.errors import RecipeError
+from pipelines.features.candidates import asked, keys_of, lines_of
+from pipelines.features.choices import Choice, Measured, compared, most
+from pipelines.features.comparison import Comparison, small_fitting
+from pipelines.features.figure import features_figure
 from pipelines.folders import feature_cells_folder, features_folder
 from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.evaluate import excluded_classes
-from pipelines.stages.feature_axes import asked, keys_of, lines_of
-from pipelines.stages.feature_cells import Comparison, small_fitting
-from pipelines.stages.feature_choices import Choice, Measured, compared, most
-from pipelines.stages.feature_figures import features_figure
 from pipelines.stages.figures import save_figure
 from pipelines.storage import write_whole
 

@@ -15,8 +15,8 @@ from pipelines.folders import interpreter_folder
 from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once
+from pipelines.stages.made_with import say_what_is_unfinished
 from pipelines.stages.sample import WEIGHTS, provenance
-from pipelines.standing import say_what_is_unfinished
 from pipelines.units.devices import device
 from pipelines.units.models import open_features
 from pipelines.units.painter import painter_files

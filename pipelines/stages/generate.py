@@ -24,7 +24,7 @@ from pipelines.lease import leased
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
-from pipelines.standing import must_be_fitted_so, say_what_is_unfinished
+from pipelines.stages.made_with import must_be_fitted_so, say_what_is_unfinished
 from pipelines.stopping import Stopped
 from pipelines.units.builder import Plan, build, planned
 from pipelines.units.identity import identify

@@ -1,10 +1,17 @@
-"""Whether what lies in a stage's folder was made by this very recipe, by its record alone; needs no torch."""
+"""Whether what lies in a stage's folder was made by this very recipe, and is finished, by its record alone.
 
+A stage asks it of what it stands on before it works; `check` and `status` ask it of every stage. Needs no torch.
+"""
+
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from label.source_kinds import DENOISER
 from pipelines.dataset.manifest import claimed_settings, stored_dataset
+from pipelines.differences import first_difference
+from pipelines.errors import RecipeError
 from pipelines.folders import (
     dataset_folder,
     ddpm_folder,
@@ -14,10 +21,50 @@ from pipelines.folders import (
     scores_folder,
     sources,
 )
+from pipelines.progress import console
 from pipelines.recipe import Recipe
-from pipelines.record import RECORD, Record
-from pipelines.standing import difference, trained_with
+from pipelines.record import CHECKPOINT, RECORD, Record, parts_of, progress_of
 from pipelines.units.painter import keys_of_images, paints_apart
+
+
+def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: str) -> None:
+    """Raises RecipeError where a finished stage has other settings, and names the first; `made` by `command`.
+
+    Only the sections in `settings` are compared; a folder whose record does not say how it was made is taken as it is.
+    """
+    record = _record(folder)
+    if clause := _difference(record, settings):
+        raise RecipeError(
+            f"{made} in {folder} is of another recipe: {clause}; "
+            f"run `datasetddpm {command}` again, or restore the recipe"
+        )
+    if record and (lost := record.lost(folder)):
+        raise RecipeError(
+            f"{made} in {folder} is not what was written: {lost[0]} is damaged or gone; "
+            f"run `datasetddpm {command}` again"
+        )
+
+
+def must_be_fitted_so(recipe: Recipe) -> None:
+    """Raises RecipeError where the interpreter was fitted with another [interpreter] than the recipe's."""
+    settings = {"interpreter": recipe.interpreter.recorded}
+    must_stand_on(interpreter_folder(recipe), settings, "the interpreter", "fit")
+
+
+def say_what_is_unfinished(recipe: Recipe) -> None:
+    """A warning where paths.denoiser holds a model that is older than an unfinished training of this very run."""
+    model = recipe.paths.denoiser
+    if not isinstance(model, Path) or not model.exists():
+        return
+    written = max(path.stat().st_mtime for path in (model, *model.rglob("*")) if path.is_file())
+    for part in parts_of(ddpm_folder(recipe)):
+        checkpoint = part / CHECKPOINT
+        if checkpoint.is_file() and checkpoint.stat().st_mtime > written:
+            date = time.strftime("%Y-%m-%d %H:%M", time.localtime(written))
+            console.print(
+                f"warning: the training in {part} is unfinished{progress_of(part)}; paths.denoiser, {model}, is an "
+                f"older model, of {date}: `datasetddpm train-ddpm` goes on with the training"
+            )
 
 
 def other_settings(stage: str, recipe: Recipe) -> str:
@@ -27,7 +74,7 @@ def other_settings(stage: str, recipe: Recipe) -> str:
     """
     if stage == "generate":
         return _of_dataset(recipe)
-    differences = (difference(folder, settings) for folder, settings in _settings(stage, recipe))
+    differences = (_difference(_record(folder), settings) for folder, settings in _settings(stage, recipe))
     return next(filter(None, differences), "")
 
 
@@ -62,10 +109,26 @@ def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]
         case "train":
             for by_seed in networks.values():
                 for seed, folder in by_seed.items():
-                    yield folder, trained_with(recipe.train, seed)
+                    yield folder, recipe.train.made_with(seed)
         case "evaluate":
             yield scores_folder(recipe), {"networks": {name: _digests(by_seed) for name, by_seed in networks.items()}}
 
 
 def _digests(folders: dict[int, Path]) -> list[str]:
-    return [Record.read(folder).digest for folder in folders.values() if (folder / RECORD).is_file()]
+    return [record.digest for folder in folders.values() if (record := _record(folder))]
+
+
+def _record(folder: Path) -> Record | None:
+    return Record.read(folder) if (folder / RECORD).is_file() else None
+
+
+def _difference(record: Record | None, settings: dict[str, Any]) -> str:
+    inputs = record.inputs if record else {}
+    was = {name: inputs[name] for name in settings if name in inputs}
+    return first_difference(_with_source(was), _with_source(settings)) if inputs else ""
+
+
+def _with_source(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the feature source before all else of an interpreter's settings, the denoiser where they do not say it."""
+    held = settings.get("interpreter")
+    return settings | {"interpreter": {"features": DENOISER} | held} if isinstance(held, dict) else settings

@@ -26,10 +26,10 @@ from pipelines.folders import (
     scores_folder,
     sources,
 )
-from pipelines.formats.preview import heat
 from pipelines.quality.findings import Quality
 from pipelines.recipe import Recipe, digest_of
 from pipelines.record import RECORD, Outcome, Record, Results, once
+from pipelines.sharing.preview import heat
 from pipelines.stages.report_quality import dataset_quality
 from pipelines.stages.report_scores import figures, ious, is_scored, mean_ious
 from pipelines.storage import write_whole

@@ -23,7 +23,7 @@ from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once, recorded
 from pipelines.sections import TO_ANNOTATE
 from pipelines.stages.choosing import Chooser
-from pipelines.standing import say_what_is_unfinished
+from pipelines.stages.made_with import say_what_is_unfinished
 from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.images import painted_images

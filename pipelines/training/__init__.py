@@ -1,1 +1,1 @@
-"""DeepLab: what it is trained on, how far it is, and the loop of one worker."""
+"""What is trained, on what, how far it is, and the loop of one worker."""

@@ -15,7 +15,6 @@ from pipelines.dataset.manifest import open_dataset, stored_dataset
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import Source, dataset_folder, network_folder
 from pipelines.recipe import Recipe
-from pipelines.standing import trained_with
 from pipelines.storage import Location, location
 from pipelines.train_section import MixedSource, TrainSection, places
 from pipelines.training.data import AnnotatedData, ShardData, shard_data
@@ -51,7 +50,7 @@ class Run:
         """All that the network depends on."""
         validation = self.validation and annotations_digest(self.validation)
         paths = {_KEPT_AS[self.source]: self.data.digest, "validation": validation}
-        return {**trained_with(self.settings, self.seed), "paths": paths}
+        return {**self.settings.made_with(self.seed), "paths": paths}
 
 
 def runs(recipe: Recipe, wanted: list[Source], *, partial: bool = False) -> list[Run]:

@@ -26,7 +26,7 @@ import measuring
 import numpy as np
 import plain
 import torch
-from bench_label import published_denoiser
+from networks import published_denoiser
 from torch.nn import functional as F
 
 import pipelines
@@ -142,7 +142,7 @@ def published(options: argparse.Namespace) -> None:
     """Features of all images by the published UNet, then the fit, each timed."""
     device, settings = options.device, replace(FITTINGS[options.setting], members=options.members)
     faces = enlarged(options.size, options.images)
-    features = DenoiserFeatures(published_denoiser(options, getattr(torch, options.network)))
+    features = DenoiserFeatures(published_denoiser(options.size, options.device, getattr(torch, options.network)))
     clock = Clock(device)
     native = PixelSource.of(features, faces.images, memory_budget=settings.memory_budget, device=device)
     features_seconds, _ = clock.read()

@@ -13,17 +13,13 @@ rate of large matrix products, which is measured here. Both ways must give the s
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 import measuring
 import numpy as np
 import plain
 import torch
+from networks import published_denoiser, random_classifiers
 
-from generate import Denoiser
-from generate.checkpoint import schedule_of
-from generate.guided import build_unet
-from generate.guided_flags import PRESETS, parse_flags
 from generate.pixels import to_model
 from label import DenoiserFeatures, Interpreter, Scheme
 from label.pixel_classifiers import PixelClassifiers
@@ -51,20 +47,6 @@ class MapsInHand:
 
     def save_pretrained(self, folder) -> None:
         raise NotImplementedError("a benchmark saves nothing")
-
-
-def random_classifiers(members: int, channels: int, classes: int) -> PixelClassifiers:
-    """Published initial weights, with statistics and scores as spread as those of trained members."""
-    generators = [torch.Generator().manual_seed(i) for i in range(members)]
-    classifiers = PixelClassifiers(members, channels, classes)
-    classifiers.initialise(generators)
-    state = classifiers.state_dict()
-    for name, tensor in state.items():
-        if "running" in name or "norm" in name:
-            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generators[0]))
-    state["linear_3.weight"].mul_(20)
-    state["linear_2.weight"].mul_(5)
-    return classifiers.eval()
 
 
 def operations(source_shapes: Sequence[tuple[int, int]], classifiers: PixelClassifiers, side: int) -> dict[str, float]:
@@ -137,21 +119,9 @@ def profile(run, device: str) -> None:
     print(seen.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=14))
 
 
-def published_denoiser(options: argparse.Namespace, dtype: torch.dtype) -> Denoiser:
-    """The LSUN UNet with weights drawn at random, small enough that activations stay finite."""
-    flags = parse_flags(f"{PRESETS['lsun_horse']} --image_size {options.size} --channel_mult 1,1,2,2,4,4")
-    unet: Any = build_unet(flags).to_empty(device=options.device)
-    generator = torch.Generator(options.device).manual_seed(0)
-    with torch.no_grad():
-        for parameter in unet.parameters():
-            scale = (parameter.numel() / len(parameter)) ** -0.5 if parameter.ndim > 1 else 0.1
-            parameter.normal_(0, scale, generator=generator)
-    return Denoiser(unet.to(dtype=dtype), schedule_of(flags), digest="random")
-
-
 def whole(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:
     """From images: one batch of all steps that ends at block 12, against whole forward passes one after another."""
-    denoiser = published_denoiser(options, getattr(torch, options.network))
+    denoiser = published_denoiser(options.size, options.device, getattr(torch, options.network))
     features = DenoiserFeatures(denoiser, steps=STEPS)
     classifiers = random_classifiers(options.members, features.channels, options.classes).to(options.device)
     scheme = Scheme(tuple(f"class {i}" for i in range(options.classes)))

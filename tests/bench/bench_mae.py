@@ -17,7 +17,7 @@ import measuring
 import numpy as np
 import psutil
 import torch
-from bench_label import random_classifiers
+from networks import random_classifiers
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 

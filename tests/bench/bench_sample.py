@@ -12,18 +12,15 @@ the same noise and must give the same images.
 import argparse
 import copy
 from pathlib import Path
-from typing import get_args
 
 import measuring
+import networks
 import torch
-from bench_label import published_denoiser
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from generate import CompileMode, Denoiser, spaced_timesteps, trajectory
+from generate import Denoiser, spaced_timesteps, trajectory
 from pipelines.units.devices import set_up
-
-DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
 
 
 def plain_ancestral(
@@ -68,27 +65,19 @@ def plain_ancestral(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=DEMO)
-    parser.add_argument("--published", action="store_true", help="the LSUN UNet with random weights instead of a model")
-    parser.add_argument("--size", type=int, default=256, help="with --published")
+    parser.add_argument("--model", type=Path, default=networks.DEMO)
+    networks.add_options(parser)
     parser.add_argument("--batch", type=int, nargs="+", default=[20], help="images at once; each gets a table")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default=measuring.default_device())
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("--compile", choices=get_args(CompileMode))
     options = parser.parse_args()
     set_up(options.device)
-    dtype = getattr(torch, options.dtype)
-    if options.published:
-        denoiser = published_denoiser(options, dtype)
-    else:
-        denoiser = Denoiser.from_pretrained(options.model, device=options.device, dtype=dtype)
+    denoiser = networks.opened(options, options.model)
     unet: torch.nn.Module = copy.deepcopy(denoiser.unet)
     unet = unet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if options.compile:
         denoiser.compile(options.compile)
-    ceiling = measuring.matmul_rate(options.device, dtype)
+    ceiling = measuring.matmul_rate(options.device, getattr(torch, options.dtype))
     by_batch = {batch: measured(denoiser, unet, batch, ceiling, options) for batch in options.batch}
     settings = {name: str(value) for name, value in vars(options).items()}
     best = max(figures["share"] for figures in by_batch.values())

@@ -12,14 +12,12 @@ import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import measuring
+import networks
 import numpy as np
 import torch
-from bench_label import published_denoiser, random_classifiers
 
-from generate import CompileMode, Denoiser
 from label import DenoiserFeatures, Interpreter, Scheme
 from pipelines.dataset.manifest import claim
 from pipelines.sections import GenerateSection
@@ -29,37 +27,26 @@ from pipelines.units.images import denoiser_images
 from pipelines.units.models import Models
 from pipelines.units.unit import make_unit
 
-DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
-
 
 def models_of(options: argparse.Namespace) -> Models:
     """The shipped model, or the published shapes; the members' weights are drawn at random."""
-    dtype = getattr(torch, options.dtype)
-    if options.published:
-        denoiser = published_denoiser(options, dtype)
-        features = DenoiserFeatures(denoiser)
-    else:
-        denoiser = Denoiser.from_pretrained(DEMO, device=options.device, dtype=dtype)
-        features = DenoiserFeatures(denoiser, blocks=[3, 4, 5, 6, 7])
+    denoiser = networks.opened(options)
+    features = DenoiserFeatures(denoiser) if options.published else DenoiserFeatures(denoiser, blocks=[3, 4, 5, 6, 7])
     if options.compile:
         denoiser.compile(options.compile)
-    classifiers = random_classifiers(10, features.channels, options.classes).to(options.device)
+    classifiers = networks.random_classifiers(10, features.channels, options.classes).to(options.device)
     scheme = Scheme(tuple(f"class {i}" for i in range(options.classes)))
     return Models(denoiser, Interpreter(features, classifiers, scheme))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--published", action="store_true")
-    parser.add_argument("--size", type=int, default=256, help="with --published")
+    networks.add_options(parser)
     parser.add_argument("--unit", type=int, default=40)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--classes", type=int, default=21)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--device", default=measuring.default_device())
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parser.add_argument("--compile", choices=get_args(CompileMode))
     options = parser.parse_args()
     set_up(options.device)
     models = models_of(options)

@@ -30,7 +30,7 @@ from generate.seeds import draw, generator
 GRID, SIGMA_MIN, SIGMA_MAX, RHO = 40, 0.002, 80.0, 7.0
 LEVELS = (0, 12, 17, 22, 26)  # of the grid, at which the student learns
 SHARES = (0.4, 0.1, 0.2, 0.2, 0.1)  # of the batch; pure noise is the hardest
-BETWEEN = (1, 1, 2, 2, 2)  # steps of the teacher before the next level; after the last, one more
+BETWEEN = (2, 2, 3, 3, 2)  # steps of the teacher from each level to the next, and from the last to the image
 BATCH, RATE, DECAY = 16, 4e-4, 0.998
 CHUNK = 50
 
@@ -66,7 +66,7 @@ def paint(teacher: Denoiser, path: Path, count: int) -> None:
     marks = [len(teacher.schedule) - 1, *(timestep(teacher, sigmas()[i]) for i in LEVELS[1:]), 0]
     times = [
         round(a + (b - a) * k / steps)
-        for a, b, steps in zip(marks, marks[1:], (2, 2, 3, 3, 2), strict=False)
+        for a, b, steps in zip(marks, marks[1:], BETWEEN, strict=False)
         for k in range(steps)
     ]
     start, a = time.perf_counter(), teacher.schedule.alphas_cumprod

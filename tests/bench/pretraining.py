@@ -5,6 +5,7 @@ and goes on ends with the weights of one that was not. The rate stays the same a
 averaged weights: so a training may be ended at any checkpoint.
 """
 
+import argparse
 import copy
 import os
 import time
@@ -39,6 +40,17 @@ class Training:
         return self.images_seen // self.batch_size
 
 
+def parser_of(description: str | None, batch_size: int) -> argparse.ArgumentParser:
+    """The options that all trainings have; what each of them says of itself is in its docstring."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("drawings", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--seen", type=int, default=67_200)
+    parser.add_argument("--batch-size", type=int, default=batch_size)
+    return parser
+
+
 def drawings(folder: Path, count: int) -> Tensor:
     """The first so many PNGs of the folder, uint8 [n, 3, h, w]."""
     paths = sorted(folder.glob("*.png"))[:count]
@@ -57,10 +69,14 @@ def train(
     images: Tensor,
     settings: Training,
     loss_of: Callable[[Tensor, int], Tensor],
-    checkpoint: Path,
+    out: Path,
     write: Callable[[dict[str, Tensor]], None],
 ) -> None:
-    """Minimise `loss_of(batch in [0, 1], update)`; `write` is given the averaged weights at every checkpoint."""
+    """Minimise `loss_of(batch in [0, 1], update)`; `write` is given the averaged weights at every checkpoint.
+
+    The checkpoint is OUT.part.
+    """
+    checkpoint = out.with_name(f"{out.name}.part")
     optimizer = torch.optim.AdamW(_groups(model, settings.weight_decay), settings.learning_rate, betas=(0.9, 0.95))
     average = copy.deepcopy(model.state_dict())
     first, spent = _gone_on_with(checkpoint, model, optimizer, average)

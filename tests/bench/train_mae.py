@@ -10,12 +10,11 @@ targets are pixels normalised by patch. `--untrained` writes the same network wi
 A training that was stopped goes on from OUT.part. `MaeFeatures.from_pretrained(OUT, blocks=6, heads=4)` opens it.
 """
 
-import argparse
 from functools import partial
 from pathlib import Path
 
 import torch
-from pretraining import Training, drawings, normalised, save, train
+from pretraining import Training, drawings, normalised, parser_of, save, train
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -73,12 +72,7 @@ def _targets(images: Tensor) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("drawings", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=6000)
-    parser.add_argument("--seen", type=int, default=67_200)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser = parser_of(__doc__, batch_size=32)
     parser.add_argument("--untrained", action="store_true", help="write the weights that a training begins with")
     options = parser.parse_args()
     images = drawings(options.drawings, options.images)
@@ -89,8 +83,7 @@ def main() -> None:
     write(model.state_dict())
     if not options.untrained:
         settings = Training(options.seen, options.batch_size, 1e-3, 0.05)
-        part = options.out.with_name(f"{options.out.name}.part")
-        train(model, images, settings, lambda batch, _: model.loss(normalised(batch)), part, write)
+        train(model, images, settings, lambda batch, _: model.loss(normalised(batch)), options.out, write)
 
 
 def _write(path: Path, weights: dict[str, Tensor]) -> None:

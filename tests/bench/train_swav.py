@@ -12,13 +12,12 @@ A training that was stopped goes on from OUT.part. `TimmFeatures("resnet10t", la
 what it wrote, and the same with `weights=None` the same network with random weights.
 """
 
-import argparse
 from functools import partial
 from pathlib import Path
 
 import timm
 import torch
-from pretraining import Training, drawings, normalised, save, train
+from pretraining import Training, drawings, normalised, parser_of, save, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,20 +81,13 @@ def _recoloured(batch: Tensor) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("drawings", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=6000)
-    parser.add_argument("--seen", type=int, default=67_200)
-    parser.add_argument("--batch-size", type=int, default=64)
-    options = parser.parse_args()
+    options = parser_of(__doc__, batch_size=64).parse_args()
     images = drawings(options.drawings, options.images)
     torch.manual_seed(0)
     model = Swav()
     print(f"{sum(p.numel() for p in model.backbone.parameters()) / 1e6:.1f} M parameters, {len(images)} drawings")
-    part = options.out.with_name(f"{options.out.name}.part")
     settings = Training(options.seen, options.batch_size, 1e-3, 1e-4)
-    train(model, images, settings, model.loss, part, partial(_write, options.out))
+    train(model, images, settings, model.loss, options.out, partial(_write, options.out))
 
 
 def _write(path: Path, weights: dict[str, Tensor]) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipelines.errors import DatasetError, StorageError
-from pipelines.formats.card import README
-from pipelines.formats.parcels import DATASET, Kind, Parcel, Piece
 from pipelines.progress import follow
+from pipelines.sharing.card import README
+from pipelines.sharing.parcels import DATASET, Kind, Parcel, Piece
 from pipelines.storage import Location, read
 
 PORTION_FILES, PORTION_BYTES = 100, 2**30  # of a commit, at most; a larger file is alone in its own

@@ -19,10 +19,10 @@ from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import interpreter_folder, scores_folder
-from pipelines.formats.croissant import Shard, shards_in
-from pipelines.formats.preview import Choice, chosen_samples
 from pipelines.recipe import Recipe
 from pipelines.record import Record
+from pipelines.sharing.croissant import Shard, shards_in
+from pipelines.sharing.preview import Choice, chosen_samples
 from pipelines.storage import Location
 
 

@@ -9,11 +9,11 @@ from generate.identity import HUB_ID
 from pipelines.dataset.inventory import INDEX
 from pipelines.dataset.painted import painted_how
 from pipelines.dataset.shards import png_bytes
-from pipelines.formats.croissant import CROISSANT, Described, croissant
-from pipelines.formats.facts import Facts
-from pipelines.formats.licences import Licence
-from pipelines.formats.markdown import head, table
-from pipelines.formats.preview import Choice, chosen_samples, sheet
+from pipelines.sharing.croissant import CROISSANT, Described, croissant
+from pipelines.sharing.facts import Facts
+from pipelines.sharing.licences import Licence
+from pipelines.sharing.markdown import head, table
+from pipelines.sharing.preview import Choice, chosen_samples, sheet
 from pipelines.storage import Location, read, write_whole
 
 README, STRIP = "README.md", "strip.png"

@@ -15,8 +15,8 @@ from pipelines.dataset.index import candidates
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.shards import Sample, checked_shards, decode, png_bytes, records
+from pipelines.dataset.where import rows_where
 from pipelines.errors import DatasetError
-from pipelines.formats.where import rows_where
 from pipelines.storage import Location, write_whole
 from pipelines.writable import must_be_writable
 

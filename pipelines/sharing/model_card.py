@@ -10,10 +10,10 @@ from generate.identity import HUB_ID, locate, read_json
 from label.feature_records import features_record
 from label.identity import interpreter_record
 from pipelines.errors import DatasetError
-from pipelines.formats.card import README, Words
-from pipelines.formats.licences import licence_of
-from pipelines.formats.markdown import head, table
-from pipelines.formats.parcels import Kind, Parcel, made_piece, model_pieces
+from pipelines.sharing.card import README, Words
+from pipelines.sharing.licences import licence_of
+from pipelines.sharing.markdown import head, table
+from pipelines.sharing.parcels import Kind, Parcel, made_piece, model_pieces
 from pipelines.storage import Location
 
 Rows = Iterator[tuple[str, object]]

@@ -12,8 +12,8 @@ from label.identity import INTERPRETER, INTERPRETER_TENSORS
 from pipelines import storage
 from pipelines.dataset.inventory import INDEX, Inventory
 from pipelines.errors import DatasetError
-from pipelines.formats.card import README, STRIP
-from pipelines.formats.croissant import CROISSANT, listed, shards_in
+from pipelines.sharing.card import README, STRIP
+from pipelines.sharing.croissant import CROISSANT, listed, shards_in
 from pipelines.storage import Location
 
 Kind = Literal["dataset", "interpreter", "denoiser", "network"]

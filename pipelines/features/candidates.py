@@ -7,8 +7,8 @@ from label import DenoiserFeatures, FeatureSource
 from label.joint import single_sources
 from label.source_kinds import DENOISER, key_of
 from pipelines.errors import RecipeError
+from pipelines.features.choices import Choice
 from pipelines.recipe import Recipe
-from pipelines.stages.feature_choices import Choice
 from pipelines.units.devices import device
 from pipelines.units.models import open_features
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.stages.feature_choices import Choice, Measured
+from pipelines.features.choices import Choice, Measured
 
 _SHOWN = 12  # joins
 _OWN, _OTHERS = "#f58518", "#4c78a8"

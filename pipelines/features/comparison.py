@@ -15,8 +15,8 @@ from label.cross_validation import cross_validated, kept_maps
 from label.pixel_source import PixelSource
 from pipelines.annotated import annotations_digest
 from pipelines.errors import RecipeError
+from pipelines.features.choices import Choice, Measured
 from pipelines.recipe import Recipe, digest_of
-from pipelines.stages.feature_choices import Choice, Measured
 from pipelines.storage import make_folder, write_whole
 from pipelines.units.devices import device
 
