@@ -8,14 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from generate import settings as ddpm
 from generate.guided_flags import parse_flags
 from pipelines.keys import Count, Keys, Section
 
 _OF_THE_NETWORK = {"prediction", "noise_schedule", *(field.name for field in fields(ddpm.Network))}
-_NOT_OF_THE_RESULT = {"init", "init_flags", "workers"}
+_NOT_OF_THE_RESULT = {"init", "init_flags", "workers", "compared"}
 _LATER = {"preset", "weighting", "min_snr_gamma", "timesteps", "crop", "accumulate", "precision"}
 
 
@@ -36,6 +36,8 @@ class TrainDDPMSection(Section):
     training: Annotated[ddpm.Training, Keys()] = ddpm.Training()
     workers: Count = 1
     """Processes that share every update; more than one run on Ray, fewer where the cluster has no room."""
+    compared: Annotated[int, Field(ge=4)] | None = None
+    """Samples that are compared with as many training images at each sheet: precision and recall; unset: none."""
 
     _given: frozenset[str] = PrivateAttr(frozenset())
 

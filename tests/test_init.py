@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import latent_models
 import numpy as np
 import pytest
 from conftest import content
@@ -47,6 +48,23 @@ def test_a_model_gives_a_recipe_with_its_blocks(project: Path, command: Command)
     assert recipe.paths.denoiser == project / "model"
     said = " ".join(command("check", project / "mine" / "recipe.toml").split())
     assert said.endswith(f"next: datasetddpm sample {project / 'mine' / 'recipe.toml'}")
+
+
+@pytest.mark.parametrize("has_words", [False, True])
+def test_a_latent_model_is_named_as_reader_and_painter_and_paints_at_once(
+    tmp_path: Path, command: Command, has_words: bool
+) -> None:
+    pipeline = latent_models.stable_diffusion() if has_words else latent_models.plain()
+    model = latent_models.saved(pipeline, tmp_path / "latent")
+    command("init", tmp_path / "mine", "--model", model)
+    recipe = tmp_path / "mine" / "recipe.toml"
+    read = Recipe.load(recipe)
+    assert (read.paths.denoiser, read.paths.painter, read.painter.kind) == (model, model, "latent")
+    assert read.painter.prompts == (["a photo"] if has_words else [])
+    said = " ".join(command("check", recipe).split())
+    assert said.endswith(f"next: datasetddpm sample {recipe}")
+    command("sample", recipe, "-n", "2", "--set", "generate.steps=2")
+    assert len(list((tmp_path / "mine" / "out" / "samples").glob("*.png"))) == 2
 
 
 @pytest.mark.parametrize(

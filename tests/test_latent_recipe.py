@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import latent_models
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import make_project
 from making import killed, made, shards
 
-from generate import Prompts
+from generate import LatentImages, LatentModel, Prompts
 from pipelines import DatasetError, Recipe, RecipeError, read_shards
 from pipelines.dataset.damage import damages
 from pipelines.dataset.index import candidates, write_index
@@ -22,7 +23,7 @@ from pipelines.stages.sample import provenance, sample_images
 from pipelines.units.builder import planned
 from pipelines.units.identity import describe, identify
 from pipelines.units.images import painted_images
-from pipelines.units.models import Models
+from pipelines.units.models import Models, open_reader
 
 SEEN = ('paths.denoiser="sd"', "interpreter.blocks=[1, 2, 3]", "generate.portion=0")
 WORDS = ('paths.painter="sd"', 'painter.kind="latent"', 'painter.prompts=["a {colour} horse", "a cow"]')
@@ -114,6 +115,22 @@ def test_images_to_annotate_say_their_prompt(recipe_of: Callable[..., Recipe], t
     said = [provenance(path) or {} for path in sorted((tmp_path / "out" / "samples").glob("*.png"))]
     assert [each["prompt"].split()[-1] for each in said] in (["horse", "cow"], ["cow", "horse"])
     assert not sample_images(recipe, count=2).fresh
+
+
+def test_a_model_that_paints_and_reads_is_opened_once_and_paints_the_same(recipe_of: Callable[..., Recipe]) -> None:
+    recipe = recipe_of()
+    reader = open_reader(recipe, "cpu")
+    assert isinstance(reader, LatentModel)
+    shared, apart = painted_images(recipe, "cpu", reader), painted_images(recipe, "cpu")
+    assert isinstance(shared, LatentImages)
+    assert isinstance(apart, LatentImages)
+    assert shared.model is reader
+    assert apart.model is not reader
+    one, other = (np.concatenate(list(source.images(range(2), run_seed=0, batch_size=2))) for source in (shared, apart))
+    assert (one == other).all()
+    elsewhere = recipe_of('paths.denoiser="model"')
+    found = painted_images(elsewhere, "cpu", open_reader(elsewhere, "cpu"))
+    assert isinstance(found, LatentImages)
 
 
 def test_an_unconditional_model_paints_what_a_denoiser_reads(fitted: Path, tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from generate import ImageError
-from generate.identity import STATE_DICTS, locate
+from generate.identity import STATE_DICTS
+from generate.latent_files import LatentFiles, locate_any
 from generate.settings import Network, Training
-from generate.shape import Shape, shape_of
+from generate.shape import Shape
 from pipelines.errors import RecipeError
 from pipelines.progress import duration
 from pipelines.stages.check import described, photographs, sizes_of
 from pipelines.storage import write_whole
+from pipelines.units.painter import shape_of_files
 from pipelines.writable import must_be_writable
 
 _SECONDS = 3.0  # of a measurement
@@ -37,9 +39,9 @@ name = {name}
 [paths]  # relative ones start at the folder of this file
 out = "out"  # all that is made
 denoiser = {denoiser}  # the diffusion model: {model}
-{unlabelled}annotated = "annotated"  # a few images, each NAME.png with its NAME.mask.png; the classes in scheme.toml
+{others}annotated = "annotated"  # a few images, each NAME.png with its NAME.mask.png; the classes in scheme.toml
 # held_out = "held_out"  # others, which nothing is trained on, for the scores; with a copy of scheme.toml
-{train_ddpm}
+{section}
 [interpreter]
 blocks = {blocks}  # of the model's {count} decoder blocks, 0 to {last}: later ones are finer
 min_class_pixels = 1  # raise it where specks of a class are mistakes
@@ -54,6 +56,13 @@ size = {size}  # pixels; images are cut to their central square
 channels = {channels}
 updates = {updates:_}  # about {duration} on this machine, where an update took {seconds:.2f} s
 # mirror = true  # doubles the images, where a mirrored one is as likely
+"""
+_PAINTER = """
+[painter]
+kind = "latent"  # docs/PAINTERS.md
+"""
+_WORDS = """\
+prompts = ["a photo"]  # of what: name your domain; with several, each paints as many samples
 """
 _TRAIN = """
 [train]  # small enough for a processor; without these keys it is the published network, for a GPU
@@ -77,7 +86,8 @@ class Denoiser:
     clause: str
     shape: Shape
     photographs: str = ""  # their folder, where it is to be trained
-    section: str = ""  # [train_ddpm]
+    section: str = ""  # [train_ddpm], or [painter]
+    paints_apart: bool = False  # a latent diffusion model, which is named as painter, too
 
 
 def init(folder: Path, images: Path | None, model: str | None) -> tuple[Path, Path]:
@@ -98,13 +108,15 @@ def init(folder: Path, images: Path | None, model: str | None) -> tuple[Path, Pa
 def _written(folder: Path, denoiser: Denoiser) -> str:
     count = denoiser.shape.blocks
     blocks = [5, 6, 7, 8, 12] if count >= 18 else list(range(max(0, count - 5), count))
-    unlabelled = f"unlabelled = {_quoted(denoiser.photographs)}  # the images that train-ddpm trains it on\n"
+    others = f"painter = {_quoted(denoiser.place)}  # the same paints\n" if denoiser.paints_apart else ""
+    if denoiser.photographs:
+        others += f"unlabelled = {_quoted(denoiser.photographs)}  # the images that train-ddpm trains it on\n"
     return _RECIPE.format(
         name=_quoted(folder.resolve().name),
         denoiser=_quoted(denoiser.place),
         model=denoiser.clause,
-        unlabelled=unlabelled if denoiser.photographs else "",
-        train_ddpm=denoiser.section,
+        others=others,
+        section=denoiser.section,
         blocks=blocks,
         count=count,
         last=count - 1,
@@ -114,9 +126,14 @@ def _written(folder: Path, denoiser: Denoiser) -> str:
 
 def _that_exists(model: str, folder: Path) -> Denoiser:
     local = Path(model).exists() or model.endswith(STATE_DICTS)
-    shape = shape_of(locate(Path(model) if local else model, None))
+    files = locate_any(Path(model) if local else model, None)
+    shape = shape_of_files(files)
     place = _seen_from(folder, Path(model)) if local else model
-    return Denoiser(place, f"images of {shape.size[1]}x{shape.size[0]} pixels", shape)
+    clause = f"images of {shape.size[1]}x{shape.size[0]} pixels"
+    if not isinstance(files, LatentFiles):
+        return Denoiser(place, clause, shape)
+    section = _PAINTER + (_WORDS if files.reads_words else "")
+    return Denoiser(place, clause, shape, section=section, paints_apart=True)
 
 
 def _trained_on(images: Path, folder: Path) -> Denoiser:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -24,12 +24,14 @@ from pipelines.errors import RecipeError
 from pipelines.folders import ddpm_folder
 from pipelines.pictures import Pictures, pictures
 from pipelines.progress import console, follow
+from pipelines.quality.diversity import FEWEST
 from pipelines.recipe import Recipe
-from pipelines.record import CHECKPOINT, Outcome, Results, complete, once, part_of
+from pipelines.record import CHECKPOINT, Outcome, Record, Results, complete, once, part_of
 from pipelines.sections import ClusterSection
 from pipelines.stopping import Stopped
 from pipelines.storage import filling, remove, remove_folder, rename, write_whole
 from pipelines.training.painter import MODEL, Painting, begun, paint
+from pipelines.training.sheets import figures_of
 from pipelines.units.devices import needed_device
 from pipelines.units.weights import local_weights
 from pipelines.writable import must_be_writable
@@ -61,7 +63,15 @@ def train_ddpm(recipe: Recipe) -> Outcome:
     make = partial(_train, recipe, seen, inputs)
     outcome = once(folder, inputs, make, clause=clause, outputs=(f"{MODEL}/**/*",))
     _put_model(folder, target)
-    return replace(outcome, where=target)
+    return replace(outcome, where=target, clause=clause + _likeness(Record.read(folder).results))
+
+
+def _likeness(results: Results) -> str:
+    """What a finished training measured, for people."""
+    if "precision" not in results:
+        return ""
+    count = results["compared"]
+    return f", precision {results['precision']:.2f}, recall {results['recall']:.2f} of {count} samples and images"
 
 
 def _train(recipe: Recipe, seen: Pictures, inputs: dict[str, Any], folder: Path) -> Results:
@@ -74,7 +84,9 @@ def _train(recipe: Recipe, seen: Pictures, inputs: dict[str, Any], folder: Path)
         _train_together(painting, recipe.cluster, stop)
     if not (folder / MODEL).is_dir():
         raise Stopped(stop.number)
-    return {"updates": recipe.train_ddpm.training.updates}
+    updates = recipe.train_ddpm.training.updates
+    likeness = figures_of(folder, updates)
+    return {"updates": updates, **(asdict(likeness) if likeness else {})}
 
 
 @contextmanager
@@ -176,7 +188,13 @@ def _target(recipe: Recipe) -> Path:
 def _pictures(recipe: Recipe) -> Pictures:
     if recipe.paths.unlabelled is None:
         raise RecipeError("paths.unlabelled is missing; it names the folder of images to train on")
-    return pictures(recipe.paths.unlabelled)
+    found = pictures(recipe.paths.unlabelled)
+    if recipe.train_ddpm.compared is not None and len(found.found) < FEWEST:
+        count = len(found.found)
+        raise RecipeError(
+            f"train_ddpm.compared: paths.unlabelled has {count} images, {FEWEST} are needed; leave it out"
+        )
+    return found
 
 
 def _refuse_broken(seen: Pictures) -> None:

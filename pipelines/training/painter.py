@@ -7,32 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import UNet2DModel
-from PIL import Image
 
 from deeplab.parallel import rank, sum_gradients, summed, workers
-from generate import Denoiser, Schedule, sample
+from generate import Denoiser, Schedule
 from generate.checkpoint import check_portable, schedule_of
 from generate.guided_flags import TRAINED, parse_flags
 from generate.pictures import Picture
 from generate.tensors import must_be_finite
 from generate.train import Trainee, Update, Workers, build_unet, train, trainee
 from generate.trainee import build_published
-from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
 from pipelines.progress import follow
 from pipelines.record import CHECKPOINT, keep_progress
 from pipelines.refusals import without_secrets
-from pipelines.storage import write_whole
 from pipelines.train_ddpm_section import TrainDDPMSection
 from pipelines.training import events
+from pipelines.training.events import Scalars
+from pipelines.training.sheets import draw_sheet, is_due
 from pipelines.units.devices import device
 from pipelines.units.weights import local_weights
 
 MODEL = "model"  # the folder of the finished one
-_SHEETS = 10  # of samples, over a training
 _NAMED: tuple[Any, ...] = ("linear", "cosine")
 
 
@@ -67,8 +64,8 @@ def paint(painting: Painting, stop: Callable[[], bool] = lambda: False) -> None:
 def _keep(painting: Painting, state: Trainee, schedule: Schedule, updates: Iterator[Update]) -> None:
     """The first worker's own: progress, logs, sheets and, after the last update, the model in half precision."""
     settings, folder = painting.settings.training, painting.folder
-    _write_sheet_if_due(state, schedule, settings.updates, folder)  # where a kill came before it
     with events.opened(folder, state.done) as log:
+        _draw_if_due(painting, state, schedule, log)  # where a kill came before it
         begin, first = time.perf_counter(), state.done
         for update in _shown(painting, updates, state.done):
             log.add("train/loss", update.loss, update.number)
@@ -77,7 +74,7 @@ def _keep(painting: Painting, state: Trainee, schedule: Schedule, updates: Itera
             log.add("speed/images_per_second", images / (time.perf_counter() - begin), update.number)
             if update.number % settings.checkpoint_every == 0:
                 keep_progress(folder, update.number, settings.updates, "update")
-            _write_sheet_if_due(state, schedule, settings.updates, folder)
+            _draw_if_due(painting, state, schedule, log)
     if state.done < settings.updates:
         keep_progress(folder, state.done, settings.updates, "update")
         return
@@ -135,10 +132,14 @@ def _must_agree(settings: TrainDDPMSection, facts: dict[str, Any], name: str) ->
             raise RecipeError(f"train_ddpm.{key} is {value}, but that of {name} is {facts[key]}; leave the key out")
 
 
-def _write_sheet_if_due(state: Trainee, schedule: Schedule, updates: int, folder: Path) -> None:
-    path, is_due = folder / f"sheet-{state.done:07d}.png", state.done % max(1, updates // _SHEETS) == 0
-    if state.done and (is_due or state.done == updates) and not path.is_file():
-        write_sheet(averaged(state, schedule), path)
+def _draw_if_due(painting: Painting, state: Trainee, schedule: Schedule, log: Scalars) -> None:
+    settings, folder = painting.settings, painting.folder
+    if not is_due(state.done, settings.training.updates, folder):
+        return
+    likeness = draw_sheet(averaged(state, schedule), painting.pictures, settings.compared, state.done, folder)
+    if likeness is not None:
+        log.add("quality/precision", likeness.precision, state.done)
+        log.add("quality/recall", likeness.recall, state.done)
 
 
 def _shown(painting: Painting, updates: Iterator[Update], done: int) -> Iterator[Update]:
@@ -155,12 +156,3 @@ def averaged(state: Trainee, schedule: Schedule) -> Denoiser:
     unet = copy.deepcopy(state.unet)
     state.ema.copy_to(unet.parameters())
     return Denoiser(unet, schedule, digest="in training")
-
-
-def write_sheet(denoiser: Denoiser, path: Path, rows: int = 4, columns: int = 8) -> None:
-    """A sheet of samples, always of the same seeds."""
-    seeds = range(rows * columns)
-    images = np.concatenate(list(sample(denoiser, seeds, run_seed=0, steps=20, batch_size=16)))
-    _, height, width, _ = images.shape
-    sheet = images.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
-    write_whole(path, png_bytes(Image.fromarray(sheet)))

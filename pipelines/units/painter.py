@@ -23,7 +23,7 @@ _LOCATE: dict[PainterKind, Callable[[str | Path, Flags | None], ModelFiles]] = {
 }
 
 
-def painter_place(recipe: Recipe) -> Path | str:
+def painter_place(recipe: Recipe) -> Path:
     """Where its weights are on this machine; a URL's are fetched."""
     assert recipe.paths.painter is not None
     return local_weights(recipe.paths.painter, "paths.painter")
