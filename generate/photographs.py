@@ -13,11 +13,11 @@ from jaxtyping import UInt8
 from generate.errors import ImageError
 from generate.frames import FRAMES
 from generate.image_source import json_digest
-from generate.images import IMAGE_SUFFIXES, decoded_image
+from generate.images import decoded_image
+from generate.pictures import image_names
 from generate.settings import PhotographFit
 
 _READERS = 4  # threads that read and decode the next batch while the last one is labelled
-_RESULTS = (".mask", "_mask", ".overlay", ".uncertainty")  # ends of the stems of what lies beside an image
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,6 @@ class Photograph:
         return content
 
 
-def photograph_paths(folder: Path) -> list[str]:
-    """All images below the folder but hidden ones, masks and results, in sorted order, as `Photograph.path`.
-
-    Raises ImageError when there are none, or no folder.
-    """
-    if not folder.is_dir():
-        missing = "is no folder" if folder.exists() else "does not exist"
-        raise ImageError(f"{folder} {missing}; photographs are needed there")
-    below = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
-    paths = sorted(path.as_posix() for path in below if not is_passed_over(path))
-    if not paths:
-        raise ImageError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return paths
-
-
 class FolderImages:
     """The image source that reads files: each is brought to one size, and what it was is checked as it is read."""
 
@@ -78,7 +63,7 @@ class FolderImages:
     def of(cls, folder: str | Path, size: tuple[int, int], fit: PhotographFit = "stretch") -> "FolderImages":
         """All images below a folder in sorted order. Raises ImageError where there are none, or one cannot be read."""
         place = Path(folder)
-        return cls(place, [Photograph.of(place, path) for path in photograph_paths(place)], size, fit)
+        return cls(place, [Photograph.of(place, path) for path in image_names(place)], size, fit)
 
     @property
     def digest(self) -> str:
@@ -126,7 +111,3 @@ def _content(place: Path) -> bytes:
         return place.read_bytes()
     except OSError as error:
         raise ImageError(f"{place} cannot be read ({error.strerror or error})") from error
-
-
-def is_passed_over(path: Path) -> bool:
-    return path.stem.lower().endswith(_RESULTS) or any(part.startswith(".") for part in path.parts)

@@ -25,14 +25,32 @@ class Packed(Protocol):
 Picture = Path | Packed
 
 
-def image_paths(folder: Path) -> list[Path]:
-    """All images below a folder, sorted by path. Raises ImageError when there are none, or no folder."""
+_RESULTS = (".mask", "_mask", ".overlay", ".uncertainty")  # ends of the stems of what lies beside an image
+
+
+def image_names(folder: Path) -> list[str]:
+    """All images below the folder but hidden ones, masks and results: paths in it with "/" in them, sorted as text.
+
+    Raises ImageError when there are none, or no folder.
+    """
     if not folder.is_dir():
         raise ImageError(f"{folder} {'is no folder' if folder.exists() else 'does not exist'}; images are needed there")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    if not (names := [name for name in names if is_image(name)]):
         raise ImageError(f"{folder} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return paths
+    return names
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """Those of `image_names`, with the folder."""
+    return [folder / name for name in image_names(folder)]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file below a folder, by its name there, is an image, and none that is hidden, a mask or a result."""
+    path = Path(name)
+    is_hidden = any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.stem.lower().endswith(_RESULTS) and not is_hidden
 
 
 def read_picture(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:

@@ -16,8 +16,7 @@ from upath import UPath
 
 from generate.errors import ImageError
 from generate.images import IMAGE_SUFFIXES
-from generate.photographs import is_passed_over
-from generate.pictures import Picture
+from generate.pictures import Picture, is_image
 from pipelines import storage
 from pipelines.refusals import without_secrets
 from pipelines.stores import opened
@@ -72,7 +71,7 @@ class Pictures:
 def pictures(place: Path | str) -> Pictures:
     """The images below a folder or, where it has none, those in the archives below it; or those of one archive.
 
-    Masks and results in archives are passed over. Raises ImageError where there are none, or an archive is damaged.
+    What is hidden, masks and results are passed over. Raises ImageError where there are none, or an archive is damaged.
     """
     source = opened(place)
     is_near = isinstance(place, Path) or source.protocol in ("", "file", "local")
@@ -86,7 +85,7 @@ def pictures(place: Path | str) -> Pictures:
         files, archives = {source.name: files.get("", 0)}, {source.name: source}
         found: list[Picture] = []
     else:
-        images = {name for name in files if name.lower().endswith(IMAGE_SUFFIXES)}
+        images = {name for name in files if is_image(name)}
         archives = {} if images else {name: source / name for name in sorted(files) if name.endswith(ARCHIVES)}
         files = {name: files[name] for name in sorted(images or archives, key=PurePosixPath)}
         near = Path(source.path)
@@ -128,21 +127,17 @@ def _inside(archive: UPath) -> Iterator[Stored]:
 def _of_tar(archive: UPath) -> Iterator[Stored]:
     with archive.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
-            if member.isfile() and _is_image(member.name):
+            if member.isfile() and is_image(member.name):
                 yield Stored(archive, member.name, member.offset_data, member.size)
 
 
 def _of_zip(archive: UPath) -> Iterator[Stored]:
     with archive.open("rb") as file, zipfile.ZipFile(file) as packed:
         for member in packed.infolist():
-            if member.is_dir() or not _is_image(member.filename):
+            if member.is_dir() or not is_image(member.filename):
                 continue
             if member.flag_bits & 1 or member.compress_type not in _METHODS:
                 shown = without_secrets(str(archive))
                 raise ImageError(f"{shown}: {member.filename} is encrypted, or packed in a way other than deflate")
             zipped = _METHODS[member.compress_type]
             yield Stored(archive, member.filename, member.header_offset, member.compress_size, zipped)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not is_passed_over(Path(name))

@@ -29,7 +29,7 @@ def checked(command: Command, project: Path, *overrides: str, code: int = 0) -> 
 def test_a_whole_project_is_described_and_fit_comes_next(project: Path, command: Command) -> None:
     said = checked(command, project)
     assert "ok paths.denoiser images of 16x16 pixels, 4 decoder blocks: 0 to 3" in said
-    assert "ok paths.unlabelled 8 images, 16x16 pixels, cut to squares of 16" in said
+    assert "ok paths.unlabelled 4 images, 16x16 pixels, cut to squares of 16" in said
     assert "ok paths.annotated 4 images; ground 66.02%, square 31.64%, dot 2.34%; 0.0% of all pixels ignored" in said
     assert "train-ddpm made fit ready generate waits for fit train waits for generate" in said
     assert said.endswith(f"next: datasetddpm fit {project / 'recipe.toml'}")

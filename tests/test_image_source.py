@@ -9,7 +9,8 @@ from PIL import Image
 
 from generate import Denoiser, DenoiserImages, FolderImages, ImageError, ImageSource, read_image, sample
 from generate.frames import padded, stretched
-from generate.photographs import Photograph, photograph_paths
+from generate.photographs import Photograph
+from generate.pictures import image_names
 from generate.settings import PhotographFit
 
 RNG = np.random.default_rng(0)
@@ -104,7 +105,7 @@ def test_masks_results_and_hidden_files_are_no_photographs(tmp_path: Path) -> No
     for name in ("a.png", "a.mask.png", "b_mask.png", "a.overlay.png", "a.uncertainty.png", "._a.png", ".x/b.png"):
         photograph(tmp_path / name)
     (tmp_path / "notes.txt").touch()
-    assert photograph_paths(tmp_path) == ["a.png"]
+    assert image_names(tmp_path) == ["a.png"]
 
 
 def test_a_photograph_that_changed_or_vanished_is_named(tmp_path: Path) -> None:
@@ -121,10 +122,10 @@ def test_a_photograph_that_changed_or_vanished_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_photograph_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="none does not exist; photographs are needed there"):
-        photograph_paths(tmp_path / "none")
+    with pytest.raises(ImageError, match="none does not exist; images are needed there"):
+        image_names(tmp_path / "none")
     with pytest.raises(ImageError, match=r"holds no images; expected files ending in \.png"):
-        photograph_paths(tmp_path)
+        image_names(tmp_path)
     photograph(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:-200])
     with pytest.raises(ImageError, match=r"cut\.png is no image that can be read"):

@@ -353,7 +353,7 @@ def test_status_and_check_tell_of_both_datasets(recipe_of, photos: Path, tmp_pat
     assert finding.clause == "14 images, 16x16 pixels, to be labelled, fit stretch"
     nowhere = recipe_of(f'paths.photographs="{tmp_path / "none"}"')
     (finding,) = [each for each in check(nowhere) if each.subject == "paths.photographs"]
-    assert finding.clause == f"{tmp_path / 'none'} does not exist; photographs are needed there"
+    assert finding.clause == f"{tmp_path / 'none'} does not exist; images are needed there"
     missing = lack("generate", nowhere)
     assert missing is not None
     assert "none, is no folder; images are needed there" in missing.clause

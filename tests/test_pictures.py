@@ -53,6 +53,13 @@ def test_images_are_read_inside_a_tar_and_masks_are_passed_over(tmp_path: Path) 
     assert values(make_tar(tmp_path / "x.tar")) == [10, 20, 30]
 
 
+def test_of_a_folder_masks_results_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    for name in (*MEMBERS, "002_mask.png", "002.overlay.png", ".002.png", ".cache/003.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(MEMBERS.get(name, png(200)))
+    assert values(tmp_path) == [30, 10, 20]
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_images_are_read_inside_a_zip(tmp_path: Path, method: int) -> None:
     assert values(make_zip(tmp_path / "x.zip", method)) == [10, 20, 30]

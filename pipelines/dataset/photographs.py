@@ -18,7 +18,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from generate import ImageError
-from generate.photographs import Photograph, photograph_paths
+from generate.photographs import Photograph
+from generate.pictures import image_names
 from generate.stored import STRICT, TOLERANT, Digest, StoredError, stored
 from pipelines import storage
 from pipelines.dataset.members import grouped
@@ -119,7 +120,7 @@ def remember(folder: Location, photographs: Path, most: int | None) -> list[Phot
     Each new one is read once. Raises ImageError where some cannot be read, and for a folder without images;
     DatasetError where the dataset is one of other photographs.
     """
-    known, paths = remembered(folder), photograph_paths(photographs)
+    known, paths = remembered(folder), image_names(photographs)
     names = {photograph.path for photograph in known}
     new = [path for path in paths if path not in names]
     if known and len(new) == len(paths):

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from generate import ImageError, read_image
 from generate.frames import FRAMES
-from generate.photographs import photograph_paths
+from generate.pictures import image_names
 from generate.settings import PhotographFit
 from generate.train import read_square
 from label import Annotations
@@ -113,7 +113,7 @@ def real_sets(recipe: Recipe, few: Annotations, size: tuple[int, int]) -> list[I
 
 def _holds_images(folder: Path) -> bool:
     try:
-        return bool(photograph_paths(folder))
+        return bool(image_names(folder))
     except ImageError:
         return False
 
@@ -129,7 +129,7 @@ def in_memory(name: str, labels: Sequence[str], images: np.ndarray, digest: str)
 
 def _of_folder(name: str, folder: Path, size: tuple[int, int], fit: PhotographFit | None) -> ImageSet:
     """Images of any size; without `fit` their central squares, as train-ddpm sees them."""
-    paths = photograph_paths(folder)
+    paths = image_names(folder)
     chosen = [paths[place] for place in evenly(len(paths), MOST)]
 
     def load(places: Sequence[int]) -> Iterator[Picture]:

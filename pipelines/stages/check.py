@@ -11,7 +11,7 @@ import numpy as np
 
 from generate import IMAGE_SUFFIXES, GenerateError, ImageError
 from generate.images import open_image
-from generate.photographs import photograph_paths
+from generate.pictures import image_names, is_image
 from generate.shape import Shape
 from label import IGNORE, LabelError
 from pipelines.annotated import open_annotations
@@ -67,7 +67,7 @@ def _to_label(recipe: Recipe) -> Iterator[Finding]:
         return
     try:
         folder = photographs_folder(recipe)
-        paths = [folder / path for path in photograph_paths(folder)[: source.photographs]]
+        paths = [folder / path for path in image_names(folder)[: source.photographs]]
     except (RecipeError, GenerateError) as error:
         yield Finding(key, str(error), mark="wrong")
         return
@@ -87,7 +87,7 @@ def _images(key: str, folder: Path, paths: list[Path], purpose: str) -> Iterator
 
 def photographs(folder: Path) -> list[Path]:
     """All images below a folder, by path."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if is_image(path.relative_to(folder).as_posix()))
 
 
 def sizes_of(paths: list[Path]) -> tuple[list[tuple[int, int]], list[Path]]:

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from generate import IMAGE_SUFFIXES, ImageError, read_image, to_rgb
+from generate import ImageError, read_image, to_rgb
+from generate.pictures import image_paths
 from label import FITS, Fit, Interpreter, Scheme
 from pipelines.dataset.shards import class_pixels, grey_levels, png_bytes
 from pipelines.progress import follow
@@ -24,7 +25,6 @@ from pipelines.writable import must_be_writable
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 Ids = UInt8[np.ndarray, "h w"]  # of classes
-_RESULTS = (".mask.png", ".overlay.png", ".uncertainty.png", ".json")
 
 
 @dataclass(frozen=True)
@@ -138,16 +138,10 @@ def image_files(inputs: Sequence[Path]) -> list[Path]:
     for path in inputs:
         files = [path]
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not _is_result(p))
-            if not files:
-                raise ImageError(f"{path} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+            files = image_paths(path)
         for file in files:
             images.setdefault(file.resolve(), file)
     return list(images.values())
-
-
-def _is_result(path: Path) -> bool:
-    return path.name.lower().endswith(_RESULTS)
 
 
 def unique_stems(paths: Sequence[Path]) -> dict[Path, str]:
