@@ -287,7 +287,7 @@ def rename_a_class(network: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
-        (lose_the_record, "annotated-seed0 holds no finished stage; run the stages before this one first"),
+        (lose_the_record, "annotated-seed0 holds no network that was trained to its end; run `datasetddpm train "),
         (cut_the_record, "annotated-seed0/stage.json is no record of a stage; remove it, and run that stage again"),
         (cut_the_weights, "model.safetensors is cut short, or of another network than config.json describes"),
         (widen_the_network, "model.safetensors is cut short, or of another network than config.json describes"),
