@@ -1,19 +1,45 @@
 """What a message says one should do is done, to the letter, and the same command ends well."""
 
+import json
 import re
 import shlex
 import shutil
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+import typer
+from conftest import RECIPE
+from PIL import Image
 
-from pipelines import Recipe
+import deeplab
+from deeplab import Trainee
+from label.source_kinds import package_of
+from pipelines import Recipe, cli
+from pipelines.cli import annotate
 from pipelines.dataset.index import write_index
 from pipelines.dataset.inventory import take_inventory
+from pipelines.folders import ddpm_folder
+from pipelines.formats.out import FORMATS
+from pipelines.lease import leased
+from pipelines.pictures import pictures
+from pipelines.record import CHECKPOINT, part_of
+from pipelines.stages import check
+from pipelines.stores import EXTRAS as STORES
+from pipelines.training import plan as trainings
+from pipelines.training.history import History
 from pipelines.units.builder import build, planned
 
+ROOT = Path(__file__).parent.parent
+PACKAGES = {  # of modules that are called otherwise
+    "cv2": "opencv-python-headless",
+    "label_studio_sdk": "label-studio-sdk",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+}
 Command = Callable[..., str]
 Harm = Callable[[Path], object]
 
@@ -148,22 +174,33 @@ def emptied(name: str) -> Harm:
     return harm
 
 
+def make_units(project: Path, *settings: str) -> None:
+    """Every one that is missing, in this process."""
+    todo = planned(Recipe.load(project / "recipe.toml", settings))
+    make = build(todo, "cpu")
+    for unit in take_inventory(todo.folder).missing(todo.recipe.generate.units):
+        make(unit)
+
+
 def made_here(*settings: str) -> Carry:
-    """Every unit that is missing, in this process."""
+    """As `generate` makes them with the settings that were given, and these."""
 
     def carry(done: Done) -> None:
         given = [word for word in shlex.split(done.words(done.line)) if "=" in word]
-        plan = planned(Recipe.load(done.project / "recipe.toml", (*given, *settings)))
-        make = build(plan, "cpu")
-        for unit in take_inventory(plan.folder).missing(plan.recipe.generate.units):
-            make(unit)
+        make_units(done.project, *given, *settings)
 
     return carry
+
+
+def with_units(*settings: str) -> Harm:
+    """The dataset is one of these settings."""
+    return each(gone("out/dataset"), lambda project: make_units(project, *settings))
 
 
 RECORD = "is no record of a stage; remove it, and run that stage again"
 NO_RECORD = removes(r"datasetddpm: (\S+) is no")
 NET = "out/deeplab/synthetic-seed0"
+PAINT = "train-ddpm {recipe} --set train_ddpm.updates=1"
 
 
 def flipped(name: str) -> Harm:
@@ -180,21 +217,17 @@ STAGES = [
     Case("train {recipe}", written(f"{NET}/stage.json"), RECORD, NO_RECORD),
     Case("evaluate {recipe}", written("out/scores/stage.json"), RECORD, NO_RECORD),
     Case("sample {recipe} -n 2", written("out/samples/stage.json"), RECORD, NO_RECORD),
-    Case("train-ddpm {recipe}", written("out/train-ddpm/stage.json"), RECORD, NO_RECORD),
+    Case(PAINT, written("out/train-ddpm/stage.json"), RECORD, NO_RECORD),
     Case("report {recipe}", each(gone("out/deeplab"), written("out/quality/stage.json")), RECORD, NO_RECORD),
     Case("status {recipe}", written("out/scores/stage.json"), RECORD, NO_RECORD),
     Case("generate {recipe}", written("out/interpreter/stage.json"), RECORD, both(NO_RECORD, runs("fit {recipe}"))),
-    Case("evaluate {recipe}", written(f"{NET}/stage.json"), RECORD, both(NO_RECORD, runs("train {recipe}"))),
     Case("generate {recipe}", gone("out/interpreter"), "fit {recipe}` first", literally),
     Case("segment {recipe} {p}/annotated --out {p}/masks", gone("out/interpreter"), "fit {recipe}` first", literally),
-    Case("evaluate {recipe}", gone("out/deeplab"), "train {recipe}` first", literally),
     Case("report {recipe}", nothing, "evaluate {recipe}` first", literally),
     Case("fit {recipe}", gone("model"), "train-ddpm {recipe}` first", literally),
-    Case("sample {recipe} -n 2", gone("model"), "train-ddpm {recipe}` first", literally),
     Case("generate {recipe}", emptied("out/interpreter"), "holds no interpreter; fit one first", runs("fit {recipe}")),
-    Case("evaluate {recipe}", gone(NET), "train {recipe}` first", literally),
     Case("evaluate {recipe}", gone(f"{NET}/stage.json"), "train {recipe}` first", literally),
-    Case("evaluate {recipe}", flipped("out/interpreter/features.json"), "run `datasetddpm fit` again", again),
+    Case("generate {recipe}", flipped("out/interpreter/features.json"), "run `datasetddpm fit` again", again),
     Case(
         "segment {recipe} {p}/annotated --out {p}/masks",
         gone("out/interpreter/interpreter.json"),
@@ -202,7 +235,6 @@ STAGES = [
         runs("fit {recipe}"),
     ),
     Case("evaluate {recipe}", flipped(f"{NET}/config.json"), "run `datasetddpm train` again", again),
-    Case("evaluate {recipe} --set interpreter.members=2", nothing, "run `datasetddpm fit` again", again),
     Case(
         "evaluate {recipe} --set interpreter.members=2",
         nothing,
@@ -211,7 +243,6 @@ STAGES = [
         2,
         "evaluate {recipe}",
     ),
-    Case("evaluate {recipe} --set train.steps=2", nothing, "run `datasetddpm train` again", again),
 ]
 
 
@@ -332,7 +363,320 @@ DATASETS = [
 ]
 
 
-@pytest.mark.parametrize("case", [*STAGES, *DATASETS], ids=lambda case: case.name)
+FIT, TRAIN, STATUS = "fit {recipe}", "train {recipe}", "status {recipe}"
+
+
+def sets(line: str, wrong: str, words: str, right: str = "", *, code: int = 2) -> Case:
+    """A key that is wrong; the remedy is another value, or to leave it out."""
+    settings = " ".join(f"--set '{setting}'" for setting in right.split(" & ") if setting)
+    return instead(f"{line} --set '{wrong}'", words, f"{line} {settings}", code=code)
+
+
+PUBLISHED = "generate.filter=published"
+RECIPES = [
+    sets(STATUS, "interpreter.stepz=[50]", "is interpreter.steps meant?", "interpreter.steps=[50]"),
+    sets(STATUS, "interpreter.features=maee", "is mae meant?", "interpreter.features=mae"),
+    sets(STATUS, "steps", "is not of the form section.key=value", "generate.steps=4"),
+    instead("fit {p}/nowhere.toml", "a recipe in TOML is needed", FIT),
+    instead("fit nowhere", "or the name of a shipped one: bedroom_28", "status bedroom_28"),
+    sets(STATUS, "train.seeds=[1, 1]", "give it once", "train.seeds=[1]"),
+    sets(
+        STATUS,
+        'train.mix=[{source="synthetic", share=0.0}]',
+        "give at least one of them a share above 0",
+        'train.mix=[{source="synthetic", share=1.0}]',
+    ),
+    sets(
+        STATUS,
+        'train.mix=[{source="synthetic", share=0.9}, {source="annotated", share=0.1}]',
+        "raise it",
+        'train.mix=[{source="synthetic", share=0.7}, {source="annotated", share=0.3}]',
+    ),
+    sets(
+        STATUS,
+        'train.mix=[{source="synthetic", share=0.9}, {source="annotated", share=0.1}]',
+        "or batch_size",
+        'train.mix=[{source="synthetic", share=0.9}, {source="annotated", share=0.1}] & train.batch_size=10',
+    ),
+    instead(
+        f"{STATUS} --set {PUBLISHED} --set generate.unit_size=40 --set generate.samples=40",
+        "raise portion to 0.78",
+        f"{STATUS} --set {PUBLISHED} --set generate.unit_size=40 --set generate.samples=40 --set generate.portion=0.78",
+    ),
+    sets(
+        STATUS,
+        PUBLISHED,
+        "take units of 156 with samples a multiple of it",
+        f"{PUBLISHED} & generate.unit_size=156 & generate.samples=312",
+    ),
+    sets(STATUS, PUBLISHED, 'take filter "most_certain"', 'generate.filter="most_certain"'),
+    sets(STATUS, "cluster.resources={CPU=1}", "the keys cpus, gpus and memory_gib reserve those", "cluster.cpus=1"),
+    sets(STATUS, "paths.out=s3://bucket/x", "a folder on this machine is needed there", "paths.out=other"),
+    sets(FIT, "denoiser.prompt=a", "reads no words; leave it out"),
+    sets(TRAIN, "train.encoder=resnet19", "there are resnet18", "train.encoder=resnet18"),
+    sets("sample {recipe} -n 2", 'generate.batch_size="auto"', "give a number", "generate.batch_size=2"),
+    instead(
+        "sample {recipe} -n 3 --of 2", "--of takes a number that is no smaller than -n", "sample {recipe} -n 2 --of 3"
+    ),
+    Case(
+        "sample {recipe} -n 2",
+        each(written("out/samples/1.png"), written("out/samples/1.mask.png")),
+        "move images and masks to paths.annotated",
+        edits(lambda project: (project / "out" / "samples").rename(project / "moved")),
+    ),
+    Case(
+        "sample {recipe} -n 2",
+        each(written("out/samples/1.png"), written("out/samples/1.mask.png")),
+        "or name another paths.out",
+        adds("--set paths.out=other"),
+    ),
+    instead(
+        "segment {recipe} --out {p}/x", "a recipe and images are needed", "segment {recipe} {p}/annotated --out {p}/x"
+    ),
+    instead(
+        "segment {recipe} {p}/annotated --out {p}/annotated",
+        "name another folder",
+        "segment {recipe} {p}/annotated --out {p}/x",
+    ),
+    instead("init {p}/new", "--model PLACE", "init {p}/new --model {p}/model"),
+    Case("init {p}/new --model {p}/model", written("new/recipe.toml"), "or remove it", edits(gone("new/recipe.toml"))),
+    instead(
+        "init {p}/new --model {p}/model",
+        "name another folder",
+        "init {p}/newer --model {p}/model",
+        written("new/recipe.toml"),
+    ),
+    Case(
+        f"{TRAIN} --set train.ignore_above=0.1",
+        with_units("generate.uncertainty_maps=false"),
+        "generate another with generate.uncertainty_maps = true",
+        both(
+            made_here('paths.dataset="other"', "generate.uncertainty_maps=true"),
+            adds("--set paths.dataset=other --set train.baseline=false"),
+        ),
+    ),
+    instead(
+        f"{TRAIN} --set train.ignore_above=0.1",
+        "or leave ignore_above out",
+        f"{TRAIN} --set train.baseline=false",
+        with_units("generate.uncertainty_maps=false"),
+    ),
+    Case(
+        f"{TRAIN} --set 'train.mix=[{{source=\"{{p}}/more\", share=1.0}}]'",
+        nothing,
+        "more, which holds no dataset.json",
+        edits(lambda project: shutil.copytree(project / D, project / "more") and None),
+    ),
+    Case(
+        TRAIN,
+        lambda project: (project / "recipe.toml").write_text(
+            (project / "recipe.toml").read_text().split("[generate]")[0]
+        ),
+        "add that section",
+        edits(lambda project: (project / "recipe.toml").write_text(RECIPE)),
+    ),
+]
+
+
+def picture(name: str, pixels: np.ndarray) -> Harm:
+    def harm(project: Path) -> None:
+        Image.fromarray(pixels).save(project / "annotated" / name)
+
+    return harm
+
+
+def scheme(*rows: str) -> Harm:
+    return written("annotated/scheme.toml", f"classes = [{', '.join(rows)}]")
+
+
+def masks(change: Callable[[np.ndarray], np.ndarray]) -> Harm:
+    """Every mask changed."""
+
+    def harm(project: Path) -> None:
+        for path in (project / "annotated").glob("*.mask.png"):
+            Image.fromarray(change(np.asarray(Image.open(path)))).save(path)
+
+    return harm
+
+
+COLOURS = np.array([(10, 20, 30), (200, 0, 0), (0, 0, 200)], dtype=np.uint8)
+NAMED = ("ground", "square", "dot")
+OWN = [f'{{ name = "{name}", color = {color.tolist()} }}' for name, color in zip(NAMED, COLOURS, strict=True)]
+SAME = [row.replace("[200, 0, 0]", "[10, 20, 30]") for row in OWN]
+
+
+def two_colours(ids: np.ndarray) -> np.ndarray:
+    return COLOURS[2 * (ids > 0)]
+
+
+def three_colours(_: np.ndarray) -> np.ndarray:
+    return COLOURS[IDS]
+
+
+IDS = np.arange(256, dtype=np.uint8).reshape(16, 16) % 3
+MASKS = [
+    Case(FIT, gone("annotated/scheme.toml"), "is missing; it names the classes", edits(scheme('"a"', '"b"', '"c"'))),
+    Case(FIT, scheme("{}", '"b"', '"c"'), 'write { name = "sky" }', edits(scheme('{ name = "sky" }', '"b"', '"c"'))),
+    Case(FIT, scheme("{}", '"b"', '"c"'), 'or "sky" alone', edits(scheme('"sky"', '"b"', '"c"'))),
+    Case(
+        FIT,
+        scheme('{ name = "a", color = 3 }', '"b"', '"c"'),
+        "three whole numbers are needed, 0 to 255, as [90, 160, 250]",
+        edits(scheme('{ name = "a", color = [90, 160, 250] }', '{ name = "b", color = [1, 2, 3] }', OWN[2])),
+    ),
+    Case(FIT, picture("0_mask.png", IDS), "are both masks of 0.png; remove one", edits(gone("annotated/0_mask.png"))),
+    Case(FIT, picture("0.jpg", IDS), "would share 0.mask.png; remove one", edits(gone("annotated/0.jpg"))),
+    Case(
+        FIT,
+        picture("0.bmp", IDS),
+        "or rename it and give it a mask",
+        both(
+            edits(lambda project: (project / "annotated/0.bmp").rename(project / "annotated/7.bmp")),
+            edits(picture("7.mask.png", IDS)),
+        ),
+    ),
+    Case(FIT, picture("9.mask.png", IDS), "has no image; expected 9.png", edits(picture("9.png", IDS))),
+    Case(FIT, masks(lambda ids: COLOURS[ids]), "give each its color there", edits(scheme(*OWN))),
+    Case(FIT, masks(lambda ids: COLOURS[ids]), "or save class ids as a grey image", edits(masks(lambda _: IDS))),
+    Case(
+        FIT,
+        each(masks(two_colours), scheme(*SAME)),
+        "give each its own",
+        edits(each(scheme(*OWN), masks(three_colours))),
+    ),
+    Case(
+        FIT,
+        each(masks(lambda ids: COLOURS[ids] + np.uint8(1)), scheme(*OWN)),
+        "paint in the classes' colours",
+        edits(masks(lambda mask: mask - np.uint8(1))),
+    ),
+    Case(
+        FIT,
+        each(scheme(*OWN), gone("annotated/0.mask.png"), picture("0_mask.jpg", COLOURS[IDS])),
+        "save the mask as PNG",
+        both(edits(gone("annotated/0_mask.jpg")), edits(picture("0.mask.png", COLOURS[IDS]))),
+    ),
+    Case(
+        FIT,
+        each(scheme('"a"', '"b"'), masks(lambda ids: np.where(ids == 1, 255, 0).astype(np.uint8))),
+        "write two classes as 0 and 1",
+        edits(masks(lambda ids: ids // 255)),
+    ),
+    Case(
+        FIT,
+        each(scheme('"a"', '"b"'), masks(lambda ids: np.where(ids == 1, 255, 0).astype(np.uint8))),
+        "or give them these colours in scheme.toml, [0, 0, 0] and [255, 255, 255]",
+        edits(scheme('{ name = "a", color = [0, 0, 0] }', '{ name = "b", color = [255, 255, 255] }')),
+    ),
+    Case(
+        FIT,
+        picture("0.png", np.zeros((16, 20, 3), np.uint8)),
+        "cut it to their proportions",
+        edits(picture("0.png", COLOURS[IDS])),
+    ),
+    Case(
+        FIT,
+        gone(*(f"annotated/{number}.mask.png" for number in range(4))),
+        "the mask of 0.png would be 0.mask.png",
+        edits(picture("0.mask.png", IDS)),
+    ),
+    Case(FIT, masks(lambda ids: ids % 2), "label some", edits(picture("0.mask.png", IDS))),
+    Case(FIT, masks(lambda ids: ids % 2), "or take it out of scheme.toml", edits(scheme('"a"', '"b"'))),
+    Case(FIT, masks(lambda ids: 0 * ids), "label pixels of the others, too", edits(picture("0.mask.png", IDS))),
+    Case(
+        f"{FIT} --set paths.annotated=drawn",
+        lambda project: drawn(project / "drawn"),
+        "run `datasetddpm import labelme",
+        both(literally, adds("--set paths.annotated=drawn-masks")),
+    ),
+]
+
+
+def drawn(folder: Path) -> None:
+    """Annotations as labelme writes them."""
+    folder.mkdir()
+    for number in range(2):
+        Image.fromarray(COLOURS[IDS]).save(folder / f"{number}.png")
+        shapes = [
+            {"label": label, "points": [[left, 0], [left + 6, 0], [left + 6, 15]], "shape_type": "polygon"}
+            for label, left in (("square", 0), ("dot", 8))
+        ]
+        content = {"version": "5", "flags": {}, "shapes": shapes, "imagePath": f"{number}.png", "imageHeight": 16}
+        (folder / f"{number}.json").write_text(json.dumps({**content, "imageWidth": 16, "imageData": None}))
+
+
+def checkpoint(content: bytes | None, **changes: object) -> Harm:
+    """Of the training of a network that is not finished; without content, one of other settings."""
+
+    def harm(project: Path) -> None:
+        gone(NET)(project)
+        recipe = Recipe.load(project / "recipe.toml")
+        (run,) = trainings.runs(recipe, ["synthetic"])
+        part = part_of(run.folder, run.inputs)
+        part.mkdir(parents=True)
+        if content is not None:
+            (part / CHECKPOINT).write_bytes(content)
+            return
+        trainee = Trainee(trainings.build(run) if changes else deeplab.build(3, encoder="resnet18"), run.optimisation)
+        History.start().write(part, {**run.inputs, **changes}, trainee)
+
+    return harm
+
+
+def painters_checkpoint(content: object) -> Harm:
+    """Of train-ddpm, not finished."""
+
+    def harm(project: Path) -> None:
+        recipe = Recipe.load(project / "recipe.toml", ("train_ddpm.updates=1",))
+        assert recipe.paths.unlabelled is not None
+        inputs = {"train_ddpm": recipe.train_ddpm.made_with(), "images": pictures(recipe.paths.unlabelled).files}
+        part = part_of(ddpm_folder(recipe), inputs)
+        part.mkdir(parents=True)
+        torch.save(content, part / CHECKPOINT)
+
+    return harm
+
+
+STUDY = "study {recipe} --cells 0 --page {p}"
+TRAININGS = [
+    Case(TRAIN, checkpoint(b""), "remove it to train anew", removes(r"(\S+) is no checkpoint")),
+    Case(TRAIN, checkpoint(None, seed=7), "remove it to train anew", removes(r"(\S+) is of a training")),
+    Case(TRAIN, checkpoint(None), "remove that folder to train anew", removes(r"datasetddpm: (\S+): ")),
+    Case(PAINT, painters_checkpoint({}), "to train anew", removes(r"; remove (\S+) to train anew")),
+    Case(
+        PAINT,
+        painters_checkpoint({"origin": {"images": {}}}),
+        "is of another training",
+        removes(r"; remove (\S+) to train anew"),
+    ),
+    sets(PAINT, "paths.denoiser=s3://bucket/model", "name one", "paths.denoiser=other"),
+    sets(
+        PAINT,
+        "train_ddpm.init=model",
+        "name another folder for what is made",
+        "train_ddpm.init=model & paths.denoiser=other & train_ddpm.size=16",
+    ),
+    Case(
+        PAINT,
+        written("annotated/broken.png"),
+        "repair or remove what is broken",
+        edits(gone("annotated/broken.png")),
+    ),
+    Case(f"{STUDY}/new/page.md", nothing, "make it first", edits(lambda project: (project / "new").mkdir())),
+    instead(f"{STUDY}/new/page.md", "or name another page with --page", f"{STUDY}/page.md"),
+    instead(f"{STUDY}/recipe.toml", "name another with --page", f"{STUDY}/page.md"),
+    Case(
+        f"{STUDY}/page.md",
+        written("out/study/cells/interpreter-seed0.json"),
+        "remove it, and it is measured again",
+        removes(r"datasetddpm: (\S+) is no"),
+    ),
+    Case(FIT, each(gone("out"), written("out")), "name another folder", adds("--set paths.out=other"), 1),
+    Case(FIT, each(gone("out"), written("out")), "name another folder", edits(gone("out")), 1),
+]
+
+
+@pytest.mark.parametrize("case", [*STAGES, *DATASETS, *RECIPES, *MASKS, *TRAININGS], ids=lambda case: case.name)
 def test_the_remedy_in_a_message_works(finished: Path, command: Command, case: Case) -> None:
     case.harm(finished)
     before = Done(finished, command, case.line, "")
@@ -340,3 +684,72 @@ def test_the_remedy_in_a_message_works(finished: Path, command: Command, case: C
     assert before.words(case.words) in said
     more = case.carry(replace(before, said=said))
     before.run(f"{case.lastly or case.line} {more or ''}")
+
+
+def test_who_finds_a_folder_in_use_waits_for_the_end_or_takes_another_place(project: Path, command: Command) -> None:
+    recipe, other = project / "recipe.toml", ("--set", "paths.out=other")
+    (project / "out").mkdir()
+    with leased(project / "out" / "interpreter", beside=True):
+        said = command("fit", recipe, code=1)
+        assert said.endswith("; wait for its end, stop it, or name another paths.out\n")
+        assert "made an interpreter" in command("fit", recipe, *other)
+    assert "made an interpreter" in command("fit", recipe)
+
+
+CODE = [
+    path for room in ("generate", "label", "deeplab", "cluster", "pipelines") for path in (ROOT / room).rglob("*.py")
+]
+
+
+def test_what_a_message_tells_to_install_is_an_extra_with_what_is_missed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    text = "".join(path.read_text() for path in CODE)
+    named = set(re.findall(r"datasetddpm\[([a-z-]+)\]", text))
+    named |= set(STORES.values()) | {format.extra for format in FORMATS.values() if format.extra}
+    named |= set(re.findall(r'library\("\w+", "([a-z-]+)"', text))
+    assert named == set(extras) - {"dev", "demo-data"}
+    packages = {name: {re.split(r"[\[><=]", each)[0] for each in needed} for name, needed in extras.items()}
+    for format in FORMATS.values():
+        assert {PACKAGES.get(module, module) for module in format.needs} <= packages.get(format.extra or "", set())
+    assert set(annotate.PACKAGES) <= packages["annotate"]
+    plain = {re.split(r"[\[><=]", each)[0] for each in project["dependencies"]}
+    assert {package_of(kind) for kind in ("swav", "mae", "timm:x")} <= plain
+    assert {PACKAGES.get(name, name) for name in check.PACKAGES} <= plain
+    assert all(check.OF_STORES[scheme] in packages[extra] for scheme, extra in STORES.items())
+
+
+def test_a_command_that_a_message_names_is_one_with_that_option() -> None:
+    text = " ".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in CODE)
+    commands = vars(typer.main.get_command(cli.app))["commands"]
+    named = re.findall(r"`datasetddpm ([a-z-]+)([^`]*)`(?: with (--[a-z-]+))?", text)
+    assert len(named) > 20
+    for name, rest, beside in named:
+        options = {option for each in commands[name].params for option in each.opts}
+        assert {*re.findall(r"--[a-z-]+", f"{rest} {beside}")} <= options, (name, rest, beside)
+
+
+def test_repair_makes_again_whatever_a_message_says_is_damaged(
+    finished: Path, command: Command, local_ray: None
+) -> None:
+    recipe, folder, said = finished / "recipe.toml", finished / D, dict[str, str]()
+    voc = ("export", folder, "--format", "voc", "--out", finished / "voc")
+    tar = (folder / "shard-000002.tar").read_bytes()
+    for name, content, call in (
+        ("shard-000001.tar", b"", voc),
+        ("shard-000002.tar", tar[:512] + b"x" + tar[513:], ("train", recipe)),
+        ("shard-000003.json", (folder / "shard-000000.json").read_bytes(), voc),
+    ):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        said[name] = command(*call, code=2)
+        if name != "shard-000003.json":  # the last one stays, and hides the others from `export`
+            (folder / name).write_bytes(whole)
+    assert all("run `datasetddpm generate` with --repair" in each for each in said.values())
+    (folder / "shard-000001.tar").write_bytes(b"")
+    (folder / "shard-000002.tar").write_bytes(tar[:512] + b"x" + tar[513:])
+    assert "`datasetddpm generate RECIPE --repair` makes them again" in command("verify", folder, code=1)
+    command("generate", recipe, "--repair")
+    assert "4 shards, all as written" in command("verify", folder)
+    command(*voc)
+    command("train", recipe)

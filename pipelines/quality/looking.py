@@ -81,9 +81,5 @@ def read_nearest(made: Path) -> dict[int, tuple[str, float]]:
         ) from error
 
 
-def _unreadable(path: Path, error: Exception) -> RecipeError:
-    return RecipeError(f"{path} cannot be read ({error}); remove {path.parent}, and run `datasetddpm report` again")
-
-
 def _json(content: object) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
