@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import latent_models
 import numpy as np
 import pytest
 import torch
@@ -215,7 +216,6 @@ def flipped(name: str) -> Harm:
 STAGES = [
     Case("fit {recipe}", written("out/interpreter/stage.json"), RECORD, NO_RECORD),
     Case("train {recipe}", written(f"{NET}/stage.json"), RECORD, NO_RECORD),
-    Case("evaluate {recipe}", written("out/scores/stage.json"), RECORD, NO_RECORD),
     Case("sample {recipe} -n 2", written("out/samples/stage.json"), RECORD, NO_RECORD),
     Case(PAINT, written("out/train-ddpm/stage.json"), RECORD, NO_RECORD),
     Case("report {recipe}", each(gone("out/deeplab"), written("out/quality/stage.json")), RECORD, NO_RECORD),
@@ -413,7 +413,12 @@ RECIPES = [
     sets(STATUS, "cluster.resources={CPU=1}", "the keys cpus, gpus and memory_gib reserve those", "cluster.cpus=1"),
     sets(STATUS, "paths.out=s3://bucket/x", "a folder on this machine is needed there", "paths.out=other"),
     sets(FIT, "denoiser.prompt=a", "reads no words; leave it out"),
-    sets(TRAIN, "train.encoder=resnet19", "there are resnet18", "train.encoder=resnet18"),
+    sets(
+        TRAIN,
+        "train.encoder=resnet19",
+        "there are resnet18",
+        "train.encoder=resnet18 & train.steps=1 & train.baseline=false",
+    ),
     sets("sample {recipe} -n 2", 'generate.batch_size="auto"', "give a number", "generate.batch_size=2"),
     instead(
         "sample {recipe} -n 3 --of 2", "--of takes a number that is no smaller than -n", "sample {recipe} -n 2 --of 3"
@@ -676,7 +681,226 @@ TRAININGS = [
 ]
 
 
-@pytest.mark.parametrize("case", [*STAGES, *DATASETS, *RECIPES, *MASKS, *TRAININGS], ids=lambda case: case.name)
+def latent(project: Path) -> None:
+    """A model that paints from words in sd, one that paints without them in plain."""
+    latent_models.saved(latent_models.stable_diffusion(), project / "sd")
+    latent_models.saved(latent_models.plain(), project / "plain")
+
+
+def words(prompts: str, *settings: str, place: str = "sd") -> str:
+    """Two samples of a latent diffusion model that paints apart."""
+    given = (
+        f"paths.painter={place}",
+        "painter.kind=latent",
+        *([f"painter.prompts={prompts}"] if prompts else []),
+        *settings,
+    )
+    return " ".join(["sample {recipe} -n 2", *(f"--set '{setting}'" for setting in given)])
+
+
+TOLD = """--set 'painter.prompts=["a"]'"""
+SEEN = "--set paths.denoiser=sd --set interpreter.blocks=[1,2,3]"
+LATENT = [
+    instead(words(""), "from words; name some", words('["a horse"]'), latent),
+    instead(
+        words('["a horse"]', place="plain"), "paints without words; leave prompts out", words("", place="plain"), latent
+    ),
+    instead(words("[]"), "one prompt at least", words('["a cow"]'), latent),
+    instead(words('["a cow", ""]'), "write what is to be painted", words('["a cow", "a horse"]'), latent),
+    instead(words('["a cow", ""]'), "or leave it out", words('["a cow"]'), latent),
+    instead(
+        words('["a cow"]', 'painter.choices={of=["red"]}'),
+        "write {of} where it belongs",
+        words('["a {of} cow"]', 'painter.choices={of=["red"]}'),
+        latent,
+    ),
+    instead(
+        words('["a {of} cow"]', "painter.choices={of=[]}"),
+        "name one choice at least",
+        words('["a {of} cow"]', 'painter.choices={of=["red"]}'),
+        latent,
+    ),
+    instead(words('["a { cow"]'), "write {{ and }} for braces", words('["a {{ cow"]'), latent),
+    instead(
+        words('["a {of} cow"]'),
+        "add choices.of",
+        words('["a {of} cow"]', 'painter.choices={of=["red"]}'),
+        latent,
+    ),
+    instead(words('["a a a a a a a a a cow"]'), "shorten it", words('["a cow"]'), latent),
+    instead(
+        f"sample {{recipe}} -n 2 --set paths.painter=sd {TOLD}",
+        'add kind = "latent"',
+        words('["a"]'),
+        latent,
+    ),
+    instead(
+        f"sample {{recipe}} -n 2 --set paths.painter=model {TOLD}",
+        "or leave it out",
+        "sample {recipe} -n 2 --set paths.painter=model",
+        latent,
+    ),
+    instead(
+        f"sample {{recipe}} -n 2 {SEEN}",
+        'name it in paths.painter as well, with painter.kind = "latent"',
+        words('["a"]') + f" {SEEN}",
+        latent,
+    ),
+    instead(
+        f"sample {{recipe}} -n 2 {SEEN}",
+        "or name another model there",
+        "sample {recipe} -n 2 --set paths.denoiser=model",
+        latent,
+    ),
+    instead(f"fit {{recipe}} {SEEN} --set interpreter.noises=2", "leave it out", f"fit {{recipe}} {SEEN}", latent),
+    instead(f"fit {{recipe}} {SEEN} --set denoiser.compile=default", "leave it out", f"fit {{recipe}} {SEEN}", latent),
+]
+
+
+def labelme(project: Path) -> None:
+    drawn(project / "drawn")
+
+
+def zipped(project: Path) -> None:
+    labelme(project)
+    shutil.make_archive(str(project / "packed"), "zip", project / "drawn")
+
+
+def npz(project: Path) -> None:
+    """A published synthetic set of three classes."""
+    rows = {"arr_0": COLOURS[IDS][None], "arr_1": IDS[None], "arr_2": np.zeros(1)}
+    np.savez(project / "x.npz", **rows)
+
+
+def yolo(yaml: str, *images: str) -> Harm:
+    def harm(project: Path) -> None:
+        for place in ("labels", "images"):
+            (project / "yolo" / place).mkdir(parents=True)
+        (project / "yolo" / "data.yaml").write_text(yaml)
+        (project / "yolo" / "labels" / "a.txt").write_text("0 0.1 0.1 0.4 0.1 0.4 0.9\n1 0.5 0.1 0.9 0.1 0.9 0.9\n")
+        for name in images:
+            Image.fromarray(COLOURS[IDS]).save(project / "yolo" / "images" / name)
+
+    return harm
+
+
+def coloured(suffix: str) -> Harm:
+    def harm(project: Path) -> None:
+        for place in ("images", "masks"):
+            (project / "painted" / place).mkdir(parents=True)
+        Image.fromarray(COLOURS[IDS]).save(project / "painted" / "images" / "a.png")
+        Image.fromarray(COLOURS[IDS]).save(project / "painted" / "masks" / f"a.{suffix}")
+
+    return harm
+
+
+TABLE = "name,red,green,blue\n" + "".join(
+    f"{name},{','.join(map(str, color))}\n" for name, color in zip(NAMED, COLOURS.tolist(), strict=True)
+)
+DRAWN = "import labelme {p}/drawn --out {p}/few"
+YOLO = "import yolo {p}/yolo --out {p}/few"
+PAINTED = "import colours {p}/painted --out {p}/few"
+NPZ = "import npz {p}/x.npz --out {p}/more"
+IMPORTS = [
+    Case(DRAWN, each(labelme, written("few/mine")), "name a folder that is not there yet", edits(gone("few"))),
+    instead(f"{DRAWN} --columns a,b", "says nothing of labelme; leave it out", DRAWN, labelme),
+    instead(
+        "import labelme {p}/packed.zip --out {p}/few",
+        "unpack it, and name the folder",
+        "import labelme {p}/unpacked --out {p}/few",
+        each(zipped, lambda project: shutil.unpack_archive(project / "packed.zip", project / "unpacked")),
+    ),
+    Case(
+        YOLO,
+        yolo("x: 1", "a.png"),
+        "it needs names: [car, tree]",
+        edits(written("yolo/data.yaml", "names: [car, tree]")),
+    ),
+    Case(YOLO, yolo("names: [car, tree]", "a.png", "a.jpg"), "remove one", edits(gone("yolo/images/a.jpg"))),
+    Case(
+        YOLO,
+        yolo("names: [car, tree]"),
+        "expected a.jpg or .png",
+        edits(lambda project: Image.fromarray(COLOURS[IDS]).save(project / "yolo" / "images" / "a.png")),
+    ),
+    Case(
+        PAINTED,
+        coloured("png"),
+        "name a scheme.toml with colours by --scheme",
+        both(edits(scheme(*OWN)), adds("--scheme {p}/annotated/scheme.toml")),
+    ),
+    Case(
+        PAINTED,
+        coloured("png"),
+        "or put class_dict.csv with name,red,green,blue there",
+        edits(written("painted/class_dict.csv", TABLE)),
+    ),
+    Case(
+        PAINTED,
+        each(coloured("jpg"), written("painted/class_dict.csv", TABLE)),
+        "save the mask as PNG",
+        edits(each(gone("painted"), coloured("png"), written("painted/class_dict.csv", TABLE))),
+    ),
+    Case(NPZ, nothing, "name an npz file of images, labels and uncertainty", runs(EXPORT)),
+    Case(NPZ, written("x.npz", b"PK"), "copy or download it again", runs(EXPORT)),
+    Case(
+        f"{NPZ} --scheme {{p}}/two.toml",
+        each(npz, written("two.toml", 'classes = ["a", "b"]')),
+        "name a scheme with all of them",
+        edits(written("two.toml", 'classes = ["a", "b", "c"]')),
+    ),
+    instead(f"{NPZ} --scheme {{p}}/two.toml", "or none", NPZ, each(npz, written("two.toml", 'classes = ["a", "b"]'))),
+    instead(f"{NPZ} --columns a,b", "says nothing of npz; leave it out", NPZ, npz),
+]
+PHOTOS = "generate {recipe} --set generate.images=photographs --set paths.photographs={p}/photos"
+
+
+def other_photographs(folder: Path) -> None:
+    folder.mkdir()
+    Image.fromarray(COLOURS[IDS]).save(folder / "other.png")
+
+
+def photographs(project: Path) -> None:
+    """Six of them, labelled."""
+    shutil.copytree(project / "annotated", project / "photos")
+    given = shlex.split(PHOTOS.replace("{p}", str(project)))
+    make_units(project, *given[3::2])
+
+
+MORE = PHOTOS.replace("{p}/photos", "{p}/more")
+LOST = "photographs-000000.json"
+LABELLED = [
+    Case(
+        PHOTOS,
+        each(photographs, aside(f"out/photographed/{LOST}")),
+        "restore it",
+        restored(f"out/photographed/{LOST}"),
+    ),
+    Case(
+        PHOTOS,
+        each(photographs, gone(f"out/photographed/{LOST}")),
+        "or name another folder in paths.photographed",
+        both(made_here("paths.photographed=other"), adds("--set paths.photographed=other")),
+    ),
+    Case(
+        MORE,
+        each(photographs, lambda project: other_photographs(project / "more")),
+        "name that folder in paths.photographs",
+        adds("--set paths.photographs={p}/photos"),
+    ),
+    Case(
+        MORE,
+        each(photographs, lambda project: other_photographs(project / "more")),
+        "or another one in paths.photographed",
+        both(made_here("paths.photographed=other"), adds("--set paths.photographed=other")),
+    ),
+]
+
+
+CASES = [*STAGES, *DATASETS, *RECIPES, *MASKS, *TRAININGS, *LATENT, *IMPORTS, *LABELLED]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_remedy_in_a_message_works(finished: Path, command: Command, case: Case) -> None:
     case.harm(finished)
     before = Done(finished, command, case.line, "")
