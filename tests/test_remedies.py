@@ -43,9 +43,11 @@ from remedies import (
     with_units,
     written,
 )
+from safetensors.torch import load_file, save_file
 
 import deeplab
 from deeplab import Trainee
+from label import Interpreter, LabelError
 from label.source_kinds import package_of
 from pipelines import Recipe, cli
 from pipelines.cli import annotate
@@ -503,6 +505,16 @@ TRAININGS = [
         "name another folder for what is made",
         "train_ddpm.init=model & paths.denoiser=other & train_ddpm.size=16",
     ),
+    instead(
+        f"{STATUS} --set train_ddpm.init=model --set train_ddpm.preset=adm_64",
+        "give one of them",
+        f"{STATUS} --set train_ddpm.init=model",
+    ),
+    instead(
+        f"{PAINT} --set train_ddpm.init=model --set paths.denoiser=other --set train_ddpm.layers=2",
+        "leave the key out",
+        "train-ddpm {recipe} --set train_ddpm.init=model --set paths.denoiser=other --set train_ddpm.updates=1",
+    ),
     Case(
         PAINT,
         written("annotated/broken.png"),
@@ -819,3 +831,73 @@ def test_repair_makes_again_whatever_a_message_says_is_damaged(
     assert "4 shards, all as written" in command("verify", folder)
     command(*voc)
     command("train", recipe)
+
+
+TENSORS = "out/interpreter/interpreter.safetensors"
+
+
+def changed(name: str, **fields: object) -> Harm:
+    """A JSON file of the project with other values of these fields."""
+
+    def harm(project: Path) -> None:
+        content = json.loads((project / name).read_text())
+        (project / name).write_text(json.dumps(content | fields))
+
+    return harm
+
+
+def not_finite(name: str) -> Harm:
+    """The first value of each tensor is nan."""
+
+    def harm(project: Path) -> None:
+        tensors = load_file(project / name)
+        for tensor in tensors.values():
+            if tensor.is_floating_point():
+                tensor.view(-1)[:1] = torch.nan
+        save_file(tensors, project / name)
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (gone("out/interpreter/interpreter.json"), "holds no interpreter; fit one first"),
+        (written("out/interpreter/features.json"), "is cut short or damaged; fit the interpreter again"),
+        (written(TENSORS), "is cut short or damaged; fit the interpreter again"),
+        (not_finite(TENSORS), "is not finite; fit the interpreter again"),
+        (changed("out/interpreter/interpreter.json", members=2), "fit the interpreter again"),
+        (changed("out/interpreter/interpreter.json", features="0" * 64), "was fitted on other features; fit it again"),
+        (changed("out/interpreter/features.json", denoiser="0" * 64), "fit it again, or open the denoiser"),
+        (lambda project: save_file({}, project / "out/interpreter/features.safetensors"), "holds no noise; fit the"),
+    ],
+)
+def test_fit_makes_again_an_interpreter_that_says_so_when_it_is_opened(
+    finished: Path, command: Command, harm: Harm, words: str
+) -> None:
+    harm(finished)
+    with pytest.raises(LabelError, match=re.escape(words)):
+        Interpreter.from_pretrained(finished / "out" / "interpreter")
+    command("fit", finished / "recipe.toml")
+    assert len(Interpreter.from_pretrained(finished / "out" / "interpreter").scheme) == 3
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (gone(f"{NET}/config.json"), "deeplab.save() writes one, so train again"),
+        (gone(f"{NET}/model.safetensors"), "deeplab.save() writes one, so train again"),
+        (written(f"{NET}/config.json"), "train again"),
+        (written(f"{NET}/config.json", "{}"), "train again"),
+        (written(f"{NET}/model.safetensors"), "is cut short, or of another network than config.json describes; train"),
+        (not_finite(f"{NET}/model.safetensors"), "has a value that is not finite; train again"),
+    ],
+)
+def test_train_makes_again_a_network_that_says_so_when_it_is_opened(
+    finished: Path, command: Command, harm: Harm, words: str
+) -> None:
+    harm(finished)
+    with pytest.raises(deeplab.NetworkError, match=re.escape(words)):
+        deeplab.load(finished / NET)
+    command("train", finished / "recipe.toml", "--set", "train.baseline=false")
+    assert len(deeplab.load(finished / NET).architecture.class_names) == 3
