@@ -41,8 +41,8 @@ def make_layers(shape: Network, classes: int) -> smp.DeepLabV3 | smp.DeepLabV3Pl
     except OSError as error:
         raise DownloadError(
             f"the {weights} weights of {name} are not on this machine and could not be downloaded;"
-            " connect it to the network once, name a local file of them, or train from scratch:"
-            " encoder_weights=None"
+            " connect it to the network once, name a local file of them, or leave encoder_weights out, to train from"
+            " scratch"
         ) from error
     except (RuntimeError, ValueError) as error:  # a timm name that does not exist, an encoder that cannot be dilated
         raise NetworkError(f"the encoder {name} cannot carry a DeepLabV3: {error}") from error

@@ -59,7 +59,7 @@ class Record:
         """The record of a finished stage. Raises RecipeError when there is none, or a damaged one."""
         path = folder / RECORD
         if not path.is_file():
-            raise RecipeError(f"{folder} holds no finished stage; run the stages before this one first")
+            raise RecipeError(f"{folder} holds no finished stage; run the stage that makes it first")
         try:
             return stored(path.read_bytes(), cls)
         except (StoredError, OSError) as error:

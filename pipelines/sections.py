@@ -122,10 +122,19 @@ class GenerateSection(Section):
         if self.filter == "published" and drops <= PUBLISHED_FILTER_SKIPS:
             raise ValueError(
                 f'filter "published" keeps nothing of a unit unless it drops more than {PUBLISHED_FILTER_SKIPS}; '
-                f"portion {self.portion} of the smallest unit, {smallest}, is {drops}: raise portion, or unit_size "
-                'with samples a multiple of it, or take filter "most_certain"'
+                f"portion {self.portion} of the smallest unit, {smallest}, is {drops}: "
+                f'{self._ways_to_drop_more(smallest)}take filter "most_certain"'
             )
         return self
+
+    def _ways_to_drop_more(self, smallest: int) -> str:
+        """What the published filter can be used with, each as a clause with its "or"."""
+        portion = next((share / 100 for share in range(100) if int(smallest * share / 100) > PUBLISHED_FILTER_SKIPS), 0)
+        unit_size = int((PUBLISHED_FILTER_SKIPS + 1) / (self.portion or 0.1)) + 1
+        ways = [f"raise portion to {portion}"] if portion else []
+        if self.portion and unit_size <= _MOST_OF_A_UNIT:
+            ways.append(f"take units of {unit_size} with samples a multiple of it")
+        return "".join(f"{way}, or " for way in ways)
 
 
 StudyPart = Literal["methods", "mixtures", "filters", "solvers", "amounts", "features"]

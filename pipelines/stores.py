@@ -12,7 +12,7 @@ from pipelines.refusals import without_secrets
 _CHANGING = ("size", "ETag", "md5Hash", "etag", "LastModified", "last_modified", "mtime")  # as stores name it
 _OF_PAGES = ("Last-Modified", "Content-MD5", "Digest")  # as web servers do
 _WITH_FOLDERS = {"memory", "sftp", "ssh", "ftp", "smb", "hdfs", "webhdfs", "arrow_hdfs", "dbfs"}
-_PACKAGES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # our extras
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # our extras
 _CONNECT_SECONDS, _ANSWER_SECONDS = 15, 60
 
 
@@ -24,7 +24,7 @@ def opened(place: str | Path | UPath) -> UPath:
         if path.protocol:
             get_filesystem_class(path.protocol)
     except ImportError as error:
-        extra = _PACKAGES.get(str(place).partition("://")[0])
+        extra = EXTRAS.get(str(place).partition("://")[0])
         remedy = f"`pip install 'datasetddpm[{extra}]'` brings it" if extra else f"install its package ({error})"
         raise InputError(f"{shown} is of a store whose package is not installed; {remedy}") from error
     except ValueError as error:

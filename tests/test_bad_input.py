@@ -245,8 +245,10 @@ def test_train_says_that_encoder_weights_are_neither_here_nor_to_be_had(
     settings = (f'train.encoder="{encoder}"', 'train.encoder_weights="imagenet"')
     assert refused(command, untrained, "train", *settings) == (
         f"the imagenet weights of {encoder} are not on this machine and could not be downloaded; connect it to "
-        "the network once, name a local file of them, or train from scratch: encoder_weights=None"
+        "the network once, name a local file of them, or leave encoder_weights out, to train from scratch"
     )
+    lasting = ("--set", settings[0], "--set", "train.baseline=false")
+    assert "made" in command("train", untrained / "recipe.toml", *lasting)
 
 
 def test_train_names_a_file_of_encoder_weights_that_are_another_encoders(untrained: Path, command: Command) -> None:
@@ -287,7 +289,7 @@ def rename_a_class(network: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
-        (lose_the_record, "annotated-seed0 holds no finished stage; run the stages before this one first"),
+        (lose_the_record, "annotated-seed0 holds no network that was trained to its end; run `datasetddpm train "),
         (cut_the_record, "annotated-seed0/stage.json is no record of a stage; remove it, and run that stage again"),
         (cut_the_weights, "model.safetensors is cut short, or of another network than config.json describes"),
         (widen_the_network, "model.safetensors is cut short, or of another network than config.json describes"),

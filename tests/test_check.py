@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import latent_models
 import numpy as np
 import pytest
 from conftest import content
@@ -39,6 +40,56 @@ def test_what_is_made_is_told_from_what_is_ready(finished: Path, command: Comman
     said = checked(command, finished, 'paths.unlabelled="annotated"')
     assert "fit made" in said
     assert "train made evaluate ready report waits for evaluate" in said
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "clause", "options"),
+    [
+        ("fit", "interpreter/interpreter.safetensors", "interpreter/interpreter.safetensors is damaged or gone", ""),
+        ("train", "deeplab/annotated-seed0/model.safetensors", "annotated-seed0/model.safetensors is damaged or", ""),
+        ("generate", "dataset/shard-000002.tar", "shard-000002.tar has 512 bytes, its report says ", " --repair"),
+    ],
+)
+def test_a_stage_of_which_a_file_is_damaged_is_so_called_as_status_calls_it_and_comes_next(
+    finished: Path, command: Command, stage: str, file: str, clause: str, options: str
+) -> None:
+    path = finished / "out" / file
+    path.write_bytes(path.read_bytes()[:512])
+    said = checked(command, finished)
+    assert f"{stage} damaged: {clause}" in said
+    assert said.endswith(f"next: datasetddpm {stage} {finished / 'recipe.toml'}{options}")
+    line = next(
+        line for line in command("status", finished / "recipe.toml").splitlines() if line.startswith(f"{stage} ")
+    )
+    assert line.split()[1] == "damaged"
+    assert clause in line
+
+
+def test_what_no_command_makes_again_says_what_to_do_and_no_command_comes_next(
+    finished: Path, command: Command
+) -> None:
+    (finished / "out" / "dataset" / "dataset.json").unlink()
+    said = checked(command, finished)
+    assert "generate damaged: " in said
+    assert "holds shards, but no dataset.json; restore it, or remove the folder" in said
+    assert "next:" not in said
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [['paths.denoiser="sd"'], ['paths.painter="sd"', 'painter.kind="latent"', 'painter.prompts=["a horse"]']],
+    ids=["reads", "paints"],
+)
+def test_a_model_that_reads_words_needs_transformers(
+    project: Path, command: Command, monkeypatch: pytest.MonkeyPatch, settings: list[str]
+) -> None:
+    latent_models.saved(latent_models.stable_diffusion(), project / "sd")
+    said = checked(command, project, *settings)
+    assert "packages" not in said
+    monkeypatch.setattr("pipelines.stages.check.find_spec", lambda name: None if name == "transformers" else name)
+    sentence = "wrong packages transformers are not installed; pip install them"
+    assert sentence in checked(command, project, *settings, code=2)
+    assert sentence not in checked(command, project)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_masks_are_never_written_beside_the_images(exported: Path, photo: Path, 
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
-        ("untrained", "synthetic-seed0 holds no finished stage; run the stages before this one first"),
+        ("untrained", "synthetic-seed0 holds no network that was trained to its end; run `datasetddpm train "),
         ("cut", "model.safetensors is cut short, or of another network than config.json describes"),
         ("no dataset", "dataset holds no shards; generate a dataset there first"),
         ("no folder", "nowhere is no folder; make it first, or name another file"),

@@ -170,12 +170,16 @@ def test_other_settings_are_another_comparison_and_the_first_comes_back(copy: Pa
     assert results(copy) == before
 
 
-def test_a_damaged_cell_is_named(copy: Path, command: Command) -> None:
+def test_a_damaged_cell_is_named_and_measured_again_once_it_is_removed(copy: Path, command: Command) -> None:
     shutil.rmtree(copy / "out" / "features")
     cell = sorted((copy / "out" / "features-cells").iterdir())[0]
     cell.write_text("{")
     said = command("features", copy / "recipe.toml", code=2)
     assert f"{cell} is no measured cell" in said
+    assert "; remove it, and it is measured again" in said
+    cell.unlink()
+    command("features", copy / "recipe.toml")
+    assert cell.is_file()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from pipelines.driver.tally import Failure, Tally
 from pipelines.lease import leased
 from pipelines.owner import Owner
 from pipelines.progress import Pace
-from pipelines.stages.overview import Standing, standings, standings_of
+from pipelines.stages.overview import standings, standings_of
+from pipelines.stages.state import Standing
 
 Command = Callable[..., str]
 NAMES = ["train-ddpm", "sample", "fit", "generate", "train", "evaluate", "report"]
@@ -127,7 +129,28 @@ def test_a_dataset_of_which_a_shard_or_the_description_is_not_what_it_was_is_not
     assert "`datasetddpm generate RECIPE --repair`" in command("status", finished / "out")
     assert "damaged:   shard-000001.tar has 512 bytes" in command("status", folder)
     (folder / "dataset.json").unlink()
-    assert found(finished)["generate"].note == f"{folder} holds shards, but no dataset.json"
+    clause = f"{folder} holds shards, but no dataset.json; restore it, or remove the folder"
+    assert found(finished)["generate"].note == clause
+    assert command("status", finished / "out").splitlines()[1] == f"generate    damaged     {clause}"
+
+
+def test_a_model_that_train_ddpm_made_and_that_was_removed_is_not_called_done(project: Path, command: Command) -> None:
+    call = (project / "recipe.toml", "--set", f'paths.denoiser="{project / "trained"}"')
+    command("train-ddpm", *call)
+    assert found(project, call[2])["train-ddpm"].state == "done"
+    shutil.rmtree(project / "trained")
+    stage = found(project, call[2])["train-ddpm"]
+    assert (stage.state, stage.note) == ("damaged", f"paths.denoiser, {project / 'trained'}, is gone")
+    command("train-ddpm", *call)  # what the line names brings it back
+    assert found(project, call[2])["train-ddpm"].state == "done"
+
+
+def test_of_two_datasets_the_one_that_is_damaged_is_named(finished: Path) -> None:
+    shard = finished / "out" / "dataset" / "shard-000001.tar"
+    shard.write_bytes(b"")
+    stage = found(finished, 'generate.images="both"')["generate"]
+    assert (stage.state, stage.options) == ("damaged", " --repair")
+    assert stage.note.startswith("dataset: shard-000001.tar has 0 bytes, ")
 
 
 def test_a_runs_folder_tells_the_same_without_its_recipe(finished: Path) -> None:

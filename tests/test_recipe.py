@@ -187,7 +187,7 @@ def test_a_published_filter_that_would_keep_nothing_of_a_unit_is_refused(path, s
     published = ("generate.filter=published", "generate.portion=0.1", "generate.unit_size=350")
     refused(
         path,
-        r'filter "published" keeps nothing of a unit .* of the smallest unit, .*: raise portion, or unit_size',
+        r"keeps nothing of a unit .* of the smallest unit, .*: raise portion to 0\.\d+, or take units of 311 with ",
         *published,
         size,
     )

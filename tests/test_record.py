@@ -185,7 +185,7 @@ def test_what_lies_there_without_a_record_is_put_aside_and_not_lost(make: Maker)
 
 def test_a_folder_without_a_record_is_of_no_finished_stage(tmp_path: Path) -> None:
     assert recorded(tmp_path, {"a": 1}) is None
-    with pytest.raises(RecipeError, match="holds no finished stage; run the stages before this one first"):
+    with pytest.raises(RecipeError, match="holds no finished stage; run the stage that makes it first"):
         Record.read(tmp_path)
 
 

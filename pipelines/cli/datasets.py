@@ -17,7 +17,8 @@ from pipelines.driver.tally import ranges
 from pipelines.folders import place_of
 from pipelines.places import is_recipe
 from pipelines.progress import console, duration
-from pipelines.stages.overview import Standing, standings, standings_of
+from pipelines.stages.overview import standings, standings_of
+from pipelines.stages.state import Standing
 
 app = typer.Typer()
 
@@ -52,9 +53,8 @@ def _print_standings(found: list[Standing], command: Callable[[str], str]) -> No
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(stage.made)) if stage.made else ""
         took = duration(stage.seconds) if stage.seconds else ""
         line = ", ".join(filter(None, (made, took, stage.note)))
-        if stage.state in ("outdated", "damaged", "stopped", "missing"):
-            repair = " --repair" if (stage.stage, stage.state) == ("generate", "damaged") else ""
-            line += f"{': ' if line else ''}`{command(stage.stage)}{repair}`"
+        if stage.is_to_be_made:
+            line += f"{': ' if line else ''}`{command(stage.stage)}{stage.options}`"
         console.print(f"{stage.stage:10}  {stage.state:10}  {line}")
 
 

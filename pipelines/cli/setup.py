@@ -1,6 +1,5 @@
 """Commands before any work: a recipe for one's own folders, and a look at all that a recipe names."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,9 @@ from pipelines.cli.options import Call, Overrides, RecipePath, from_here, say
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.stages import stages_of_run
-from pipelines.stages.made_with import other_settings
-from pipelines.stages.order import has_images, is_there, lack
+from pipelines.stages.order import has_images, lack
+from pipelines.stages.overview import standings
+from pipelines.stages.state import Standing
 
 app = typer.Typer()
 
@@ -61,27 +61,42 @@ def check_command(recipe: RecipePath, overrides: Overrides = None) -> None:
         mark = Text(finding.mark, style="red" if finding.mark == "wrong" else "")
         table.add_row(mark, finding.subject, Text(finding.clause))
     console.print(table)
-    states = dict(_states(loaded))
+    found = _stages(loaded)
     stages = Table("stage", "", box=None)
-    for name, state in states.items():
-        stages.add_row(name, Text(state))
+    for stage in found:
+        stages.add_row(stage.stage, Text(_state(stage, loaded)))
     console.print(stages)
-    if following := next((name for name, state in states.items() if state.startswith(("ready", "outdated"))), None):
-        say(f"next: {call.line(following)}")
+    if following := _following(found, loaded):
+        say(f"next: {call.line(following.stage)}{following.options}")
     if any(finding.mark == "wrong" for finding in findings):
         raise typer.Exit(2)
 
 
-def _states(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """How every stage of the recipe stands, as `check` says it. Who has annotated needs no samples."""
+def _stages(recipe: Recipe) -> list[Standing]:
+    """How every stage of the recipe stands. Who has annotated needs no samples."""
     few = recipe.paths.annotated
-    names = ["train-ddpm"] if recipe.paths.unlabelled else []
-    names += [] if few and has_images(few) else ["sample"]
-    for name in [*names, *(stage.name for stage in stages_of_run(recipe))]:
-        if is_there(name, recipe):
-            clause = other_settings(name, recipe)
-            yield name, f"outdated: {clause}" if clause else "made"
-        elif missing := lack(name, recipe):
-            yield name, f"waits for {missing.maker}" if missing.maker else f"waits: {missing.clause}"
-        else:
-            yield name, "ready"
+    names = {stage.name for stage in stages_of_run(recipe)}
+    names |= {"train-ddpm"} if recipe.paths.unlabelled else set()
+    names |= set() if few and has_images(few) else {"sample"}
+    return [stage for stage in standings(recipe) if stage.stage in names]
+
+
+def _state(stage: Standing, recipe: Recipe) -> str:
+    """As `check` says it: as `status` does and, of what is not begun, what it waits for."""
+    if stage.state in ("done", "not needed"):
+        return "made"
+    if stage.state == "missing":
+        if missing := lack(stage.stage, recipe):
+            return f"waits for {missing.maker}" if missing.maker else f"waits: {missing.clause}"
+        return "ready"
+    return f"{stage.state}: {stage.note}"
+
+
+def _following(found: list[Standing], recipe: Recipe) -> Standing | None:
+    """The first that its command makes; none where something before it must be done by hand, or is under way."""
+    for stage in found:
+        if stage.options is None or stage.state == "under way":
+            return None
+        if stage.is_to_be_made and lack(stage.stage, recipe) is None:
+            return stage
+    return None

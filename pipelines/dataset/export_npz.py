@@ -29,11 +29,11 @@ def export(folder: Location, out: Path, format_name: str, *, partial: bool = Fal
     if format_name not in FORMATS:
         raise DatasetError(f"the format {format_name!r} is unknown; known: {', '.join(FORMATS)}")
     start, dataset, inventory = time.perf_counter(), open_dataset(folder), take_inventory(folder)
+    if not partial:
+        must_be_whole(inventory, dataset)
     kept = totals(inventory).kept
     if not kept:
         raise DatasetError(f"{folder} holds no kept sample; there is nothing to export")
-    if not partial:
-        must_be_whole(inventory, dataset)
     shards = checked_shards(inventory)
     must_be_writable(out.parent)
     with writing(out) as temporary:

@@ -21,14 +21,21 @@ from pipelines.pictures import pictures
 from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
 from pipelines.refusals import without_secrets
-from pipelines.stages.check_models import of_denoiser, of_painter, of_sources, shape_of_denoiser, size_trained
+from pipelines.stages.check_models import (
+    of_denoiser,
+    of_painter,
+    of_sources,
+    reads_words,
+    shape_of_denoiser,
+    size_trained,
+)
 from pipelines.stages.finding import Finding, as_text
 from pipelines.stages.order import has_images
 from pipelines.storage import Location
 from pipelines.units.sources import image_size
 
-_PACKAGES = ("torch", "torchvision", "diffusers", "ray", "segmentation_models_pytorch", "webdataset", "pyarrow")
-_OF_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+PACKAGES = ("torch", "torchvision", "diffusers", "ray", "segmentation_models_pytorch", "webdataset", "pyarrow")
+OF_STORES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _OPENED = 500  # images of which the size is read
 _GIB = 2**30
 
@@ -161,7 +168,8 @@ def _nearest(place: Path) -> Path:
 def _packages(recipe: Recipe) -> Iterator[Finding]:
     places = [recipe.paths.denoiser, *map(dataset_folder, recipe.by_dataset())]
     protocols = {str(place).partition("://")[0] for place in places}
-    needed = [*_PACKAGES, *sorted({_OF_STORES[name] for name in protocols & set(_OF_STORES)})]
+    needed = [*PACKAGES, *sorted({OF_STORES[name] for name in protocols & set(OF_STORES)})]
+    needed += ["transformers"] if reads_words(recipe) else []
     if missing := [name for name in needed if find_spec(name) is None]:
         yield Finding("packages", f"{', '.join(missing)} are not installed; pip install them", mark="wrong")
 

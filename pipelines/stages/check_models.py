@@ -8,7 +8,7 @@ from pathlib import Path
 from generate import GenerateError
 from generate.guided_flags import TRAINED, parse_flags
 from generate.identity import locate
-from generate.latent_files import locate_any
+from generate.latent_files import LatentFiles, locate_any
 from generate.shape import Shape, shape_of
 from label.source_kinds import DENOISER, key_of, package_of
 from pipelines.errors import RecipeError
@@ -27,6 +27,19 @@ def shape_of_denoiser(recipe: Recipe) -> Shape | None:
         return shape_of_files(locate_any(place, recipe.denoiser.flags))
     except GenerateError:
         return None
+
+
+def reads_words(recipe: Recipe) -> bool:
+    """Whether a model of the recipe is told texts, as far as this machine knows it."""
+    if recipe.painter.prompts:
+        return True
+    place = recipe.paths.denoiser
+    if not isinstance(place, Path) or not place.exists():
+        return False
+    with suppress(GenerateError):
+        files = locate_any(place, recipe.denoiser.flags)
+        return isinstance(files, LatentFiles) and files.reads_words
+    return False
 
 
 def size_trained(recipe: Recipe) -> int:

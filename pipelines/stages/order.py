@@ -1,6 +1,6 @@
 """What a stage stands on, looked for in the folders alone: neither torch nor Ray is needed to say what is missing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from label.source_kinds import key_of
 from pipelines.dataset.inventory import INDEX
 from pipelines.dataset.manifest import open_dataset
 from pipelines.folders import (
+    Source,
     dataset_folder,
     interpreter_folder,
     network_folder,
@@ -124,13 +125,22 @@ def _dataset(recipe: Recipe) -> Lack | None:
     return Lack(f"{folder} holds no dataset.json", "generate")
 
 
+def _network(recipe: Recipe) -> Lack | None:
+    """That of the first seed, which is exported."""
+    return _first_untrained(recipe, sources(recipe)[:1] or ["synthetic"], recipe.train.seeds[:1])
+
+
 def _networks(recipe: Recipe) -> Lack | None:
-    folder = networks_folder(recipe)
-    return None if folder.is_dir() else Lack(f"{folder} holds no network", "train")
+    return _first_untrained(recipe, sources(recipe), recipe.train.seeds)
 
 
-def _networks_to_score(recipe: Recipe) -> Lack | None:
-    return _networks(recipe) if recipe.makes_dataset else None
+def _first_untrained(recipe: Recipe, wanted: Sequence[Source], seeds: Sequence[int]) -> Lack | None:
+    if wanted and not (folder := networks_folder(recipe)).is_dir():
+        return Lack(f"{folder} holds no network", "train")
+    for folder in (network_folder(recipe, source, seed) for source in wanted for seed in seeds):
+        if not (folder / RECORD).is_file():
+            return Lack(f"{folder} holds no network that was trained to its end", "train")
+    return None
 
 
 def _held_out(recipe: Recipe) -> Lack | None:
@@ -162,10 +172,10 @@ _STANDS_ON: dict[str, tuple[Callable[[Recipe], Lack | None], ...]] = {
     "features": (_read_by, _annotated),
     "generate": (_denoiser, _painter, _read_by, _interpreter, _photographs),
     "train": (_trained_on,),
-    "evaluate": (_held_out, _interpreter, _networks_to_score),
+    "evaluate": (_held_out, _interpreter, _networks),
     "report": (_dataset, _page),
     "segment": (_read_by, _interpreter),
-    "export-model": (_networks,),
+    "export-model": (_network,),
 }
 
 

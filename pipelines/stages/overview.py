@@ -7,14 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from pipelines import storage
-from pipelines.dataset.damage import plain_damage
-from pipelines.dataset.inventory import Inventory, take_inventory
-from pipelines.dataset.manifest import open_dataset
-from pipelines.driver.status import heard_of
-from pipelines.driver.tally import Tally
 from pipelines.folders import (
     dataset_folder,
     ddpm_folder,
@@ -28,30 +22,19 @@ from pipelines.folders import (
 )
 from pipelines.lease import holder
 from pipelines.owner import Entry
-from pipelines.progress import Pace, duration
+from pipelines.progress import Pace
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD, Record
 from pipelines.stages import STAGES, stages_of_run
+from pipelines.stages.dataset_state import of_dataset, planned_units, stored_units, together
 from pipelines.stages.made_with import other_settings
 from pipelines.stages.order import has_images, is_there
+from pipelines.stages.state import Standing, unfinished
 from pipelines.storage import Location
 
 _UNFINISHED, _ASIDE = ".part-", "@"  # in names of folders: what is being made, and what was made by other settings
 _OPTIONAL = ("train-ddpm", "sample")  # their results may come from elsewhere
 _NOT_BEGUN = ("missing", "not needed")
-State = Literal["done", "outdated", "damaged", "under way", "stopped", "missing", "not needed"]
-"""Outdated is what settings made that are not the recipe's; damaged, what is not what was written any more."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far a stage is."""
-
-    stage: str
-    state: State
-    made: float | None = None  # seconds since 1970, of what is done
-    seconds: float | None = None  # that it took
-    note: str = ""  # how far, how long still, and who works on it
 
 
 @dataclass(frozen=True)
@@ -90,12 +73,19 @@ class Part:
 def standings(recipe: Recipe) -> list[Standing]:
     """Of every stage of a recipe, in the order of work."""
     networks = [network_folder(recipe, source, seed) for source in sources(recipe) for seed in recipe.train.seeds]
-    return [_as_now(stage, recipe) for stage in _standings(recipe, networks, _planned_units)]
+    return [_as_now(stage, recipe) for stage in _standings(recipe, networks, planned_units)]
 
 
 def _as_now(stage: Standing, recipe: Recipe) -> Standing:
-    """Outdated, with the first difference, where it was done by other settings."""
-    clause = other_settings(stage.stage, recipe) if stage.state == "done" else ""
+    """Outdated, with the first difference, where it was done by other settings; a model that was removed is damaged."""
+    if stage.state != "done":
+        return stage
+    if stage.stage == "train-ddpm" and not is_there(stage.stage, recipe):
+        return replace(stage, state="damaged", note=f"paths.denoiser, {recipe.paths.denoiser}, is gone")
+    clause = other_settings(stage.stage, recipe)
+    if clause and stage.stage == "generate":  # which never takes the place of another dataset
+        note = f"{clause}; name another folder in paths.dataset, or remove that one"
+        return replace(stage, state="outdated", note=note, options=None)
     return replace(stage, state="outdated", note=clause) if clause else stage
 
 
@@ -105,12 +95,12 @@ def standings_of(out: Location) -> list[Standing]:
         return []
     paths = {"out": out, "denoiser": out, "held_out": out}  # only the first is looked at
     recipe = Recipe.model_validate({"name": out.name, "paths": paths, "generate": {"images": "both"}})
-    made = [each for each in recipe.by_dataset() if _stored_units(each)] or recipe.by_dataset()[:1]
+    made = [each for each in recipe.by_dataset() if stored_units(each)] or recipe.by_dataset()[:1]
     recipe = made[0] if len(made) == 1 else recipe
     networks = networks_folder(recipe)
     folders = [path for path in networks.iterdir() if path.is_dir()] if networks.is_dir() else []
     begun = sorted({path.name.partition(_UNFINISHED)[0].partition(_ASIDE)[0] for path in folders})
-    found = _standings(recipe, [networks / name for name in begun], _stored_units)
+    found = _standings(recipe, [networks / name for name in begun], stored_units)
     if all(stage.state in _NOT_BEGUN for stage in found):
         return []
     return [stage for stage in found if stage.stage not in _OPTIONAL or stage.state not in _NOT_BEGUN]
@@ -127,8 +117,8 @@ def _standings(recipe: Recipe, networks: Sequence[Path], units_of: Callable[[Rec
     }
     needless = _needless(recipe)
     found = {name: _of_parts(name, [Part.of(folder) for folder in several]) for name, several in folders.items()}
-    found["generate"] = _together(
-        {(folder := dataset_folder(each)).name: _of_dataset(folder, units_of(each)) for each in recipe.by_dataset()}
+    found["generate"] = together(
+        {(folder := dataset_folder(each)).name: of_dataset(folder, units_of(each)) for each in recipe.by_dataset()}
     )
     return [
         Standing(name, "not needed", note=needless[name])
@@ -166,7 +156,7 @@ def _of_parts(stage: str, parts: Sequence[Part]) -> Standing:
         if part.pace:
             name = f"{part.name}: " if len(parts) > 1 else ""
             notes.append(f"{name}{part.pace.done} of {part.pace.total} {part.pace.noun}")
-    return _unfinished(stage, notes, _left(parts), [part.holder for part in working if part.holder])
+    return unfinished(stage, notes, _left(parts), [part.holder for part in working if part.holder])
 
 
 def _left(parts: Sequence[Part]) -> float | None:
@@ -178,61 +168,3 @@ def _left(parts: Sequence[Part]) -> float | None:
     each = sum(whole) / len(whole)
     lefts = [part.pace.left if part.pace else each for part in parts if part.made is None]
     return sum(each if left is None else left for left in lefts)
-
-
-def _of_dataset(folder: Location, units: range) -> Standing:
-    inventory = take_inventory(folder)
-    if inventory.is_empty:
-        return Standing("generate", "missing")
-    missing, tally = inventory.missing(units), Tally.read(folder)
-    if inventory.count and not missing:
-        return _whole(inventory, tally)
-    notes = [f"{len(units) - len(missing)} of {len(units)} units"]
-    if tally and tally.failures:
-        notes.append(f"{len(tally.failures)} failed, `datasetddpm status {folder}` says why")
-    samples = len(missing) * tally.samples / tally.units if tally and tally.units else 0.0
-    left, entry = samples / tally.pace if tally and tally.pace else None, holder(folder)
-    return _unfinished("generate", notes, left, [entry] if entry and not entry.owner.is_gone else [])
-
-
-def _planned_units(recipe: Recipe) -> range:
-    """Of one dataset: those of the recipe or, of photographs, those that the dataset remembers."""
-    is_of_photographs = recipe.generate.source.images == "photographs"
-    return _stored_units(recipe) if is_of_photographs else recipe.generate.units
-
-
-def _stored_units(recipe: Recipe) -> range:
-    folder = dataset_folder(recipe)
-    return open_dataset(folder).units if "dataset.json" in storage.names(folder) else range(0)
-
-
-def _together(datasets: dict[str, Standing]) -> Standing:
-    """Of the datasets of one recipe, by their folders' names: what is true of all, or that there is something to do."""
-    several = list(datasets.values())
-    if len(several) == 1:
-        return several[0]
-    states: set[State] = {each.state for each in several}
-    state: State = several[0].state if len(states) == 1 else "under way" if "under way" in states else "stopped"
-    note = "; ".join(f"{name}: {each.note or each.state}" for name, each in datasets.items())
-    if state != "done":
-        return Standing("generate", state, note=note if state != "missing" else "")
-    seconds = [each.seconds for each in several if each.seconds is not None]
-    whole = sum(seconds) if len(seconds) == len(several) else None
-    return Standing("generate", state, max(each.made or 0.0 for each in several), whole, note)
-
-
-def _whole(inventory: Inventory, tally: Tally | None) -> Standing:
-    """Its seconds are known where one run made all of it; its reports are read, and no shard."""
-    if "dataset.json" not in inventory.others:
-        return Standing("generate", "damaged", note=f"{inventory.folder} holds shards, but no dataset.json")
-    if damage := plain_damage(inventory):
-        return Standing("generate", "damaged", note=str(damage))
-    made = time.time() - min(storage.ages(inventory.folder)[name] for name in inventory.reports)
-    seconds = tally.updated - tally.started if tally and tally.heard == tally.samples else None
-    return Standing("generate", "done", made, seconds, note=f"{inventory.count} shards")
-
-
-def _unfinished(stage: str, notes: list[str], left: float | None, working: Sequence[Entry]) -> Standing:
-    """Work that somebody does, or nobody does any more."""
-    notes += [f"about {duration(left)} left"] if left is not None else []
-    return Standing(stage, "under way" if working else "stopped", note=", ".join([*notes, *map(heard_of, working)]))

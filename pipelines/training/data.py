@@ -217,8 +217,8 @@ def shard_data(
 def _check_maps(data: ShardData) -> None:
     if data.first.pixel_uncertainty is None:
         raise DatasetError(
-            f"train.ignore_above needs the uncertainty of pixels, which {data.folder} does not hold; generate it with "
-            "generate.uncertainty_maps = true, or leave ignore_above out"
+            f"train.ignore_above needs the uncertainty of pixels, which {data.folder} does not hold; generate another "
+            "with generate.uncertainty_maps = true, or leave ignore_above out"
         )
 
 
