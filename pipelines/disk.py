@@ -122,6 +122,15 @@ def listing(folder: Path) -> dict[str, tuple[int, float]]:
     return {name: (state.st_size, state.st_mtime) for name, state in files_in(folder)}
 
 
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy all that lies in a folder; `shutil.copytree` would tell what a disk refuses as a list of texts."""
+    for folder, _, names in os.walk(source):
+        place = target / Path(folder).relative_to(source)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copyfile(Path(folder, name), place / name)
+
+
 def sync(path: Path) -> None:
     """Have the disk hold what a file or folder is now."""
     handle = os.open(path, os.O_RDONLY)

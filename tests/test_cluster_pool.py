@@ -53,8 +53,10 @@ class Squares:
         if unit in self.ends:
             raise TimeoutError("the disk is full")
         if self.spoiled is not None and ray.get_gpu_ids() == [self.spoiled]:
+            self.note("broken")
             raise ArithmeticError("this GPU is broken")
         if self.spoiled is not None:
+            wait_for(lambda: self.noted("broken"))
             time.sleep(0.05)
         while unit in self.waits and not (self.notes / "go").exists():
             time.sleep(0.02)

@@ -146,9 +146,9 @@ def test_a_step_of_a_fit_waits_for_its_loss_alone(gpu: PretendedGPU, monkeypatch
 def test_a_training_step_of_deeplab_waits_for_its_loss_alone(
     gpu: PretendedGPU, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
+    monkeypatch.setattr(deeplab.DeepLab, "to", lambda self, *_, **__: self)
     with torch.device("cuda"):
         model: Any = deeplab.build(2, variant="v3+", encoder="mobilenet_v2", decoder_channels=16)
-    model.to = lambda *_, **__: model
     pretend_backward(monkeypatch, model)
     monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())  # generators need a real one, too
     monkeypatch.setattr(deeplab.trainer, "seed_dropout", lambda *_: None)

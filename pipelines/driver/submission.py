@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from cluster import Load, end_of
 from pipelines.dataset.damage import missing_units
+from pipelines.disk import copy_folder
 from pipelines.driver.tally import ranges
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import (
@@ -73,7 +74,7 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
         if stage == "generate":
             if not interpreter_folder(recipe).is_dir():
                 raise RecipeError(f"{interpreter_folder(recipe)} holds no interpreter; run `datasetddpm fit` first")
-            shutil.copytree(interpreter_folder(recipe), folder / "out" / "interpreter")
+            copy_folder(interpreter_folder(recipe), folder / "out" / "interpreter")
             settings.append('paths.out="out"')
         options = [part for setting in settings for part in ("--set", setting)]
         code = "from pipelines.cli import main; main()"

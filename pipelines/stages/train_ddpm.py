@@ -1,7 +1,6 @@
 """Stage train-ddpm: images without labels to a diffusion model of their domain, here or on Ray."""
 
 import filecmp
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from generate.identity import locate
 from generate.pictures import Picture, read_picture
 from generate.tensors import load_saved
 from pipelines.differences import first_difference
+from pipelines.disk import copy_folder
 from pipelines.driver.placing import marked, must_see
 from pipelines.driver.resources import device_of, resources_of
 from pipelines.errors import RecipeError
@@ -162,7 +162,7 @@ def _put_model(folder: Path, target: Path) -> None:
         return
     must_be_writable(target.parent)
     with filling(target) as part:
-        shutil.copytree(model, part)
+        copy_folder(model, part)
         if any(_same(kept, target) for kept in folder.parent.glob(f"{folder.name}*/{MODEL}")):
             remove_folder(target)
         elif target.exists():

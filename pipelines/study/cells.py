@@ -6,7 +6,6 @@ A cell is a way to segment the held-out images, with its settings and a seed. Ev
 import json
 import math
 import platform
-import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -24,6 +23,7 @@ from pipelines.annotated import annotated_few, open_annotations
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
+from pipelines.disk import copy_folder
 from pipelines.errors import RecipeError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, study_cell, study_work
 from pipelines.progress import console
@@ -204,7 +204,7 @@ def _share_interpreter(recipe: Recipe) -> None:
         update={"paths": recipe.paths.model_copy(update={"out": recipe.paths.out.with_name(name)})}
     )
     fit(shared)
-    shutil.copytree(interpreter_folder(shared), interpreter_folder(recipe), dirs_exist_ok=True)
+    copy_folder(interpreter_folder(shared), interpreter_folder(recipe))
 
 
 def _dataset(recipe: Recipe, held_out: Annotations) -> dict[str, Any]:
