@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from conftest import wait_for
 from exporting import make_dataset, random_masks
 from forked import Forked
 from moto.server import ThreadedMotoServer
@@ -298,10 +299,14 @@ def test_a_store_that_comes_back_is_waited_for(environment: pytest.MonkeyPatch, 
         UPath("s3://faces").fs.mkdir("faces")
     server.stop()
     again = ThreadedMotoServer(host, port, verbose=False)
-    timer = threading.Timer(1.0, again.start)
-    timer.start()
+
+    def come_back() -> None:  # not before it was missed, which a client that tries by itself may take seconds for
+        wait_for(lambda: "tried again" in caplog.text)
+        again.start()
+
+    coming = threading.Thread(target=come_back, daemon=True)
+    coming.start()
     storage.write_whole(location("s3://faces/file"), b"content")
     assert storage.read(location("s3://faces/file")) == b"content"
-    assert "tried again" in caplog.text
-    timer.join()
+    coming.join()
     again.stop()
