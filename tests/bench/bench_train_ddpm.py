@@ -233,7 +233,7 @@ def main() -> None:
     given = parser.parse_args()
     network = Network(size=given.size, channels=(32, 64, 96), attention=(8,))
     settings = Training(updates=given.updates, batch_size=given.batch, warmup=20, mirror=True, checkpoint_every=10**6)
-    every = [path for path in image_paths(given.images) if not path.stem.endswith(".mask")]
+    every = image_paths(given.images)
     held_out, paths = every[::4], [path for i, path in enumerate(every) if i % 4]
     about = {"images": len(paths), "updates": given.updates, "batch": given.batch, "size": given.size}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
