@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from generate.stored import STRICT, Natural, Seconds, StoredError, Tree, stored, stored_tree
 from pipelines.differences import first_difference
@@ -40,6 +40,17 @@ class Outcome:
     seconds: float
     fresh: bool  # false where it was found, not made
     failures: list[str] = field(default_factory=list)
+
+
+T = TypeVar("T")
+
+
+def read_made(path: Path, kind: type[T], remedy: str) -> T:
+    """A file that a stage wrote beside its record. Raises RecipeError, with the remedy, for one damaged or gone."""
+    try:
+        return stored(path.read_bytes(), kind)
+    except (StoredError, OSError) as error:
+        raise RecipeError(f"{path} cannot be read ({error}); {remedy}") from error
 
 
 @dataclass(frozen=True)

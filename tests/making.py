@@ -1,4 +1,4 @@
-"""Datasets for tests: of given samples, or made of a recipe in this process, unit after unit."""
+"""Images and datasets for tests: of noise, of given samples, or made of a recipe in this process, unit after unit."""
 
 import hashlib
 import signal
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from conftest import wait_for
 from forked import Forked
+from PIL import Image
 
+from generate.pictures import image_paths
 from label import Scheme
 from pipelines import Recipe
 from pipelines.dataset.inventory import take_inventory
@@ -35,6 +37,14 @@ def begun(folder: Location, scheme: Scheme, recipe: dict[str, Any] | None = None
     """Claim a folder for a dataset of these classes."""
     colors = [list(color) for color in scheme.colors]
     claim(folder, Dataset("digest", list(scheme.names), colors, recipe or {}, "denoiser", "interpreter", {}))
+
+
+def noise_images(folder: Path, count: int, size: tuple[int, int] = (16, 16)) -> list[Path]:
+    """Images of noise, whose size is height and width."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{i:02}.png")
+    return image_paths(folder)
 
 
 def plain(seed: int) -> Sample:

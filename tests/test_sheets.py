@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from making import noise_images
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event  # type: ignore[attr-defined]
 
 from generate import Denoiser, sample
-from generate.pictures import image_paths, read_square
+from generate.pictures import read_square
 from label import DenoiserFeatures
 from pipelines.errors import RecipeError
 from pipelines.folders import ddpm_folder
@@ -25,10 +26,7 @@ Command = Callable[..., str]
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
-    rng = np.random.default_rng(0)
-    for i in range(60):
-        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"{i:02}.png")
-    return image_paths(tmp_path)
+    return noise_images(tmp_path, 60)
 
 
 @pytest.mark.parametrize(("compared", "count"), [(8, 8), (40, 40), (100, 60)])

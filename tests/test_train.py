@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from making import noise_images
 from PIL import Image
 
 from generate import ImageError
@@ -15,10 +16,7 @@ SETTINGS = Training(updates=6, batch_size=4, warmup=2, checkpoint_every=3)
 
 @pytest.fixture
 def paths(tmp_path):
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    return image_paths(tmp_path)
+    return noise_images(tmp_path, 10)
 
 
 def fresh(denoiser):

@@ -5,19 +5,18 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
-from PIL import Image
+from making import noise_images
 from torch.nn.functional import mse_loss
 
 from generate import Schedule
 from generate.batches import batches
 from generate.settings import Network, Training
-from generate.train import build_unet, image_paths, learning_rate, train, trainee
+from generate.train import build_unet, learning_rate, train, trainee
 
 NETWORK = Network(size=16, channels=(16, 32), attention=(8,))
 SETTINGS = Training(updates=10, batch_size=4, warmup=3, ema_decay=0.6, mirror=True, crop="random")
@@ -26,10 +25,7 @@ SCHEDULE = Schedule.named("linear", "epsilon")
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    return image_paths(tmp_path)
+    return noise_images(tmp_path, 10, (20, 24))
 
 
 def by_diffusers(unet: UNet2DModel, paths: list[Path], updates: int) -> tuple[list[float], EMAModel]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from generate.stored import StoredError, stored
 from label import Annotations, FeatureSource
 from pipelines.dataset.reports import Report
 from pipelines.errors import RecipeError
@@ -21,6 +20,7 @@ from pipelines.quality.measure import (
     searches,
 )
 from pipelines.quality.pictures import Album
+from pipelines.record import read_made
 from pipelines.storage import Location, write_whole
 
 QUALITY, NEAREST = "quality.json", "nearest.json"
@@ -61,13 +61,7 @@ def look(
 
 def read_quality(made: Path) -> Quality:
     """Raises RecipeError for a file that is damaged or gone."""
-    path = made / QUALITY
-    try:
-        return stored(path.read_bytes(), Quality)
-    except (StoredError, OSError) as error:
-        raise RecipeError(
-            f"{path} cannot be read ({error}); remove {made}, and run `datasetddpm report` again"
-        ) from error
+    return read_made(made / QUALITY, Quality, f"remove {made}, and run `datasetddpm report` again")
 
 
 def read_nearest(made: Path) -> dict[int, tuple[str, float]]:

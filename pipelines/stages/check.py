@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from generate import IMAGE_SUFFIXES, GenerateError, ImageError
+from generate import GenerateError, ImageError
 from generate.images import open_image
-from generate.pictures import image_names, is_image
+from generate.pictures import image_paths
 from generate.shape import Shape
 from label import IGNORE, LabelError
 from pipelines.annotated import open_annotations
@@ -59,7 +59,7 @@ def _unlabelled(recipe: Recipe, size: int) -> Iterator[Finding]:
     if isinstance(place, str):
         yield Finding(key, f"{without_secrets(place)}, which is listed when it is used, {purpose}")
     elif place and (paths := photographs(place)):
-        yield from _images(key, place, paths, purpose)
+        yield from _images(key, paths, purpose)
     elif place:
         try:
             yield Finding(key, f"{len(pictures(place).found)} images in archives, {purpose}")
@@ -74,18 +74,14 @@ def _to_label(recipe: Recipe) -> Iterator[Finding]:
         return
     try:
         folder = photographs_folder(recipe)
-        paths = [folder / path for path in image_names(folder)[: source.photographs]]
+        paths = image_paths(folder)[: source.photographs]
     except (RecipeError, GenerateError) as error:
         yield Finding(key, str(error), mark="wrong")
         return
-    yield from _images(key, folder, paths, f"to be labelled, fit {source.fit}")
+    yield from _images(key, paths, f"to be labelled, fit {source.fit}")
 
 
-def _images(key: str, folder: Path, paths: list[Path], purpose: str) -> Iterator[Finding]:
-    if not paths:
-        missing = "holds no images" if folder.is_dir() else "is no folder"
-        yield Finding(key, f"{folder} {missing}; images ending in {', '.join(IMAGE_SUFFIXES)} are needed", mark="wrong")
-        return
+def _images(key: str, paths: list[Path], purpose: str) -> Iterator[Finding]:
     sizes, broken = sizes_of(paths)
     yield Finding(key, f"{len(paths)} images, {described(sizes)}, {purpose}")
     if broken:
@@ -93,8 +89,11 @@ def _images(key: str, folder: Path, paths: list[Path], purpose: str) -> Iterator
 
 
 def photographs(folder: Path) -> list[Path]:
-    """All images below a folder, by path."""
-    return sorted(path for path in folder.rglob("*") if is_image(path.relative_to(folder).as_posix()))
+    """All images below a folder; none where it has none, or is not there."""
+    try:
+        return image_paths(folder)
+    except ImageError:
+        return []
 
 
 def sizes_of(paths: list[Path]) -> tuple[list[tuple[int, int]], list[Path]]:

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from generate import Denoiser, sample
 from generate.pictures import Picture, read_square
-from generate.stored import STRICT, Natural, StoredError, stored
+from generate.stored import STRICT, Natural
 from label import DenoiserFeatures
 from pipelines.dataset.shards import png_bytes
-from pipelines.errors import RecipeError
 from pipelines.quality.diversity import described, precision_recall
 from pipelines.quality.neighbours import evenly
+from pipelines.record import read_made
 from pipelines.storage import write_whole
 
 _SHEETS = 10  # over a training
@@ -74,12 +74,7 @@ def figures_of(folder: Path, done: int) -> Likeness | None:
     path = _figures(folder, done)
     if not path.is_file():
         return None
-    try:
-        return stored(path.read_bytes(), Likeness)
-    except (StoredError, OSError) as error:
-        raise RecipeError(
-            f"{path} cannot be read ({error}); remove it, and run `datasetddpm train-ddpm` again"
-        ) from error
+    return read_made(path, Likeness, "remove it, and run `datasetddpm train-ddpm` again")
 
 
 def _sheet(folder: Path, done: int) -> Path:
