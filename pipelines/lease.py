@@ -1,18 +1,20 @@
 """The lease of an output folder: one process at a time writes there, on disks and in object stores alike.
 
-Whoever wants the folder has a file of its own there, `lease-<token>.json`, with owner, time and expiry: a claim first,
-then held. Its holder writes it anew every few seconds. All do the same, write and then read, until it is decided:
+Whoever wants the folder writes a file there, `lease-<token>.json`, with owner, time and expiry: a claim first, then that
+it holds. Its holder writes another every few seconds and then removes the former. No file is ever written twice. All do
+the same, write and then read, until it is decided:
 
 - Who sees that another holds has lost. So has a claim that sees another claim whose name comes first.
 - Who holds, or whose claim comes first, waits for the other claims to be withdrawn. Who sees no other, goes on.
-- A file that stays the same for the length of a lease is dead, and that of an ended process of this machine at once.
-  No clock is compared with another machine's.
+- A file that is there for the length of a lease is dead, and that of an ended process of this machine at once. No
+  clock is compared with another machine's.
 - A holder trusts its lease for half that length since it last began to write and then read; then it does so again
   before it changes anything. `storage` asks before every change in the folder.
 
 So two never hold at once. Of two that have written and then read, the later writer reads the file of the other, unless
-that was dead; but a holder has stopped trusting its lease long before anyone can have seen it stay the same so long.
-A name is never used twice, so that nothing that comes late, a write, its answer or a removal, touches another's file.
+that was dead; but a holder has stopped trusting its lease long before anyone can have seen its file for so long.
+A name is never used twice, so that nothing that comes late, a write, its answer or a removal, touches another's file, nor
+a newer one of who was dead and has come back.
 """
 
 import logging
@@ -73,8 +75,9 @@ class Lease:
     """A folder where this process alone writes, until `lost`."""
 
     place: Place
-    entry: Entry
-    dead: Leases  # what others have left there
+    entry: Entry  # the newest
+    dead: set[str]  # names of what others have left there
+    files: list[Entry] = field(default_factory=list)  # that it has written and not removed yet
     sure: float = -math.inf  # when it last began to write and then read, by a clock that no one sets
     lost: bool = False
     trouble: BaseException | None = None  # by which the thread ended that renews it
@@ -86,33 +89,40 @@ class Lease:
         return self.place.path(self.entry.owner.token)
 
     def renew(self, *, held: bool = True) -> None:
-        """Write it anew and read, until it is decided. Raises StorageError where the storage does not answer."""
+        """Write another file and read, until it is decided. Raises StorageError where the storage does not answer."""
         with self._renewing:
-            began = now()
-            self.entry = self.entry.renew(SECONDS, held=held)
-            if not self.lost and (self.sure == -math.inf or self._is_there()):
+            began, former = now(), self.files.copy()
+            if former and self._names(former).isdisjoint(storage.names(self.place.parent)):
+                self.lost = True
+            if not self.lost:
+                self.entry = self.entry.renew(SECONDS, held=held)
+                self.files.append(self.entry)
                 storage.write_whole(self.path, self.entry.content())
                 self._decide()
                 self.sure = began
+                self._remove(former)
 
-    def _is_there(self) -> bool:
-        self.lost = self.path.name not in self.place.leases()
-        return not self.lost
+    def _names(self, entries: list[Entry]) -> set[str]:
+        return {self.place.path(entry.owner.token).name for entry in entries}
+
+    def _remove(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            storage.remove(self.place.path(entry.owner.token))
+            self.files.remove(entry)
 
     def _decide(self) -> None:
         waited_for, until = {}, math.inf
         while not self.lost:
             found = self.place.leases()
-            own = found.pop(self.path.name, None)
-            others = {name: entry for name, entry in found.items() if self.dead.get(name, ...) != entry}
-            if own is None or self._comes_after(others):
+            others = {name: found[name] for name in found.keys() - self.dead - self._names(self.files)}
+            if self.path.name not in found or self._comes_after(others):
                 self.lost = True
             elif not others:
                 return
             elif others != waited_for:
                 waited_for, until = others, now() + SECONDS
             elif now() >= until or are_gone(others):
-                self.dead |= others
+                self.dead |= others.keys()
             else:
                 time.sleep(min(0.1, SECONDS / 10))
 
@@ -130,9 +140,10 @@ class Lease:
             raise LeaseError(f"{self.place.folder} was taken over by another process; this one stops")
 
     def release(self) -> None:
-        """Remove its file, which is its own whatever has happened."""
-        self.entry.owner.say_goodbye()
-        storage.remove(self.path)
+        """Remove its files, which are its own whatever has happened."""
+        for entry in self.files:
+            entry.owner.say_goodbye()
+        self._remove(self.files.copy())
 
 
 def holder(folder: Location, *, beside: bool = False) -> Entry | None:
@@ -180,7 +191,7 @@ def take(place: Place) -> Lease:
     if seen:
         _outlive(place, seen)
     moment = time.time()
-    lease = Lease(place, Entry(Owner.this_process(), moment, moment, moment + SECONDS, held=False), seen)
+    lease = Lease(place, Entry(Owner.this_process(), moment, moment, moment + SECONDS, held=False), set(seen))
     try:
         lease.renew(held=False)
         lease.renew()
@@ -191,9 +202,8 @@ def take(place: Place) -> Lease:
             lease.release()
         raise
     if lease.lost:
-        others = {name: entry for name, entry in place.leases().items() if name != lease.path.name}
         lease.release()
-        raise _refusal(place, others)
+        raise _refusal(place, place.leases())
     return lease
 
 
@@ -213,7 +223,7 @@ def _outlive(place: Place, seen: Leases) -> None:
         found = place.leases()
         if not found:
             return
-        if not found.items() <= seen.items():
+        if not found.keys() <= seen.keys():
             raise _refusal(place, found)
 
 

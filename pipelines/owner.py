@@ -55,7 +55,6 @@ class Entry:
     renewed: float
     expires: float
     held: bool = True  # or a claim, which is withdrawn where another holds
-    renewals: int = 0  # counted, so that no two are alike, whatever the clock says
 
     @classmethod
     def parse(cls, content: bytes) -> "Entry | None":
@@ -68,12 +67,12 @@ class Entry:
         texts = (entry.owner.name, entry.owner.machine, entry.owner.process, entry.owner.token)
         moments = (entry.taken, entry.renewed, entry.expires)
         is_one = all(isinstance(text, str) for text in texts) and all(isinstance(m, int | float) for m in moments)
-        is_one = is_one and isinstance(entry.held, bool) and isinstance(entry.renewals, int)
-        return entry if is_one else None
+        return entry if is_one and isinstance(entry.held, bool) else None
 
     def renew(self, seconds: float = 60.0, *, held: bool = True) -> "Entry":
-        now = time.time()
-        return replace(self, renewed=now, expires=now + seconds, held=held, renewals=self.renewals + 1)
+        """The next one, in a file of another name."""
+        now, owner = time.time(), replace(self.owner, token=secrets.token_hex(8))
+        return replace(self, owner=owner, renewed=now, expires=now + seconds, held=held)
 
     def content(self) -> bytes:
         return json.dumps(asdict(self), indent=2).encode()

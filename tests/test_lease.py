@@ -25,6 +25,11 @@ ELSEWHERE = replace(Owner.this_process(), name="process 7 on node-b", machine="n
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "SECONDS", 0.5)
+    monkeypatch.setattr(lease, "RENEWAL", 100.0)
+
+
+@pytest.fixture
+def renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEWAL", 0.05)
 
 
@@ -77,7 +82,8 @@ def test_a_lease_of_another_machine_that_moves_is_held_whatever_its_clock_says(t
 
     def beat() -> None:
         time.sleep(0.2)
-        path.write_bytes(Entry(ELSEWHERE, 0.0, 1.0, 2.0).content())
+        write(tmp_path, replace(ELSEWHERE, token="another"))
+        path.unlink()
 
     thread = threading.Thread(target=beat)
     thread.start()
@@ -92,6 +98,7 @@ def test_a_lease_whose_writer_was_killed_half_way_is_watched_and_taken_over(tmp_
         assert files(tmp_path) == [taken.path.name]
 
 
+@pytest.mark.usefixtures("renewed")
 def test_a_lease_is_renewed_while_it_is_held(tmp_path):
     with leased(tmp_path):
         first = holder(tmp_path)
@@ -102,11 +109,23 @@ def test_a_lease_is_renewed_while_it_is_held(tmp_path):
     assert first.renewed < second.renewed < second.expires
 
 
-def test_a_lease_that_is_renewed_differs_though_the_clock_on_the_wall_was_set_back(monkeypatch):
+def test_every_renewal_has_a_file_of_its_own_whatever_the_clock_on_the_wall_says(tmp_path, monkeypatch):
     monkeypatch.setattr(owner.time, "time", lambda: 1000.0)
-    first = Entry(ELSEWHERE, 0.0, 0.0, 0.0).renew()
-    assert Entry.parse(first.content()) == first
-    assert first.renew() != first, "or who watches it would take its holder for dead"
+    with leased(tmp_path) as held:
+        (first,) = files(tmp_path)
+        held.renew()
+        (second,) = files(tmp_path)
+    assert first != second, "or who watches it would take its holder for dead"
+
+
+def test_a_removal_that_comes_late_does_not_touch_a_holder_who_was_dead_and_has_come_back(tmp_path):
+    with leased(tmp_path) as frozen:
+        seen_as_dead = frozen.path
+        time.sleep(lease.SECONDS)
+        storage.write_whole(tmp_path / "shard", b"after a renewal")
+        seen_as_dead.unlink(missing_ok=True)
+        with pytest.raises(LeaseError, match="writes, since"):
+            lease.take(Place(tmp_path))
 
 
 def test_a_dead_lease_that_cannot_be_removed_leaves_none_of_who_tried(tmp_path, monkeypatch):
@@ -144,6 +163,7 @@ def test_of_many_that_find_a_dead_lease_one_takes_it(tmp_path):
     assert (len(won), len(refused)) == (1, 15)
 
 
+@pytest.mark.usefixtures("renewed")
 def test_a_driver_that_slept_too_long_learns_that_its_folder_was_taken_over(tmp_path):
     with leased(tmp_path) as slept:
         theirs = write(tmp_path, ELSEWHERE)
@@ -151,6 +171,7 @@ def test_a_driver_that_slept_too_long_learns_that_its_folder_was_taken_over(tmp_
     assert files(tmp_path) == [theirs.name], "what is another's stays"
 
 
+@pytest.mark.usefixtures("renewed")
 def test_who_lost_the_folder_changes_nothing_more_not_even_the_winners_temporary_files(tmp_path):
     (tmp_path / "shard").write_bytes(b"winner's")
     (tmp_path / ".shard.0011.tmp").write_bytes(b"winner's")
@@ -174,8 +195,7 @@ def test_who_lost_the_folder_changes_nothing_more_not_even_the_winners_temporary
     assert files(tmp_path) == [".shard.0011.tmp", theirs.name, "shard"]
 
 
-def test_a_driver_that_was_frozen_asks_before_it_changes_anything(tmp_path, monkeypatch):
-    monkeypatch.setattr(lease, "RENEWAL", 100.0)
+def test_a_driver_that_was_frozen_asks_before_it_changes_anything(tmp_path):
     with leased(tmp_path) as frozen:
         time.sleep(lease.SECONDS)
         write(tmp_path, ELSEWHERE)
@@ -193,6 +213,7 @@ def test_what_is_beside_a_leased_folder_is_anyones(tmp_path):
                 storage.write_whole(tmp_path / name, b"")
 
 
+@pytest.mark.usefixtures("renewed")
 @pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), ZeroDivisionError("ours")])
 def test_any_error_of_the_thread_that_renews_ends_the_run(tmp_path, monkeypatch, error):
     names = storage.names
@@ -209,6 +230,7 @@ def test_any_error_of_the_thread_that_renews_ends_the_run(tmp_path, monkeypatch,
             storage.write_whole(tmp_path / "shard", b"")
 
 
+@pytest.mark.usefixtures("renewed")
 def test_a_lease_that_is_not_answered_for_a_while_is_renewed_when_the_storage_answers_again(tmp_path, monkeypatch):
     names, silent = storage.names, threading.Event()
 

@@ -14,7 +14,7 @@ taken over does not disturb it. Where nothing was ever wrong, one holds it.
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -65,14 +65,19 @@ class Driver:
     changes: bool = False  # at this moment
     is_idle: bool = False  # and not within a call
     is_asleep: bool = False
-    is_to_write: bool = False  # as its next call, or to remove
+    to_do: str = ""  # "write" or "remove" where its next call changes the storage
+    _files: Iterator[int] = field(default_factory=count)
     _go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _back: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     @property
     def name(self) -> str:
-        """In no order, as they are drawn indeed."""
+        """In no order, as the tokens of its files are drawn indeed, which begin with it."""
         return f"{self.number * 7919 % 1009:04d}"
+
+    def token(self) -> str:
+        """Another for each file."""
+        return f"{self.name}-{next(self._files)}"
 
     @property
     def rate(self) -> float:
@@ -146,10 +151,10 @@ class World:
     late: list[Callable[[], object]] = field(default_factory=list)
     drivers: list[Driver] = field(default_factory=list)
 
-    def change(self, do: Callable[[], object]) -> None:
-        _here.driver.is_to_write = True
+    def change(self, kind: str, do: Callable[[], object]) -> None:
+        _here.driver.to_do = kind
         verdict = _here.driver.stop_here()
-        _here.driver.is_to_write = False
+        _here.driver.to_do = ""
         match verdict:
             case "fails":
                 raise StorageError("refused")
@@ -177,14 +182,19 @@ class World:
         return SimpleNamespace(
             names=lambda _: self.look(lambda: set(self.files)),
             read=lambda path: self.look(lambda: self.content(path.name)),
-            write_whole=lambda path, content: self.change(lambda: self.files.update({path.name: content})),
-            remove=lambda path: self.change(lambda: self.files.pop(path.name, None)),
+            write_whole=lambda path, content: self.change(
+                "write", lambda: self.files.update({path.name: content})
+            ),
+            remove=lambda path: self.change("remove", lambda: self.files.pop(path.name, None)),
         )
 
     def content(self, name: str) -> bytes:
         if name not in self.files:
             raise FileNotFoundError(name)
         return self.files[name]
+
+    def has_file_of(self, driver: Driver) -> bool:
+        return any(name.startswith(f"lease-{driver.name}-") for name in self.files)
 
     def sleep(self, seconds: float) -> None:
         driver = _here.driver
@@ -199,7 +209,7 @@ class World:
 
     def is_gone(self, asked: Owner) -> bool:
         living = {driver.name for driver in self.drivers if not driver.ended}
-        return self.is_one_machine and asked.token not in living
+        return self.is_one_machine and asked.token.partition("-")[0] not in living
 
     def replaced(self) -> ExitStack:
         """Until it is closed, all that a lease asks is asked here."""
@@ -214,7 +224,8 @@ class World:
             (lease, "time", clock),
             (owner, "time", clock),
             (lease, "_log", SimpleNamespace(warning=lambda *_: None)),
-            (Owner, "this_process", lambda: Owner("a driver", "a machine", "1 1", _here.driver.name)),
+            (owner, "secrets", SimpleNamespace(token_hex=lambda _: _here.driver.token())),
+            (Owner, "this_process", lambda: Owner("a driver", "a machine", "1 1", _here.driver.token())),
             (Owner, "is_here", property(self.is_here)),
             (Owner, "is_gone", property(self.is_gone)),
         ):
@@ -284,11 +295,25 @@ class Leases(RuleBasedStateMachine):
             self._to_a_write(other)
         self.in_turns([(place, 9), (other, then)], "touch")
 
-    def _to_a_write(self, place: int) -> None:
+    @rule(place=places, other=places, which=st.integers(0, 2), calls=st.integers(1, 9), then=st.integers(1, 20))
+    def a_removal_comes_late(self, place: int, other: int, which: int, calls: int, then: int) -> None:
+        """Of the file of one who seemed dead and has come back, by another who took the folder over and has left."""
+        self.world.time += 1.3 * SECONDS
+        for _ in range(which):
+            self._to_a_write(other, ("remove",))
+            self._step(self._driver(other), "ok", "renew")
+        self._to_a_write(other, ("remove",))
+        self.in_turns([(place, calls)], "renew")
+        self._step(self._driver(other), "late", "renew")
+        self.in_turns([(other, 2), (place, calls)], "renew")
+        self.what_was_late_is_done(len(self.world.late) - 1)
+        self.in_turns([(other, then)], "touch")
+
+    def _to_a_write(self, place: int, kinds: tuple[str, ...] = ("write", "remove")) -> None:
         """Let it go on to where it writes or removes a file, if it does."""
         driver = self._driver(place)
         for _ in range(60):
-            if driver.is_to_write or driver.ended:
+            if driver.to_do in kinds or driver.ended:
                 return
             self._step(driver, "ok", "renew")
 
@@ -312,7 +337,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 5))
     def what_was_late_is_done(self, which: int) -> None:
-        if which < len(self.world.late):
+        if 0 <= which < len(self.world.late):
             self.world.late.pop(which)()
 
     def _driver(self, place: int) -> Driver:
@@ -373,7 +398,7 @@ class Leases(RuleBasedStateMachine):
         """Who holds it alone, so that the others only need to find that they have lost it."""
         alone = [driver for driver in self.world.drivers if driver.trusts]
         others = [driver for driver in self.world.drivers if not (driver.trusts or driver.ended)]
-        has_left = all(other.is_idle and f"lease-{other.name}.json" not in self.world.files for other in others)
+        has_left = all(other.is_idle and not self.world.has_file_of(other) for other in others)
         stays = bool(alone) and alone[0].command != "release"
         return alone[0] if stays and has_left and not self.world.late else None
 
