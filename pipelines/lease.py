@@ -140,7 +140,8 @@ class Lease:
             raise LeaseError(f"{self.place.folder} was taken over by another process; this one stops")
 
     def release(self) -> None:
-        """Remove its files, which are its own whatever has happened."""
+        """Trust it no more, and remove its files, which are its own whatever has happened."""
+        self.lost = True
         for entry in self.files:
             entry.owner.say_goodbye()
         self._remove(self.files.copy())
