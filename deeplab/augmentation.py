@@ -31,8 +31,9 @@ def _strong(size: tuple[int, int]) -> Sequence[v2.Transform]:
 
 AUGMENTATIONS: dict[Augmentation, Callable[[tuple[int, int]], Sequence[v2.Transform]]] = {
     "none": lambda size: [],  # the published setting
+    # mirrored: not where a class is of one side, as "left eye"
+    "mirrored": lambda size: [v2.RandomHorizontalFlip()],
     "strong": _strong,
-    # not where a class is of one side, as "left eye"
     "strong_mirrored": lambda size: [v2.RandomHorizontalFlip(), *_strong(size)],
 }
 

@@ -9,7 +9,7 @@ from pydantic import Field, Strict
 
 from deeplab.errors import NetworkError
 
-Augmentation = Literal["none", "strong", "strong_mirrored"]
+Augmentation = Literal["none", "mirrored", "strong", "strong_mirrored"]
 Loss = Literal["cross_entropy", "cross_entropy+dice", "cross_entropy+focal"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Schedule = Literal["constant", "cosine"]

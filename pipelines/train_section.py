@@ -44,7 +44,7 @@ class TrainSection(Section):
     class_weights: Literal["equal", "inverse_sqrt"] = "equal"
     """How a pixel counts in the loss; inverse_sqrt: by (the share of its class) ** -0.5."""
     augmentation: Augmentation = "none"
-    """How training images are changed; strong: in shape, light and sharpness; mirrored: left to right, too."""
+    """How training images are changed; mirrored: left to right, each second one; strong: in shape, light, sharpness."""
     mix: list[MixedSource] = []
     """What a network learns from where that is not the recipe's dataset alone: a list of sources, [[train.mix]]."""
     keep: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -16,7 +16,7 @@ def test_the_published_setting_changes_nothing() -> None:
     assert mask is MASK
 
 
-@pytest.mark.parametrize("name", ["strong", "strong_mirrored"])
+@pytest.mark.parametrize("name", ["mirrored", "strong", "strong_mirrored"])
 def test_a_mask_keeps_its_size_and_gets_no_class_that_was_not_there(name: Any) -> None:
     for seed in range(20):
         image, mask = augment(name, IMAGE, MASK, seed=[seed])
@@ -33,6 +33,18 @@ def test_mask_and_image_move_together() -> None:
         image, mask = augment("strong_mirrored", picture, halves, seed=[seed])
         bright, known = image.mean(-1) > 60, mask != 255
         assert (bright == (mask == 1))[known].mean() > 0.9
+
+
+def test_mirrored_is_the_image_as_it_is_or_from_right_to_left_with_its_mask() -> None:
+    seen = set()
+    for seed in range(20):
+        image, mask = augment("mirrored", IMAGE, MASK, seed=[seed])
+        is_mirrored = not np.array_equal(image, IMAGE)
+        expected = (IMAGE[:, ::-1], MASK[:, ::-1]) if is_mirrored else (IMAGE, MASK)
+        assert np.array_equal(image, expected[0])
+        assert np.array_equal(mask, expected[1])
+        seen.add(is_mirrored)
+    assert seen == {True, False}
 
 
 def test_the_same_seed_gives_the_same_change_and_another_another() -> None:
@@ -52,5 +64,5 @@ def test_the_global_generator_stays_as_it_was() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     unknown: Any = "weak"
-    with pytest.raises(ValueError, match="no augmentation 'weak'; there are none, strong, strong_mirrored"):
+    with pytest.raises(ValueError, match="no augmentation 'weak'; there are none, mirrored, strong, strong_mirrored"):
         augment(unknown, IMAGE, MASK, seed=[0])
