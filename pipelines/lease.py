@@ -1,8 +1,8 @@
 """The lease of an output folder: one process at a time writes there, on disks and in object stores alike.
 
-Whoever wants the folder writes a file there, `lease-<token>.json`, with owner, time and expiry: a claim first, then that
-it holds. Its holder writes another every few seconds and then removes the former. No file is ever written twice. All do
-the same, write and then read, until it is decided:
+Whoever wants the folder writes a file there, `lease-<token>.json`, with owner, time and expiry: a claim first, then one
+that it holds. Its holder writes another every few seconds and then removes the former; none is ever written twice. All
+do the same, write and then read, until it is decided:
 
 - Who sees that another holds has lost. So has a claim that sees another claim whose name comes first.
 - Who holds, or whose claim comes first, waits for the other claims to be withdrawn. Who sees no other, goes on.
@@ -13,8 +13,8 @@ the same, write and then read, until it is decided:
 
 So two never hold at once. Of two that have written and then read, the later writer reads the file of the other, unless
 that was dead; but a holder has stopped trusting its lease long before anyone can have seen its file for so long.
-A name is never used twice, so that nothing that comes late, a write, its answer or a removal, touches another's file, nor
-a newer one of who was dead and has come back.
+A name is never used twice, so that nothing that comes late, a write, its answer or a removal, touches another's file,
+nor a newer one of who was dead and has come back.
 """
 
 import logging
