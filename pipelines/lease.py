@@ -77,7 +77,7 @@ class Lease:
     place: Place
     entry: Entry  # the newest
     dead: set[str]  # names of what others have left there
-    files: list[Entry] = field(default_factory=list)  # that it has written and not removed yet
+    files: dict[str, Entry] = field(default_factory=dict)  # that it has written and not removed yet, by name
     sure: float = -math.inf  # when it last began to write and then read, by a clock that no one sets
     lost: bool = False
     trouble: BaseException | None = None  # by which the thread ended that renews it
@@ -91,30 +91,26 @@ class Lease:
     def renew(self, *, held: bool = True) -> None:
         """Write another file and read, until it is decided. Raises StorageError where the storage does not answer."""
         with self._renewing:
-            began, former = now(), self.files.copy()
-            if former and self._names(former).isdisjoint(storage.names(self.place.parent)):
-                self.lost = True
+            began, former = now(), list(self.files)
+            self.lost |= bool(former) and storage.names(self.place.parent).isdisjoint(former)
             if not self.lost:
                 self.entry = self.entry.renew(SECONDS, held=held)
-                self.files.append(self.entry)
+                self.files[self.path.name] = self.entry
                 storage.write_whole(self.path, self.entry.content())
                 self._decide()
                 self.sure = began
                 self._remove(former)
 
-    def _names(self, entries: list[Entry]) -> set[str]:
-        return {self.place.path(entry.owner.token).name for entry in entries}
-
-    def _remove(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            storage.remove(self.place.path(entry.owner.token))
-            self.files.remove(entry)
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            storage.remove(self.place.parent / name)
+            del self.files[name]
 
     def _decide(self) -> None:
         waited_for, until = {}, math.inf
         while not self.lost:
             found = self.place.leases()
-            others = {name: found[name] for name in found.keys() - self.dead - self._names(self.files)}
+            others = {name: found[name] for name in found.keys() - self.dead - self.files.keys()}
             if self.path.name not in found or self._comes_after(others):
                 self.lost = True
             elif not others:
@@ -142,9 +138,9 @@ class Lease:
     def release(self) -> None:
         """Trust it no more, and remove its files, which are its own whatever has happened."""
         self.lost = True
-        for entry in self.files:
+        for entry in self.files.values():
             entry.owner.say_goodbye()
-        self._remove(self.files.copy())
+        self._remove(list(self.files))
 
 
 def holder(folder: Location, *, beside: bool = False) -> Entry | None:
