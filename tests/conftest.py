@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import os
@@ -195,11 +196,14 @@ def copy_of(project: Path, to: Path) -> Path:
     return to
 
 
-def forget_digests(folder: Path) -> None:
-    """As of a record that does not know them, so that the files themselves are looked at."""
-    record = folder / "stage.json"
-    if record.is_file() and record.read_text() != "{":
-        record.write_text(json.dumps({**json.loads(record.read_text()), "files": {}}))
+def take_as_written(folder: Path) -> None:
+    """As if the stage had written what lies there, so that the files themselves are looked at."""
+    path = folder / "stage.json"
+    if path.is_file() and path.read_text() != "{":
+        record = json.loads(path.read_text())
+        kept = (folder / name for name in record["files"])
+        files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in kept if file.is_file()}
+        path.write_text(json.dumps({**record, "files": files}))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
