@@ -171,6 +171,9 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_finished(folder: Path) -> None:
     """A project with everything up to its networks: interpreter, dataset of four shards, a network of each source."""
     from pipelines import Recipe
+    from pipelines.dataset.index import write_index
+    from pipelines.dataset.inventory import take_inventory
+    from pipelines.folders import dataset_folder
     from pipelines.stages.fit import fit
     from pipelines.stages.train import train
     from pipelines.units.builder import build, planned
@@ -181,6 +184,7 @@ def make_finished(folder: Path) -> None:
     make = build(planned(recipe))
     for unit in recipe.generate.units:
         make(unit)
+    write_index(take_inventory(dataset_folder(recipe)))
     train(recipe)
 
 

@@ -51,8 +51,6 @@ from label import Interpreter, LabelError
 from label.source_kinds import package_of
 from pipelines import Recipe, cli
 from pipelines.cli import annotate
-from pipelines.dataset.index import write_index
-from pipelines.dataset.inventory import take_inventory
 from pipelines.folders import ddpm_folder
 from pipelines.formats.out import FORMATS
 from pipelines.lease import leased
@@ -116,11 +114,6 @@ def units(*numbers: int) -> Harm:
     return gone(*(f"{D}/shard-{number:06d}.{suffix}" for number in numbers for suffix in ("tar", "json")))
 
 
-def indexed(project: Path) -> None:
-    """As `generate` leaves it."""
-    write_index(take_inventory(project / D))
-
-
 EXPORT = "export {p}/out/dataset --out {p}/x.npz"
 VOC = "export {p}/out/dataset --format voc --out {p}/voc"
 OTHER = "generate {recipe} --set generate.steps=7"
@@ -162,28 +155,31 @@ DATASETS = [
         'or train without by train.corrupt_shards = "skip"',
         adds("--set train.corrupt_shards=skip"),
     ),
-    Case("card {p}/out/dataset", indexed, "--license cc-by-4.0", adds("--license cc-by-4.0")),
-    Case("card {recipe}", indexed, "or card.license in the recipe", adds("--set card.license=cc-by-4.0")),
-    Case("card {recipe} --license own", indexed, "name one that it has, as cc-by-4.0", adds("--license cc-by-4.0")),
-    Case("card {recipe} --license own", indexed, "--license-link", adds("--license-link https://host/own")),
+    Case("card {p}/out/dataset", nothing, "--license cc-by-4.0", adds("--license cc-by-4.0")),
+    Case("card {recipe}", nothing, "or card.license in the recipe", adds("--set card.license=cc-by-4.0")),
+    Case("card {recipe} --license own", nothing, "name one that it has, as cc-by-4.0", adds("--license cc-by-4.0")),
+    Case("card {recipe} --license own", nothing, "--license-link", adds("--license-link https://host/own")),
     Case(
         "card {recipe} --license own",
-        indexed,
+        nothing,
         "or card.license_link in the recipe",
         adds("--set card.license_link=https://host/own"),
     ),
     Case(
         "card {recipe} --license mit",
-        each(indexed, units(1)),
+        units(1),
         "generate them first",
         both(made_here(), runs("generate {recipe}")),
     ),
-    Case("card {recipe} --license mit", nothing, "generate it first", runs("generate {recipe}")),
+    *(
+        Case(f"{command} --license mit", gone(f"{D}/index.parquet"), "`datasetddpm generate` writes it", again)
+        for command in ("card {recipe}", "card {p}/out/dataset")
+    ),
     instead(
         "card {p}/out/dataset --license mit --set name=x",
         "--set goes with a recipe",
         "card {recipe} --license mit --set name=x",
-        indexed,
+        nothing,
     ),
     Case(VOC, written("voc/mine"), "name another --out, or remove it", edits(gone("voc"))),
     instead(VOC, "name another --out", VOC + "2", written("voc/mine")),
@@ -206,7 +202,7 @@ DATASETS = [
     ),
     Case(
         "push {p}/out/dataset hf://datasets/me/it --dry-run",
-        indexed,
+        nothing,
         "run `datasetddpm card {p}/out/dataset` first",
         runs("card {p}/out/dataset --license mit"),
     ),
