@@ -65,7 +65,8 @@ def test_train_names_annotated_images_of_other_classes_than_the_shards(untrained
 def test_evaluate_names_held_out_images_of_other_classes_than_the_interpreter(finished: Path, command: Command) -> None:
     sentence = refused(command, finished, "evaluate", CLASSES)
     assert sentence == (
-        "paths.held_out has the classes sky, sea, sun; the interpreter was fitted on ground, square, dot"
+        "paths.held_out has the classes sky, sea, sun; the interpreter was fitted on ground, square, dot: name other "
+        "images, or run `datasetddpm fit` again"
     )
 
 

@@ -182,9 +182,7 @@ class World:
         return SimpleNamespace(
             names=lambda _: self.look(lambda: set(self.files)),
             read=lambda path: self.look(lambda: self.content(path.name)),
-            write_whole=lambda path, content: self.change(
-                "write", lambda: self.files.update({path.name: content})
-            ),
+            write_whole=lambda path, content: self.change("write", lambda: self.files.update({path.name: content})),
             remove=lambda path: self.change("remove", lambda: self.files.pop(path.name, None)),
         )
 

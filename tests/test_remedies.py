@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 import typer
-from conftest import RECIPE
+from conftest import RECIPE, make_unet, take_as_written
 from PIL import Image
 from remedies import (
+    Carry,
     Case,
     Command,
     Done,
@@ -47,16 +48,20 @@ from safetensors.torch import load_file, save_file
 
 import deeplab
 from deeplab import Trainee
-from label import Interpreter, LabelError
+from generate import Denoiser, Schedule
+from label import Interpreter, LabelError, Scheme
 from label.source_kinds import package_of
 from pipelines import Recipe, cli
 from pipelines.cli import annotate
+from pipelines.dataset.import_npz import import_npz
+from pipelines.driver.tally import Failure, Tally
 from pipelines.folders import ddpm_folder
 from pipelines.formats.out import FORMATS
 from pipelines.lease import leased
 from pipelines.pictures import pictures
 from pipelines.record import CHECKPOINT, part_of
 from pipelines.stages import check
+from pipelines.stages.report import write_page
 from pipelines.stores import EXTRAS as STORES
 from pipelines.training import plan as trainings
 from pipelines.training.history import History
@@ -747,7 +752,166 @@ LABELLED = [
 ]
 
 
-CASES = [*STAGES, *DATASETS, *RECIPES, *MASKS, *TRAININGS, *LATENT, *IMPORTS, *LABELLED]
+def large(project: Path) -> None:
+    """A model of larger images, in large."""
+    Denoiser(make_unet(size=32), Schedule.named("cosine", "v_prediction"), digest="large").save_pretrained(
+        project / "large"
+    )
+
+
+def without(line: str) -> Harm:
+    """The recipe says no such thing."""
+    return edited(f"{line}.*\n", "")
+
+
+def edited(pattern: str, to: str, name: str = "recipe.toml") -> Harm:
+    def harm(project: Path) -> None:
+        path = project / name
+        path.write_text(re.sub(pattern, to, path.read_text()))
+
+    return harm
+
+
+def failed(project: Path) -> None:
+    """A unit that was given up."""
+    units(2)(project)
+    Tally(4, 22, failures=[Failure(2, "ArithmeticError: no", 3)]).write(project / D)
+
+
+def says(line: str, words: str, code: int = 0) -> Carry:
+    """Another command, which says more."""
+
+    def carry(done: Done) -> None:
+        assert f"`datasetddpm {done.words(line)}`" in done.said
+        assert words in done.run(line, code)
+
+    return carry
+
+
+def names_classes(done: Done) -> None:
+    (scheme, line) = re.findall(r"name your classes in (\S+), then: datasetddpm (.+)", done.said)[0]
+    Path(scheme).write_text('classes = ["sky", "sea"]')
+    done.run(line)
+
+
+CHECK = "check {recipe}"
+LOOKS = [
+    instead(
+        f"{CHECK} --set paths.denoiser=nowhere",
+        "name a diffusion model",
+        f"{CHECK} --set paths.denoiser=model",
+        without("unlabelled"),
+    ),
+    Case(
+        f"{CHECK} --set paths.denoiser=nowhere",
+        without("unlabelled"),
+        "or paths.unlabelled to train one",
+        adds("--set paths.unlabelled=annotated"),
+    ),
+    sets(CHECK, "paths.painter=nowhere", "name a model that paints", "paths.painter=model"),
+    instead(
+        f"{CHECK} --set paths.painter=large",
+        "name two models of one size",
+        f"{CHECK} --set paths.painter=model",
+        large,
+    ),
+    Case(
+        f"{CHECK} --set interpreter.features=swav --set paths.weights.swav=w.pth",
+        nothing,
+        "put the file there",
+        edits(written("w.pth")),
+    ),
+    Case(
+        "status {p}/out/dataset",
+        written(f"{D}/shard-000001.tar", b""),
+        "verify {p}/out/dataset` looks at every byte",
+        says("verify {p}/out/dataset", "shard-000001.tar", 1),
+        0,
+    ),
+    Case(STATUS, failed, "says why", says("status {p}/out/dataset", "failed 3 times: ArithmeticError: no"), 0),
+    instead("status foo://b/x", "name a path", "status {p}/out/dataset"),
+    Case(
+        "init {p}/new --model {p}/model", nothing, "name your classes in", names_classes, 0, "check {p}/new/recipe.toml"
+    ),
+]
+
+
+def held(project: Path) -> None:
+    """The annotated images, with another name for a class."""
+    shutil.copytree(project / "annotated", project / "held")
+    edited("dot", "disc", "held/scheme.toml")(project)
+
+
+def trains_again(done: Done) -> None:
+    """What the same command says next."""
+    again(replace(done, said=done.run(done.line, 2)))
+
+
+def unreadable(name: str) -> Harm:
+    """As another version wrote it, of a dataset that `report` has looked at."""
+
+    def harm(project: Path) -> None:
+        gone("out/deeplab")(project)
+        write_page(Recipe.load(project / "recipe.toml"))
+        written(f"out/quality/{name}", "[]")(project)
+        take_as_written(project / "out" / "quality")
+
+    return harm
+
+
+def imported(name: str, side: int) -> Harm:
+    """A dataset of images of this size."""
+
+    def harm(project: Path) -> None:
+        ids = np.resize(IDS, (1, side, side))
+        np.savez(project / f"{name}.npz", arr_0=COLOURS[ids], arr_1=ids, arr_2=np.zeros(1))
+        import_npz(project / f"{name}.npz", project / name, Scheme(NAMED))
+
+    return harm
+
+
+def mixed(*sources: str) -> str:
+    rows = ", ".join(f'{{source="{source}", share={1 / len(sources)}}}' for source in sources)
+    return f"{TRAIN} --set 'train.mix=[{rows}]' --set train.baseline=false"
+
+
+ONE = "--set train.baseline=false"
+TWO = "--set train.baseline=false --set paths.held_out=held"
+PUSH = f"push {{p}}/{NET} hf://me/it --license mit --dry-run"
+QUALITY = removes(r"; remove (\S+), and")
+NETWORKS = [
+    instead(f"evaluate {{recipe}} {TWO}", "name other images", f"evaluate {{recipe}} {ONE}", held),
+    Case(
+        f"evaluate {{recipe}} {ONE}",
+        edited("dot", "disc", "annotated/scheme.toml"),
+        "or run `datasetddpm fit` again",
+        both(again, edits(with_units()), trains_again),
+    ),
+    Case("report {recipe}", unreadable("quality.json"), "and run `datasetddpm report` again", QUALITY),
+    Case("report {recipe}", unreadable("nearest.json"), "and run `datasetddpm report` again", QUALITY),
+    instead(
+        "report {recipe} --set paths.annotated=held",
+        "name the annotated images that it was made from",
+        "report {recipe}",
+        each(held, gone("out/deeplab")),
+    ),
+    Case(PUSH, written(f"{NET}/config.json", "{}"), "train it again", runs(f"{TRAIN} {ONE}")),
+    Case(
+        mixed("synthetic", "more"),
+        imported("more", 32),
+        "mix datasets of one size",
+        edits(each(gone("more"), imported("more", 16))),
+    ),
+]
+
+
+CASES = [*STAGES, *DATASETS, *RECIPES, *MASKS, *TRAININGS, *LATENT, *IMPORTS, *LABELLED, *LOOKS, *NETWORKS]
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No word of a table is broken."""
+    monkeypatch.setattr("pipelines.cli.setup.console.width", 400)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
