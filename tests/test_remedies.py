@@ -26,7 +26,9 @@ from remedies import (
     again,
     aside,
     both,
+    changed,
     each,
+    edited,
     edits,
     emptied,
     flipped,
@@ -42,6 +44,7 @@ from remedies import (
     runs,
     sets,
     with_units,
+    without,
     written,
 )
 from safetensors.torch import load_file, save_file
@@ -121,6 +124,7 @@ def units(*numbers: int) -> Harm:
 
 EXPORT = "export {p}/out/dataset --out {p}/x.npz"
 VOC = "export {p}/out/dataset --format voc --out {p}/voc"
+AS_CVAT = "export {p}/out/dataset --format cvat --out {p}/cvat"
 OTHER = "generate {recipe} --set generate.steps=7"
 DATASETS = [
     Case(EXPORT, units(1), "`datasetddpm generate` makes the others", made_here()),
@@ -192,6 +196,13 @@ DATASETS = [
     instead(f"{VOC} --split 0.999,0.001", "give a larger share", f"{VOC} --split 0.6,0.4"),
     instead(f"{EXPORT} --split 0.5,0.5", "leave out --split", EXPORT),
     instead(f"{EXPORT} --split 0.5,0.5", "or name another --format", f"{VOC} --split 0.5,0.5"),
+    Case(
+        AS_CVAT,
+        changed(f"{D}/dataset.json", names=["a: b", "square", "dot"]),
+        "or a scheme with another name for it",
+        both(edits(gone(D)), made_here()),
+    ),
+    instead(AS_CVAT, "name another --format", VOC, changed(f"{D}/dataset.json", names=["a: b", "square", "dot"])),
     instead(f"{VOC} --instances", "leave out --instances", VOC),
     instead(f"{VOC} --where share>2", "write one as", f"{VOC} --where 'uncertainty < 0.2'"),
     instead("export {p}/out/dataset --out s3://b/x --format voc", "copy it there afterwards", VOC),
@@ -363,6 +374,14 @@ def three_colours(_: np.ndarray) -> np.ndarray:
     return COLOURS[IDS]
 
 
+def drawn_among_them(project: Path) -> None:
+    """One of the annotated images."""
+    drawn(project / "drawn")
+    edited("1.png", "7.png", "drawn/1.json")(project)
+    for suffix in ("png", "json"):
+        (project / f"drawn/1.{suffix}").rename(project / f"annotated/7.{suffix}")
+
+
 IDS = np.arange(256, dtype=np.uint8).reshape(16, 16) % 3
 MASKS = [
     Case(FIT, gone("annotated/scheme.toml"), "is missing; it names the classes", edits(scheme('"a"', '"b"', '"c"'))),
@@ -433,6 +452,22 @@ MASKS = [
     Case(FIT, masks(lambda ids: ids % 2), "label some", edits(picture("0.mask.png", IDS))),
     Case(FIT, masks(lambda ids: ids % 2), "or take it out of scheme.toml", edits(scheme('"a"', '"b"'))),
     Case(FIT, masks(lambda ids: 0 * ids), "label pixels of the others, too", edits(picture("0.mask.png", IDS))),
+    Case(
+        FIT,
+        scheme('{ name = "a", colour = [1, 2, 3] }', *OWN[1:]),
+        "name and color are what a class may have",
+        edits(scheme('{ name = "a", color = [1, 2, 3] }', *OWN[1:])),
+    ),
+    Case(
+        FIT,
+        drawn_among_them,
+        "7.json holds drawings of LabelMe, of which `datasetddpm import` makes masks",
+        both(
+            runs("import labelme {p}/annotated --scheme {p}/annotated/scheme.toml --unlabelled ground --out {p}/few"),
+            edits(lambda project: (project / "few/7.mask.png").rename(project / "annotated/7.mask.png")),
+        ),
+        0,
+    ),
     Case(
         f"{FIT} --set paths.annotated=drawn",
         lambda project: drawn(project / "drawn"),
@@ -555,6 +590,10 @@ def words(prompts: str, *settings: str, place: str = "sd") -> str:
 
 TOLD = """--set 'painter.prompts=["a"]'"""
 SEEN = "--set paths.denoiser=sd --set interpreter.blocks=[1,2,3]"
+READ = "segment {recipe} {p}/annotated --out {p}/x"
+WORDLESS = (
+    "--set paths.painter=plain --set 'painter.kind=\"latent\"' --set paths.dataset=other --set generate.samples=2"
+)
 LATENT = [
     instead(words(""), "from words; name some", words('["a horse"]'), latent),
     instead(
@@ -609,6 +648,14 @@ LATENT = [
     ),
     instead(f"fit {{recipe}} {SEEN} --set interpreter.noises=2", "leave it out", f"fit {{recipe}} {SEEN}", latent),
     instead(f"fit {{recipe}} {SEEN} --set denoiser.compile=default", "leave it out", f"fit {{recipe}} {SEEN}", latent),
+    Case(f"{READ} {SEEN}", latent, "fit it again", runs(f"fit {{recipe}} {SEEN}")),
+    instead(f"{READ} {SEEN}", "or open the denoiser that it was fitted on", READ, latent),
+    instead(
+        f"generate {{recipe}} {WORDLESS} {TOLD}",
+        "without words; leave them out",
+        f"generate {{recipe}} {WORDLESS}",
+        each(latent, lambda project: make_units(project, *shlex.split(WORDLESS)[1::2])),
+    ),
 ]
 
 
@@ -651,6 +698,10 @@ def coloured(suffix: str) -> Harm:
 
 TABLE = "name,red,green,blue\n" + "".join(
     f"{name},{','.join(map(str, color))}\n" for name, color in zip(NAMED, COLOURS.tolist(), strict=True)
+)
+CVAT = (
+    '<annotations><image id="0" name="0.png" width="16" height="16">'
+    '<polygon label="square" points="0,0;6,0;6,15"/></image></annotations>'
 )
 DRAWN = "import labelme {p}/drawn --out {p}/few"
 YOLO = "import yolo {p}/yolo --out {p}/few"
@@ -695,6 +746,12 @@ IMPORTS = [
         each(coloured("jpg"), written("painted/class_dict.csv", TABLE)),
         "save the mask as PNG",
         edits(each(gone("painted"), coloured("png"), written("painted/class_dict.csv", TABLE))),
+    ),
+    Case(
+        "import cvat {p}/drawn/a.xml --out {p}/few",
+        each(labelme, written("drawn/a.xml", "<annotations><track/></annotations>")),
+        "export it from CVAT as CVAT for images 1.1",
+        edits(written("drawn/a.xml", CVAT)),
     ),
     Case(NPZ, nothing, "name an npz file of images, labels and uncertainty", runs(EXPORT)),
     Case(NPZ, written("x.npz", b"PK"), "copy or download it again", runs(EXPORT)),
@@ -757,19 +814,6 @@ def large(project: Path) -> None:
     Denoiser(make_unet(size=32), Schedule.named("cosine", "v_prediction"), digest="large").save_pretrained(
         project / "large"
     )
-
-
-def without(line: str) -> Harm:
-    """The recipe says no such thing."""
-    return edited(f"{line}.*\n", "")
-
-
-def edited(pattern: str, to: str, name: str = "recipe.toml") -> Harm:
-    def harm(project: Path) -> None:
-        path = project / name
-        path.write_text(re.sub(pattern, to, path.read_text()))
-
-    return harm
 
 
 def failed(project: Path) -> None:
@@ -994,16 +1038,6 @@ def test_repair_makes_again_whatever_a_message_says_is_damaged(
 
 
 TENSORS = "out/interpreter/interpreter.safetensors"
-
-
-def changed(name: str, **fields: object) -> Harm:
-    """A JSON file of the project with other values of these fields."""
-
-    def harm(project: Path) -> None:
-        content = json.loads((project / name).read_text())
-        (project / name).write_text(json.dumps(content | fields))
-
-    return harm
 
 
 def not_finite(name: str) -> Harm:
