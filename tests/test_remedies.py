@@ -1,9 +1,11 @@
 """What a message says one should do is done, to the letter, and the same command ends well."""
 
+import io
 import json
 import re
 import shlex
 import shutil
+import tarfile
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import typer
-from conftest import RECIPE, make_unet, take_as_written
+from conftest import RECIPE, make_denoiser, make_unet, take_as_written
 from PIL import Image
 from remedies import (
     Carry,
@@ -52,17 +54,18 @@ from safetensors.torch import load_file, save_file
 import deeplab
 from deeplab import Trainee
 from generate import Denoiser, Schedule
-from label import Interpreter, LabelError, Scheme
+from label import DenoiserFeatures, Interpreter, LabelError, Scheme
 from label.source_kinds import package_of
 from pipelines import Recipe, cli
 from pipelines.cli import annotate
 from pipelines.dataset.import_npz import import_npz
 from pipelines.driver.tally import Failure, Tally
+from pipelines.errors import RecipeError
 from pipelines.folders import ddpm_folder
 from pipelines.formats.out import FORMATS
 from pipelines.lease import leased
 from pipelines.pictures import pictures
-from pipelines.record import CHECKPOINT, part_of
+from pipelines.record import CHECKPOINT, Record, part_of
 from pipelines.stages import check
 from pipelines.stages.report import write_page
 from pipelines.stores import EXTRAS as STORES
@@ -96,6 +99,7 @@ STAGES = [
     Case("generate {recipe}", emptied("out/interpreter"), "holds no interpreter; fit one first", runs("fit {recipe}")),
     Case("evaluate {recipe}", gone(f"{NET}/stage.json"), "train {recipe}` first", literally),
     Case("generate {recipe}", flipped("out/interpreter/features.json"), "run `datasetddpm fit` again", again),
+    Case("generate {recipe}", changed("out/interpreter/stage.json", files={}), "run `datasetddpm fit` again", again),
     Case(
         "segment {recipe} {p}/annotated --out {p}/masks",
         gone("out/interpreter/interpreter.json"),
@@ -571,6 +575,13 @@ TRAININGS = [
 ]
 
 
+def large(project: Path) -> None:
+    """A model of larger images, in large."""
+    Denoiser(make_unet(size=32), Schedule.named("cosine", "v_prediction"), digest="large").save_pretrained(
+        project / "large"
+    )
+
+
 def latent(project: Path) -> None:
     """A model that paints from words in sd, one that paints without them in plain."""
     latent_models.saved(latent_models.stable_diffusion(), project / "sd")
@@ -655,6 +666,12 @@ LATENT = [
         "without words; leave them out",
         f"generate {{recipe}} {WORDLESS}",
         each(latent, lambda project: make_units(project, *shlex.split(WORDLESS)[1::2])),
+    ),
+    instead(
+        "generate {recipe} --set paths.painter=large --set paths.dataset=other",
+        "name two models of one size",
+        "generate {recipe} --set paths.painter=model --set paths.dataset=other",
+        each(large, lambda project: make_units(project, "paths.painter=model", "paths.dataset=other")),
     ),
 ]
 
@@ -779,6 +796,11 @@ def photographs(project: Path) -> None:
     make_units(project, *given[3::2])
 
 
+def another_photograph(project: Path) -> None:
+    """In place of the last."""
+    (project / "photos/3.png").rename(project / "photos/z.png")
+
+
 MORE = PHOTOS.replace("{p}/photos", "{p}/more")
 LOST = "photographs-000000.json"
 LABELLED = [
@@ -806,14 +828,13 @@ LABELLED = [
         "or another one in paths.photographed",
         both(made_here("paths.photographed=other"), adds("--set paths.photographed=other")),
     ),
+    Case(
+        PHOTOS,
+        each(photographs, another_photograph),
+        "3.png has vanished since it was first listed; put it back, or begin another dataset",
+        both(made_here("paths.photographed=other"), adds("--set paths.photographed=other")),
+    ),
 ]
-
-
-def large(project: Path) -> None:
-    """A model of larger images, in large."""
-    Denoiser(make_unet(size=32), Schedule.named("cosine", "v_prediction"), digest="large").save_pretrained(
-        project / "large"
-    )
 
 
 def failed(project: Path) -> None:
@@ -983,6 +1004,33 @@ CODE = [
 ]
 
 
+def test_a_folder_of_no_finished_stage_is_one_when_that_stage_has_run(finished: Path, command: Command) -> None:
+    with pytest.raises(RecipeError, match="holds no finished stage; run the stage that makes it first"):
+        Record.read(finished / "out" / "samples")
+    command("sample", finished / "recipe.toml", "-n", "1")
+    Record.read(finished / "out" / "samples")
+
+
+def test_a_model_that_was_opened_from_nowhere_is_opened_and_named(tmp_path: Path) -> None:
+    denoiser = make_denoiser()
+    DenoiserFeatures(denoiser, steps=[50], blocks=[1]).save_pretrained(tmp_path)
+    with pytest.raises(LabelError, match="does not say where its denoiser is; open it and name it"):
+        DenoiserFeatures.from_pretrained(tmp_path)
+    assert DenoiserFeatures.from_pretrained(tmp_path, denoiser).denoiser is denoiser
+
+
+def test_models_that_overflow_in_half_precision_do_not_in_single(finished: Path, command: Command) -> None:
+    weights = finished / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors, key = load_file(weights), "down_blocks.0.resnets.0.conv1.weight"  # what it makes is normalised
+    save_file(tensors | {key: 1e5 * tensors[key]}, weights)
+    command("fit", finished / "recipe.toml")
+    half = 'denoiser.dtype="float16"'
+    with pytest.raises(FloatingPointError, match=r'take denoiser\.dtype = "float32", or other'):
+        make_units(finished, "paths.dataset=other", half)
+    shutil.rmtree(finished / "other")  # or another folder is named
+    make_units(finished, "paths.dataset=other", half.replace("16", "32"))
+
+
 def test_what_a_message_tells_to_install_is_an_extra_with_what_is_missed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -995,6 +1043,7 @@ def test_what_a_message_tells_to_install_is_an_extra_with_what_is_missed() -> No
     for format in FORMATS.values():
         assert {PACKAGES.get(module, module) for module in format.needs} <= packages.get(format.extra or "", set())
     assert set(annotate.PACKAGES) <= packages["annotate"]
+    assert "transformers" in packages["latent"]
     plain = {re.split(r"[\[><=]", each)[0] for each in project["dependencies"]}
     assert {package_of(kind) for kind in ("swav", "mae", "timm:x")} <= plain
     assert {PACKAGES.get(name, name) for name in check.PACKAGES} <= plain
@@ -1011,6 +1060,17 @@ def test_a_command_that_a_message_names_is_one_with_that_option() -> None:
         assert {*re.findall(r"--[a-z-]+", f"{rest} {beside}")} <= options, (name, rest, beside)
 
 
+def without_its_last_sample(shard: Path) -> bytes:
+    """As long as before."""
+    content, file = shard.read_bytes(), io.BytesIO()
+    with tarfile.open(shard) as tar, tarfile.open(fileobj=file, mode="w") as shorter:
+        last = tar.getnames()[-1].partition(".")[0]
+        for member in tar.getmembers():
+            if not member.name.startswith(last):
+                shorter.addfile(member, tar.extractfile(member))
+    return file.getvalue().ljust(len(content), b"\0")
+
+
 def test_repair_makes_again_whatever_a_message_says_is_damaged(
     finished: Path, command: Command, local_ray: None
 ) -> None:
@@ -1020,6 +1080,7 @@ def test_repair_makes_again_whatever_a_message_says_is_damaged(
     for name, content, call in (
         ("shard-000001.tar", b"", voc),
         ("shard-000002.tar", tar[:512] + b"x" + tar[513:], ("train", recipe)),
+        ("shard-000000.tar", without_its_last_sample(folder / "shard-000000.tar"), voc),
         ("shard-000003.json", (folder / "shard-000000.json").read_bytes(), voc),
     ):
         whole = (folder / name).read_bytes()
