@@ -9,7 +9,7 @@ import torch
 
 from generate import Denoiser
 from label.errors import InterpreterError
-from label.feature_records import features_record, inner_folders, weights_of_record
+from label.feature_records import check_denoiser, features_record, inner_folders, weights_of_record
 from label.features import DenoiserFeatures, FeatureSource
 from label.joint import JointFeatures, MirroredFeatures
 from label.source_kinds import TIMM, package_of
@@ -37,6 +37,8 @@ def open_features(
         return JointFeatures(inner, record["joint"]) if "joint" in record else MirroredFeatures(inner[0])
     if "backbone" in record:
         return reopened(record, weights_of_record(folder, record, places)).to(device)
+    if denoiser is not None:
+        check_denoiser(folder, record, denoiser.digest)  # of the same kind then, too
     if "prompt" in record:
         from label.latent import LatentFeatures
 

@@ -63,7 +63,8 @@ class Record:
     seconds: Seconds
     results: Tree
     inputs: Tree = field(default_factory=dict)  # what the digest is of
-    files: dict[str, str] = field(default_factory=dict)  # sha256 of what later stages read there, by relative name
+    files: dict[str, str] | None = field(default_factory=dict)
+    """sha256 of what later stages read there, by relative name; None where they read nothing."""
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
@@ -78,9 +79,15 @@ class Record:
                 f"{path} is no record of a stage; remove it, and run that stage again ({error})"
             ) from error
 
-    def lost(self, folder: Path) -> list[str]:
-        """Names of the files in the folder that are gone, or no longer what the stage wrote."""
-        return [name for name, digest in self.files.items() if _sha256(folder / name) != digest]
+    def fault(self, folder: Path) -> str:
+        """A clause on the first file in the folder that is not what the stage wrote, or not known to be; "" for none.
+
+        Records of earlier versions have no digests of files: what they are of is made again.
+        """
+        if self.files == {}:
+            return f"{RECORD} has no digests of what was written"
+        lost = (name for name, digest in (self.files or {}).items() if _sha256(folder / name) != digest)
+        return next((f"{name} is damaged or gone" for name in lost), "")
 
 
 def _sha256(path: Path) -> str:
@@ -97,7 +104,7 @@ def recorded(folder: Path, inputs: dict[str, Any]) -> Record | None:
     if not (folder / RECORD).is_file():
         return None
     record = Record.read(folder)
-    return record if record.digest == digest_of(inputs) and not record.lost(folder) else None
+    return record if record.digest == digest_of(inputs) and not record.fault(folder) else None
 
 
 def part_of(folder: Path, inputs: dict[str, Any]) -> Path:
@@ -122,14 +129,14 @@ def once(
     make: Callable[[Path], Results],
     *,
     clause: str,
-    outputs: Sequence[str] = (),
+    outputs: Sequence[str] | None = None,
 ) -> Outcome:
     """Fill the folder by `make`, unless what the same inputs made lies there or beside it.
 
     `inputs` is all that the content depends on, as JSON. `make` is given the folder to write into; what it returns is
     kept in the record. Files that `outputs`, patterns, name are what later stages read: where one is damaged or gone,
-    the folder counts as not made. Raises LeaseError while another process makes it, StorageError where nothing can be
-    written.
+    the folder counts as not made; None where they read nothing. Raises LeaseError while another process makes it,
+    StorageError where nothing can be written.
     """
     if record := recorded(folder, inputs):
         return Outcome(clause, folder, record.seconds, fresh=False)
@@ -142,7 +149,7 @@ def once(
 
 
 def _made(
-    folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results], outputs: Sequence[str], lease: Lease
+    folder: Path, inputs: dict[str, Any], make: Callable[[Path], Results], outputs: Sequence[str] | None, lease: Lease
 ) -> Path:
     """The folder's part, filled: its record comes last. What cannot be gone on with does not stay, but another's."""
     start, part = time.perf_counter(), part_of(folder, inputs)
@@ -163,8 +170,8 @@ def _made(
                 remove_folder(part)
                 error.add_note(f"nothing half-made is kept of {folder}")
         raise
-    written = sorted({path for pattern in outputs for path in part.glob(pattern) if path.is_file()})
-    files = {path.relative_to(part).as_posix(): _sha256(path) for path in written}
+    written = sorted({path for pattern in outputs or () for path in part.glob(pattern) if path.is_file()})
+    files = {path.relative_to(part).as_posix(): _sha256(path) for path in written} if outputs else None
     record = Record(digest_of(inputs), time.perf_counter() - start, results, inputs, files)
     write_whole(part / RECORD, _json(asdict(record)))
     return part

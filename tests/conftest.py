@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import os
@@ -170,6 +171,9 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_finished(folder: Path) -> None:
     """A project with everything up to its networks: interpreter, dataset of four shards, a network of each source."""
     from pipelines import Recipe
+    from pipelines.dataset.index import write_index
+    from pipelines.dataset.inventory import take_inventory
+    from pipelines.folders import dataset_folder
     from pipelines.stages.fit import fit
     from pipelines.stages.train import train
     from pipelines.units.builder import build, planned
@@ -180,6 +184,7 @@ def make_finished(folder: Path) -> None:
     make = build(planned(recipe))
     for unit in recipe.generate.units:
         make(unit)
+    write_index(take_inventory(dataset_folder(recipe)))
     train(recipe)
 
 
@@ -195,11 +200,14 @@ def copy_of(project: Path, to: Path) -> Path:
     return to
 
 
-def forget_digests(folder: Path) -> None:
-    """As of a record that does not know them, so that the files themselves are looked at."""
-    record = folder / "stage.json"
-    if record.is_file() and record.read_text() != "{":
-        record.write_text(json.dumps({**json.loads(record.read_text()), "files": {}}))
+def take_as_written(folder: Path) -> None:
+    """As if the stage had written what lies there, so that the files themselves are looked at."""
+    path = folder / "stage.json"
+    if path.is_file() and path.read_text() != "{":
+        record = json.loads(path.read_text())
+        kept = (folder / name for name in record["files"])
+        files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in kept if file.is_file()}
+        path.write_text(json.dumps({**record, "files": files}))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:

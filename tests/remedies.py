@@ -1,5 +1,6 @@
 """What a message is provoked by, and how what it says one should do is carried out, to the letter."""
 
+import json
 import re
 import shlex
 import shutil
@@ -125,6 +126,29 @@ def written(name: str, content: str | bytes = "{") -> Harm:
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return harm
+
+
+def changed(name: str, **fields: object) -> Harm:
+    """A JSON file of the project with other values of these fields."""
+
+    def harm(project: Path) -> None:
+        content = json.loads((project / name).read_text())
+        (project / name).write_text(json.dumps(content | fields))
+
+    return harm
+
+
+def without(line: str) -> Harm:
+    """The recipe says no such thing."""
+    return edited(f"{line}.*\n", "")
+
+
+def edited(pattern: str, to: str, name: str = "recipe.toml") -> Harm:
+    def harm(project: Path) -> None:
+        path = project / name
+        path.write_text(re.sub(pattern, to, path.read_text()))
 
     return harm
 

@@ -14,17 +14,12 @@ from websockets.sync.client import connect
 from label import load_annotations
 from pipelines import Recipe, read_shards
 from pipelines.annotator.review import copied, image_name, most_uncertain
-from pipelines.dataset.index import write_index
-from pipelines.dataset.inventory import take_inventory
 from pipelines.folders import corrected_folder, dataset_folder
 
 
 @pytest.fixture
 def recipe(finished: Path) -> Recipe:
-    """A project with a dataset and its index."""
-    loaded = Recipe.load(finished / "recipe.toml")
-    write_index(take_inventory(dataset_folder(loaded)))
-    return loaded
+    return Recipe.load(finished / "recipe.toml")
 
 
 def test_the_most_uncertain_samples_that_were_kept_come_first(recipe: Recipe) -> None:
@@ -71,5 +66,5 @@ def test_images_beside_review_and_a_dataset_without_index_are_refused(
 ) -> None:
     line = ("annotate", finished / "recipe.toml")
     assert "leave the others out" in command(*line, finished / "annotated", "--review", "2", code=2)
-    (finished / "out" / "dataset" / "index.parquet").unlink(missing_ok=True)
-    assert "holds no index.parquet" in command(*line, "--review", "2", code=2)
+    (finished / "out" / "dataset" / "index.parquet").unlink()
+    assert "index.parquet is missing; `datasetddpm generate` writes it" in command(*line, "--review", "2", code=2)

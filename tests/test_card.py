@@ -14,7 +14,6 @@ from test_preview import NAMES, SCHEME, dataset_in, sample
 
 from pipelines import DatasetError, Recipe
 from pipelines.dataset.damage import damages
-from pipelines.dataset.index import write_index
 from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.errors import InputError
@@ -31,13 +30,6 @@ CC_BY = Licence("cc-by-4.0")
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return dataset_in(tmp_path / "dataset")
-
-
-@pytest.fixture
-def run(finished: Path) -> Path:
-    """The finished project, whose dataset has its index."""
-    write_index(take_inventory(finished / "out" / "dataset"))
-    return finished
 
 
 def rows(text: str, section: str) -> dict[str, str]:
@@ -78,13 +70,13 @@ def test_it_says_what_the_shards_hold(folder: Path) -> None:
         assert str(number) in classes
 
 
-def test_it_says_from_what_and_how_the_dataset_was_made(run: Path, command: Command) -> None:
-    dataset = open_dataset(run / "out" / "dataset")
-    with_scores(run, dataset.interpreter)
+def test_it_says_from_what_and_how_the_dataset_was_made(finished: Path, command: Command) -> None:
+    dataset = open_dataset(finished / "out" / "dataset")
+    with_scores(finished, dataset.interpreter)
     settings = ('card.origin="Drawings of ours."', "card.license=mit", 'card.authors=["A. Painter"]')
-    said = command("card", run / "recipe.toml", *(word for setting in settings for word in ("--set", setting)))
+    said = command("card", finished / "recipe.toml", *(word for setting in settings for word in ("--set", setting)))
     assert "of 19 samples in" in said
-    text = (run / "out" / "dataset" / "README.md").read_text()
+    text = (finished / "out" / "dataset" / "README.md").read_text()
     made = rows(text, "How it was made")
     assert made["diffusion model"] == f"sha256 `{dataset.denoiser}`"
     assert made["what it was trained on"] == "Drawings of ours."
@@ -100,22 +92,22 @@ def test_it_says_from_what_and_how_the_dataset_was_made(run: Path, command: Comm
         "DeepLab trained on synthetic images": "0.375",
     }
     assert "Given away by A. Painter under mit." in text
-    assert str(run) not in text, "a path of this machine is nobody's business"
+    assert str(finished) not in text, "a path of this machine is nobody's business"
 
 
-def test_without_a_recipe_the_run_around_the_folder_is_looked_at(run: Path) -> None:
-    folder = run / "out" / "dataset"
-    with_scores(run, open_dataset(folder).interpreter)
+def test_without_a_recipe_the_run_around_the_folder_is_looked_at(finished: Path) -> None:
+    folder = finished / "out" / "dataset"
+    with_scores(finished, open_dataset(folder).interpreter)
     facts = facts_of(folder)
     assert facts.features is not None
     assert facts.scores == {"interpreter": 0.5, "synthetic": 0.375}
     assert facts.annotated is None
 
 
-def test_scores_and_annotated_images_of_another_interpreter_are_left_out(run: Path) -> None:
-    with_scores(run, "another")
-    (run / "annotated" / "0.mask.png").unlink()
-    facts = facts_of(run / "out" / "dataset", Recipe.load(run / "recipe.toml"))
+def test_scores_and_annotated_images_of_another_interpreter_are_left_out(finished: Path) -> None:
+    with_scores(finished, "another")
+    (finished / "annotated" / "0.mask.png").unlink()
+    facts = facts_of(finished / "out" / "dataset", Recipe.load(finished / "recipe.toml"))
     assert (facts.scores, facts.annotated) == (None, None)
     assert "Nothing was measured on held-out images." in page(Words("Faces", CC_BY), facts)
 
@@ -175,7 +167,7 @@ def test_no_licence_is_guessed() -> None:
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
-        (lambda folder: (folder / INDEX).unlink(), "has no index.parquet, so it is not finished; generate it first"),
+        (lambda folder: (folder / INDEX).unlink(), "is not finished: index.parquet is missing; `datasetddpm generate`"),
         (lambda folder: (folder / "dataset.json").unlink(), "holds no dataset.json; generate a dataset there first"),
         (lambda folder: (folder / "shard-000001.tar").write_bytes(b"x"), "is missing or not as long as its report"),
     ],
@@ -190,8 +182,8 @@ def test_a_dataset_that_is_not_whole_has_no_card(
     assert not (folder / "README.md").exists()
 
 
-def test_a_dataset_with_a_unit_missing_is_named(run: Path) -> None:
-    folder = run / "out" / "dataset"
+def test_a_dataset_with_a_unit_missing_is_named(finished: Path) -> None:
+    folder = finished / "out" / "dataset"
     (folder / "shard-000002.json").unlink()
     with pytest.raises(DatasetError, match="lacks 1 of its 4 shards; generate them first"):
         facts_of(folder)

@@ -57,7 +57,9 @@ def test_a_stage_of_which_a_file_is_damaged_is_so_called_as_status_calls_it_and_
     path.write_bytes(path.read_bytes()[:512])
     said = checked(command, finished)
     assert f"{stage} damaged: {clause}" in said
-    assert said.endswith(f"next: datasetddpm {stage} {finished / 'recipe.toml'}{options}")
+    line = f"datasetddpm {stage} {finished / 'recipe.toml'}{options}"
+    assert f"evaluate waits for {stage}, which is damaged: `{line}`" in said
+    assert said.endswith(f"next: {line}")
     line = next(
         line for line in command("status", finished / "recipe.toml").splitlines() if line.startswith(f"{stage} ")
     )
@@ -70,8 +72,10 @@ def test_what_no_command_makes_again_says_what_to_do_and_no_command_comes_next(
 ) -> None:
     (finished / "out" / "dataset" / "dataset.json").unlink()
     said = checked(command, finished)
-    assert "generate damaged: " in said
-    assert "holds shards, but no dataset.json; restore it, or remove the folder" in said
+    remedy = "holds shards, but no dataset.json; restore it, or remove the folder"
+    assert said.count(remedy) == 2
+    assert f"generate damaged: {finished / 'out' / 'dataset'} {remedy}" in said
+    assert f"evaluate waits for generate, which is damaged: {finished / 'out' / 'dataset'} {remedy}" in said
     assert "next:" not in said
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from forked import Forked
 
+from deeplab import NetworkError, build
+from deeplab.parallel import synchronise_batch_norm
+
 WORKER = """
 import json, sys
 
@@ -56,3 +59,9 @@ def test_two_workers_have_the_losses_of_one_for_fifty_steps(tmp_path: Path) -> N
     one, two = run(tmp_path, 1), run(tmp_path, 2)
     assert max(abs(a - b) for a, b in zip(one[0], two[0], strict=True)) < 1e-4
     assert one[1] == pytest.approx(two[1], abs=1e-3)
+
+
+def test_an_encoder_whose_batch_norm_cannot_be_kept_alike_names_one_that_can() -> None:
+    with pytest.raises(NetworkError, match=r"on several workers; train with one, or .*, such as resnet101"):
+        synchronise_batch_norm(build(3, encoder="tu-mobilenetv3_small_050"))
+    synchronise_batch_norm(build(3, encoder="resnet101"))

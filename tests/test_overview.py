@@ -134,6 +134,33 @@ def test_a_dataset_of_which_a_shard_or_the_description_is_not_what_it_was_is_not
     assert command("status", finished / "out").splitlines()[1] == f"generate    damaged     {clause}"
 
 
+def test_a_dataset_without_its_index_is_not_called_done_and_generate_writes_it(
+    finished: Path, command: Command
+) -> None:
+    index, out = finished / "out" / "dataset" / "index.parquet", finished / "out"
+    index.unlink()
+    stage = found(finished)["generate"]
+    assert (stage.state, stage.note, stage.options) == ("stopped", "index.parquet is missing", "")
+    assert "index.parquet is missing: `datasetddpm generate RECIPE`" in command("status", out)
+    assert "index:     index.parquet is missing; `datasetddpm generate` writes it" in command("status", out / "dataset")
+    command("generate", finished / "recipe.toml")
+    assert found(finished)["generate"].state == "done"
+    assert "index" not in command("status", out / "dataset")
+
+
+def test_a_dataset_that_was_imported_and_lacks_its_index_is_imported_again(finished: Path, command: Command) -> None:
+    npz, more = finished / "x.npz", finished / "more"
+    command("export", finished / "out" / "dataset", "--out", npz)
+    command("import", "npz", npz, "--out", more)
+    (more / "index.parquet").unlink()
+    stage = found(finished, f'paths.dataset="{more}"')["generate"]
+    assert (stage.state, stage.options) == ("stopped", None)
+    assert stage.note == "index.parquet is missing; `datasetddpm import` writes it"
+    command("import", "npz", npz, "--out", more)
+    assert found(finished, f'paths.dataset="{more}"')["generate"].state == "done"
+    assert "index" not in command("status", more)
+
+
 def test_a_model_that_train_ddpm_made_and_that_was_removed_is_not_called_done(project: Path, command: Command) -> None:
     call = (project / "recipe.toml", "--set", f'paths.denoiser="{project / "trained"}"')
     command("train-ddpm", *call)

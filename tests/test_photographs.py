@@ -22,6 +22,7 @@ from generate.frames import padded
 from pipelines import DatasetError, Recipe, RecipeError, read_shards
 from pipelines.dataset import photographs as lists
 from pipelines.dataset.damage import damages, remove_damages
+from pipelines.dataset.index import write_index
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.photographs import remember, remembered
@@ -343,10 +344,10 @@ def test_networks_and_the_page_read_it_as_any_dataset(recipe_of) -> None:
 
 def test_status_and_check_tell_of_both_datasets(recipe_of, photos: Path, tmp_path: Path) -> None:
     recipe = recipe_of('generate.images="both"')
-    made(recipe_of())
+    write_index(take_inventory(made(recipe_of())))
     (stage,) = [each for each in standings(recipe) if each.stage == "generate"]
     assert (stage.state, stage.note) == ("stopped", "painted: missing; made: 3 shards")
-    made(recipe)
+    write_index(take_inventory(made(recipe)))
     (stage,) = [each for each in standings(recipe) if each.stage == "generate"]
     assert (stage.state, stage.note) == ("done", "painted: 4 shards; made: 3 shards")
     (finding,) = [each for each in check(recipe) if each.subject == "paths.photographs"]
@@ -363,7 +364,7 @@ def test_a_runs_folder_tells_of_its_photographs(recipe_of, fitted: Path, photos:
     out = tmp_path / "run"
     shutil.copytree(fitted / "out" / "interpreter", out / "interpreter")
     places = (f'paths.photographs="{photos}"', f'paths.out="{out}"', *LABELLED)
-    made(Recipe.load(fitted / "recipe.toml", places))
+    write_index(take_inventory(made(Recipe.load(fitted / "recipe.toml", places))))
     assert {each.stage: each.note for each in standings_of(out)}["generate"] == "3 shards"
     assert (out / "photographed" / "shard-000002.tar").is_file()
 

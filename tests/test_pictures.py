@@ -124,3 +124,14 @@ def test_a_random_crop_is_a_square_inside_the_image(tmp_path: Path) -> None:
     lefts = [int(crop[8, 0, 0]) / 2 for crop in crops]
     assert min(lefts) < 15
     assert max(lefts) > 40
+
+
+def test_an_archive_that_vanishes_once_it_is_listed_is_put_back_or_another_listed(tmp_path: Path) -> None:
+    tar = make_tar(tmp_path / "x.tar")
+    listed = pictures(tar).found
+    tar.rename(tmp_path / "y.tar")
+    with pytest.raises(ImageError, match=r"has vanished since it was listed; put it back, or begin anew"):
+        read_picture(listed[0])
+    assert values(tmp_path / "y.tar") == [10, 20, 30]
+    (tmp_path / "y.tar").rename(tar)
+    assert int(read_picture(listed[0])[0, 0, 0]) == 10

@@ -183,6 +183,21 @@ def test_what_lies_there_without_a_record_is_put_aside_and_not_lost(make: Maker)
     assert [path.parent.name[:14] for path in make.folder.parent.rglob("mine.mask.png")] == ["stage@unknown-"]
 
 
+@pytest.mark.parametrize("files", [{"files": {}}, {}], ids=["empty", "unnamed"])
+def test_what_has_no_digests_of_its_files_is_made_again_once(make: Maker, files: dict[str, Any]) -> None:
+    def made() -> Outcome:
+        return once(make.folder, {"a": 1}, make, clause="a file", outputs=("made",))
+
+    made()
+    record = json.loads((make.folder / RECORD).read_text())
+    (make.folder / RECORD).write_text(json.dumps({key: record[key] for key in record if key != "files"} | files))
+    said = r"the file in .* is not whole: stage.json has no digests of what was written; run `datasetddpm fit` again"
+    with pytest.raises(RecipeError, match=said):
+        must_stand_on(make.folder, {}, "the file", "fit")
+    assert [made().fresh, made().fresh, make.times] == [True, False, 2]
+    must_stand_on(make.folder, {}, "the file", "fit")
+
+
 def test_a_folder_without_a_record_is_of_no_finished_stage(tmp_path: Path) -> None:
     assert recorded(tmp_path, {"a": 1}) is None
     with pytest.raises(RecipeError, match="holds no finished stage; run the stage that makes it first"):

@@ -86,8 +86,10 @@ def test_members_are_taken_in_the_order_of_their_numbers(folder):
 
 
 def test_a_member_that_is_missing_is_named(folder):
-    (folder / "model_1.pth").unlink()
+    (folder / "model_1.pth").rename(folder / "elsewhere")
     refused(folder, r"holds model_2\.pth, but not model_1\.pth; copy all members")
+    (folder / "elsewhere").rename(folder / "model_1.pth")
+    Interpreter.from_reference(folder, GoldenFeatures("interpreter_small"), scheme=scheme(21))
 
 
 def test_a_folder_without_members_is_refused(tmp_path):

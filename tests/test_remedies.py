@@ -1,9 +1,11 @@
 """What a message says one should do is done, to the letter, and the same command ends well."""
 
+import io
 import json
 import re
 import shlex
 import shutil
+import tarfile
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 import typer
-from conftest import RECIPE
+from conftest import RECIPE, make_denoiser, make_unet, take_as_written
 from PIL import Image
 from remedies import (
+    Carry,
     Case,
     Command,
     Done,
@@ -25,7 +28,9 @@ from remedies import (
     again,
     aside,
     both,
+    changed,
     each,
+    edited,
     edits,
     emptied,
     flipped,
@@ -41,24 +46,28 @@ from remedies import (
     runs,
     sets,
     with_units,
+    without,
     written,
 )
 from safetensors.torch import load_file, save_file
 
 import deeplab
 from deeplab import Trainee
-from label import Interpreter, LabelError
+from generate import Denoiser, Schedule
+from label import DenoiserFeatures, Interpreter, LabelError, Scheme
 from label.source_kinds import package_of
 from pipelines import Recipe, cli
 from pipelines.cli import annotate
-from pipelines.dataset.index import write_index
-from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.import_npz import import_npz
+from pipelines.driver.tally import Failure, Tally
+from pipelines.errors import RecipeError
 from pipelines.folders import ddpm_folder
 from pipelines.formats.out import FORMATS
 from pipelines.lease import leased
 from pipelines.pictures import pictures
-from pipelines.record import CHECKPOINT, part_of
+from pipelines.record import CHECKPOINT, Record, part_of
 from pipelines.stages import check
+from pipelines.stages.report import write_page
 from pipelines.stores import EXTRAS as STORES
 from pipelines.training import plan as trainings
 from pipelines.training.history import History
@@ -90,6 +99,7 @@ STAGES = [
     Case("generate {recipe}", emptied("out/interpreter"), "holds no interpreter; fit one first", runs("fit {recipe}")),
     Case("evaluate {recipe}", gone(f"{NET}/stage.json"), "train {recipe}` first", literally),
     Case("generate {recipe}", flipped("out/interpreter/features.json"), "run `datasetddpm fit` again", again),
+    Case("generate {recipe}", changed("out/interpreter/stage.json", files={}), "run `datasetddpm fit` again", again),
     Case(
         "segment {recipe} {p}/annotated --out {p}/masks",
         gone("out/interpreter/interpreter.json"),
@@ -116,13 +126,9 @@ def units(*numbers: int) -> Harm:
     return gone(*(f"{D}/shard-{number:06d}.{suffix}" for number in numbers for suffix in ("tar", "json")))
 
 
-def indexed(project: Path) -> None:
-    """As `generate` leaves it."""
-    write_index(take_inventory(project / D))
-
-
 EXPORT = "export {p}/out/dataset --out {p}/x.npz"
 VOC = "export {p}/out/dataset --format voc --out {p}/voc"
+AS_CVAT = "export {p}/out/dataset --format cvat --out {p}/cvat"
 OTHER = "generate {recipe} --set generate.steps=7"
 DATASETS = [
     Case(EXPORT, units(1), "`datasetddpm generate` makes the others", made_here()),
@@ -162,28 +168,31 @@ DATASETS = [
         'or train without by train.corrupt_shards = "skip"',
         adds("--set train.corrupt_shards=skip"),
     ),
-    Case("card {p}/out/dataset", indexed, "--license cc-by-4.0", adds("--license cc-by-4.0")),
-    Case("card {recipe}", indexed, "or card.license in the recipe", adds("--set card.license=cc-by-4.0")),
-    Case("card {recipe} --license own", indexed, "name one that it has, as cc-by-4.0", adds("--license cc-by-4.0")),
-    Case("card {recipe} --license own", indexed, "--license-link", adds("--license-link https://host/own")),
+    Case("card {p}/out/dataset", nothing, "--license cc-by-4.0", adds("--license cc-by-4.0")),
+    Case("card {recipe}", nothing, "or card.license in the recipe", adds("--set card.license=cc-by-4.0")),
+    Case("card {recipe} --license own", nothing, "name one that it has, as cc-by-4.0", adds("--license cc-by-4.0")),
+    Case("card {recipe} --license own", nothing, "--license-link", adds("--license-link https://host/own")),
     Case(
         "card {recipe} --license own",
-        indexed,
+        nothing,
         "or card.license_link in the recipe",
         adds("--set card.license_link=https://host/own"),
     ),
     Case(
         "card {recipe} --license mit",
-        each(indexed, units(1)),
+        units(1),
         "generate them first",
         both(made_here(), runs("generate {recipe}")),
     ),
-    Case("card {recipe} --license mit", nothing, "generate it first", runs("generate {recipe}")),
+    *(
+        Case(f"{command} --license mit", gone(f"{D}/index.parquet"), "`datasetddpm generate` writes it", again)
+        for command in ("card {recipe}", "card {p}/out/dataset")
+    ),
     instead(
         "card {p}/out/dataset --license mit --set name=x",
         "--set goes with a recipe",
         "card {recipe} --license mit --set name=x",
-        indexed,
+        nothing,
     ),
     Case(VOC, written("voc/mine"), "name another --out, or remove it", edits(gone("voc"))),
     instead(VOC, "name another --out", VOC + "2", written("voc/mine")),
@@ -191,6 +200,13 @@ DATASETS = [
     instead(f"{VOC} --split 0.999,0.001", "give a larger share", f"{VOC} --split 0.6,0.4"),
     instead(f"{EXPORT} --split 0.5,0.5", "leave out --split", EXPORT),
     instead(f"{EXPORT} --split 0.5,0.5", "or name another --format", f"{VOC} --split 0.5,0.5"),
+    Case(
+        AS_CVAT,
+        changed(f"{D}/dataset.json", names=["a: b", "square", "dot"]),
+        "or a scheme with another name for it",
+        both(edits(gone(D)), made_here()),
+    ),
+    instead(AS_CVAT, "name another --format", VOC, changed(f"{D}/dataset.json", names=["a: b", "square", "dot"])),
     instead(f"{VOC} --instances", "leave out --instances", VOC),
     instead(f"{VOC} --where share>2", "write one as", f"{VOC} --where 'uncertainty < 0.2'"),
     instead("export {p}/out/dataset --out s3://b/x --format voc", "copy it there afterwards", VOC),
@@ -206,7 +222,7 @@ DATASETS = [
     ),
     Case(
         "push {p}/out/dataset hf://datasets/me/it --dry-run",
-        indexed,
+        nothing,
         "run `datasetddpm card {p}/out/dataset` first",
         runs("card {p}/out/dataset --license mit"),
     ),
@@ -362,6 +378,14 @@ def three_colours(_: np.ndarray) -> np.ndarray:
     return COLOURS[IDS]
 
 
+def drawn_among_them(project: Path) -> None:
+    """One of the annotated images."""
+    drawn(project / "drawn")
+    edited("1.png", "7.png", "drawn/1.json")(project)
+    for suffix in ("png", "json"):
+        (project / f"drawn/1.{suffix}").rename(project / f"annotated/7.{suffix}")
+
+
 IDS = np.arange(256, dtype=np.uint8).reshape(16, 16) % 3
 MASKS = [
     Case(FIT, gone("annotated/scheme.toml"), "is missing; it names the classes", edits(scheme('"a"', '"b"', '"c"'))),
@@ -432,6 +456,22 @@ MASKS = [
     Case(FIT, masks(lambda ids: ids % 2), "label some", edits(picture("0.mask.png", IDS))),
     Case(FIT, masks(lambda ids: ids % 2), "or take it out of scheme.toml", edits(scheme('"a"', '"b"'))),
     Case(FIT, masks(lambda ids: 0 * ids), "label pixels of the others, too", edits(picture("0.mask.png", IDS))),
+    Case(
+        FIT,
+        scheme('{ name = "a", colour = [1, 2, 3] }', *OWN[1:]),
+        "name and color are what a class may have",
+        edits(scheme('{ name = "a", color = [1, 2, 3] }', *OWN[1:])),
+    ),
+    Case(
+        FIT,
+        drawn_among_them,
+        "7.json holds drawings of LabelMe, of which `datasetddpm import` makes masks",
+        both(
+            runs("import labelme {p}/annotated --scheme {p}/annotated/scheme.toml --unlabelled ground --out {p}/few"),
+            edits(lambda project: (project / "few/7.mask.png").rename(project / "annotated/7.mask.png")),
+        ),
+        0,
+    ),
     Case(
         f"{FIT} --set paths.annotated=drawn",
         lambda project: drawn(project / "drawn"),
@@ -535,6 +575,13 @@ TRAININGS = [
 ]
 
 
+def large(project: Path) -> None:
+    """A model of larger images, in large."""
+    Denoiser(make_unet(size=32), Schedule.named("cosine", "v_prediction"), digest="large").save_pretrained(
+        project / "large"
+    )
+
+
 def latent(project: Path) -> None:
     """A model that paints from words in sd, one that paints without them in plain."""
     latent_models.saved(latent_models.stable_diffusion(), project / "sd")
@@ -554,6 +601,10 @@ def words(prompts: str, *settings: str, place: str = "sd") -> str:
 
 TOLD = """--set 'painter.prompts=["a"]'"""
 SEEN = "--set paths.denoiser=sd --set interpreter.blocks=[1,2,3]"
+READ = "segment {recipe} {p}/annotated --out {p}/x"
+WORDLESS = (
+    "--set paths.painter=plain --set 'painter.kind=\"latent\"' --set paths.dataset=other --set generate.samples=2"
+)
 LATENT = [
     instead(words(""), "from words; name some", words('["a horse"]'), latent),
     instead(
@@ -608,6 +659,20 @@ LATENT = [
     ),
     instead(f"fit {{recipe}} {SEEN} --set interpreter.noises=2", "leave it out", f"fit {{recipe}} {SEEN}", latent),
     instead(f"fit {{recipe}} {SEEN} --set denoiser.compile=default", "leave it out", f"fit {{recipe}} {SEEN}", latent),
+    Case(f"{READ} {SEEN}", latent, "fit it again", runs(f"fit {{recipe}} {SEEN}")),
+    instead(f"{READ} {SEEN}", "or open the denoiser that it was fitted on", READ, latent),
+    instead(
+        f"generate {{recipe}} {WORDLESS} {TOLD}",
+        "without words; leave them out",
+        f"generate {{recipe}} {WORDLESS}",
+        each(latent, lambda project: make_units(project, *shlex.split(WORDLESS)[1::2])),
+    ),
+    instead(
+        "generate {recipe} --set paths.painter=large --set paths.dataset=other",
+        "name two models of one size",
+        "generate {recipe} --set paths.painter=model --set paths.dataset=other",
+        each(large, lambda project: make_units(project, "paths.painter=model", "paths.dataset=other")),
+    ),
 ]
 
 
@@ -650,6 +715,10 @@ def coloured(suffix: str) -> Harm:
 
 TABLE = "name,red,green,blue\n" + "".join(
     f"{name},{','.join(map(str, color))}\n" for name, color in zip(NAMED, COLOURS.tolist(), strict=True)
+)
+CVAT = (
+    '<annotations><image id="0" name="0.png" width="16" height="16">'
+    '<polygon label="square" points="0,0;6,0;6,15"/></image></annotations>'
 )
 DRAWN = "import labelme {p}/drawn --out {p}/few"
 YOLO = "import yolo {p}/yolo --out {p}/few"
@@ -695,6 +764,12 @@ IMPORTS = [
         "save the mask as PNG",
         edits(each(gone("painted"), coloured("png"), written("painted/class_dict.csv", TABLE))),
     ),
+    Case(
+        "import cvat {p}/drawn/a.xml --out {p}/few",
+        each(labelme, written("drawn/a.xml", "<annotations><track/></annotations>")),
+        "export it from CVAT as CVAT for images 1.1",
+        edits(written("drawn/a.xml", CVAT)),
+    ),
     Case(NPZ, nothing, "name an npz file of images, labels and uncertainty", runs(EXPORT)),
     Case(NPZ, written("x.npz", b"PK"), "copy or download it again", runs(EXPORT)),
     Case(
@@ -719,6 +794,11 @@ def photographs(project: Path) -> None:
     shutil.copytree(project / "annotated", project / "photos")
     given = shlex.split(PHOTOS.replace("{p}", str(project)))
     make_units(project, *given[3::2])
+
+
+def another_photograph(project: Path) -> None:
+    """In place of the last."""
+    (project / "photos/3.png").rename(project / "photos/z.png")
 
 
 MORE = PHOTOS.replace("{p}/photos", "{p}/more")
@@ -748,10 +828,155 @@ LABELLED = [
         "or another one in paths.photographed",
         both(made_here("paths.photographed=other"), adds("--set paths.photographed=other")),
     ),
+    Case(
+        PHOTOS,
+        each(photographs, another_photograph),
+        "3.png has vanished since it was first listed; put it back, or begin another dataset",
+        both(made_here("paths.photographed=other"), adds("--set paths.photographed=other")),
+    ),
 ]
 
 
-CASES = [*STAGES, *DATASETS, *RECIPES, *MASKS, *TRAININGS, *LATENT, *IMPORTS, *LABELLED]
+def failed(project: Path) -> None:
+    """A unit that was given up."""
+    units(2)(project)
+    Tally(4, 22, failures=[Failure(2, "ArithmeticError: no", 3)]).write(project / D)
+
+
+def says(line: str, words: str, code: int = 0) -> Carry:
+    """Another command, which says more."""
+
+    def carry(done: Done) -> None:
+        assert f"`datasetddpm {done.words(line)}`" in done.said
+        assert words in done.run(line, code)
+
+    return carry
+
+
+def names_classes(done: Done) -> None:
+    (scheme, line) = re.findall(r"name your classes in (\S+), then: datasetddpm (.+)", done.said)[0]
+    Path(scheme).write_text('classes = ["sky", "sea"]')
+    done.run(line)
+
+
+CHECK = "check {recipe}"
+LOOKS = [
+    instead(
+        f"{CHECK} --set paths.denoiser=nowhere",
+        "name a diffusion model",
+        f"{CHECK} --set paths.denoiser=model",
+        without("unlabelled"),
+    ),
+    Case(
+        f"{CHECK} --set paths.denoiser=nowhere",
+        without("unlabelled"),
+        "or paths.unlabelled to train one",
+        adds("--set paths.unlabelled=annotated"),
+    ),
+    sets(CHECK, "paths.painter=nowhere", "name a model that paints", "paths.painter=model"),
+    instead(
+        f"{CHECK} --set paths.painter=large",
+        "name two models of one size",
+        f"{CHECK} --set paths.painter=model",
+        large,
+    ),
+    Case(
+        f"{CHECK} --set interpreter.features=swav --set paths.weights.swav=w.pth",
+        nothing,
+        "put the file there",
+        edits(written("w.pth")),
+    ),
+    Case(
+        "status {p}/out/dataset",
+        written(f"{D}/shard-000001.tar", b""),
+        "verify {p}/out/dataset` looks at every byte",
+        says("verify {p}/out/dataset", "shard-000001.tar", 1),
+        0,
+    ),
+    Case(STATUS, failed, "says why", says("status {p}/out/dataset", "failed 3 times: ArithmeticError: no"), 0),
+    instead("status foo://b/x", "name a path", "status {p}/out/dataset"),
+    Case(
+        "init {p}/new --model {p}/model", nothing, "name your classes in", names_classes, 0, "check {p}/new/recipe.toml"
+    ),
+]
+
+
+def held(project: Path) -> None:
+    """The annotated images, with another name for a class."""
+    shutil.copytree(project / "annotated", project / "held")
+    edited("dot", "disc", "held/scheme.toml")(project)
+
+
+def trains_again(done: Done) -> None:
+    """What the same command says next."""
+    again(replace(done, said=done.run(done.line, 2)))
+
+
+def unreadable(name: str) -> Harm:
+    """As another version wrote it, of a dataset that `report` has looked at."""
+
+    def harm(project: Path) -> None:
+        gone("out/deeplab")(project)
+        write_page(Recipe.load(project / "recipe.toml"))
+        written(f"out/quality/{name}", "[]")(project)
+        take_as_written(project / "out" / "quality")
+
+    return harm
+
+
+def imported(name: str, side: int) -> Harm:
+    """A dataset of images of this size."""
+
+    def harm(project: Path) -> None:
+        ids = np.resize(IDS, (1, side, side))
+        np.savez(project / f"{name}.npz", arr_0=COLOURS[ids], arr_1=ids, arr_2=np.zeros(1))
+        import_npz(project / f"{name}.npz", project / name, Scheme(NAMED))
+
+    return harm
+
+
+def mixed(*sources: str) -> str:
+    rows = ", ".join(f'{{source="{source}", share={1 / len(sources)}}}' for source in sources)
+    return f"{TRAIN} --set 'train.mix=[{rows}]' --set train.baseline=false"
+
+
+ONE = "--set train.baseline=false"
+TWO = "--set train.baseline=false --set paths.held_out=held"
+PUSH = f"push {{p}}/{NET} hf://me/it --license mit --dry-run"
+QUALITY = removes(r"; remove (\S+), and")
+NETWORKS = [
+    instead(f"evaluate {{recipe}} {TWO}", "name other images", f"evaluate {{recipe}} {ONE}", held),
+    Case(
+        f"evaluate {{recipe}} {ONE}",
+        edited("dot", "disc", "annotated/scheme.toml"),
+        "or run `datasetddpm fit` again",
+        both(again, edits(with_units()), trains_again),
+    ),
+    Case("report {recipe}", unreadable("quality.json"), "and run `datasetddpm report` again", QUALITY),
+    Case("report {recipe}", unreadable("nearest.json"), "and run `datasetddpm report` again", QUALITY),
+    instead(
+        "report {recipe} --set paths.annotated=held",
+        "name the annotated images that it was made from",
+        "report {recipe}",
+        each(held, gone("out/deeplab")),
+    ),
+    Case(PUSH, written(f"{NET}/config.json", "{}"), "train it again", runs(f"{TRAIN} {ONE}")),
+    Case(
+        mixed("synthetic", "more"),
+        imported("more", 32),
+        "mix datasets of one size",
+        edits(each(gone("more"), imported("more", 16))),
+    ),
+]
+
+
+CASES = [*STAGES, *DATASETS, *RECIPES, *MASKS, *TRAININGS, *LATENT, *IMPORTS, *LABELLED, *LOOKS, *NETWORKS]
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No word of a table is broken."""
+    monkeypatch.setattr("pipelines.cli.setup.console.width", 400)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -779,6 +1004,33 @@ CODE = [
 ]
 
 
+def test_a_folder_of_no_finished_stage_is_one_when_that_stage_has_run(finished: Path, command: Command) -> None:
+    with pytest.raises(RecipeError, match="holds no finished stage; run the stage that makes it first"):
+        Record.read(finished / "out" / "samples")
+    command("sample", finished / "recipe.toml", "-n", "1")
+    Record.read(finished / "out" / "samples")
+
+
+def test_a_model_that_was_opened_from_nowhere_is_opened_and_named(tmp_path: Path) -> None:
+    denoiser = make_denoiser()
+    DenoiserFeatures(denoiser, steps=[50], blocks=[1]).save_pretrained(tmp_path)
+    with pytest.raises(LabelError, match="does not say where its denoiser is; open it and name it"):
+        DenoiserFeatures.from_pretrained(tmp_path)
+    assert DenoiserFeatures.from_pretrained(tmp_path, denoiser).denoiser is denoiser
+
+
+def test_models_that_overflow_in_half_precision_do_not_in_single(finished: Path, command: Command) -> None:
+    weights = finished / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors, key = load_file(weights), "down_blocks.0.resnets.0.conv1.weight"  # what it makes is normalised
+    save_file(tensors | {key: 1e5 * tensors[key]}, weights)
+    command("fit", finished / "recipe.toml")
+    half = 'denoiser.dtype="float16"'
+    with pytest.raises(FloatingPointError, match=r'take denoiser\.dtype = "float32", or other'):
+        make_units(finished, "paths.dataset=other", half)
+    shutil.rmtree(finished / "other")  # or another folder is named
+    make_units(finished, "paths.dataset=other", half.replace("16", "32"))
+
+
 def test_what_a_message_tells_to_install_is_an_extra_with_what_is_missed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -791,6 +1043,7 @@ def test_what_a_message_tells_to_install_is_an_extra_with_what_is_missed() -> No
     for format in FORMATS.values():
         assert {PACKAGES.get(module, module) for module in format.needs} <= packages.get(format.extra or "", set())
     assert set(annotate.PACKAGES) <= packages["annotate"]
+    assert "transformers" in packages["latent"]
     plain = {re.split(r"[\[><=]", each)[0] for each in project["dependencies"]}
     assert {package_of(kind) for kind in ("swav", "mae", "timm:x")} <= plain
     assert {PACKAGES.get(name, name) for name in check.PACKAGES} <= plain
@@ -807,6 +1060,17 @@ def test_a_command_that_a_message_names_is_one_with_that_option() -> None:
         assert {*re.findall(r"--[a-z-]+", f"{rest} {beside}")} <= options, (name, rest, beside)
 
 
+def without_its_last_sample(shard: Path) -> bytes:
+    """As long as before."""
+    content, file = shard.read_bytes(), io.BytesIO()
+    with tarfile.open(shard) as tar, tarfile.open(fileobj=file, mode="w") as shorter:
+        last = tar.getnames()[-1].partition(".")[0]
+        for member in tar.getmembers():
+            if not member.name.startswith(last):
+                shorter.addfile(member, tar.extractfile(member))
+    return file.getvalue().ljust(len(content), b"\0")
+
+
 def test_repair_makes_again_whatever_a_message_says_is_damaged(
     finished: Path, command: Command, local_ray: None
 ) -> None:
@@ -816,6 +1080,7 @@ def test_repair_makes_again_whatever_a_message_says_is_damaged(
     for name, content, call in (
         ("shard-000001.tar", b"", voc),
         ("shard-000002.tar", tar[:512] + b"x" + tar[513:], ("train", recipe)),
+        ("shard-000000.tar", without_its_last_sample(folder / "shard-000000.tar"), voc),
         ("shard-000003.json", (folder / "shard-000000.json").read_bytes(), voc),
     ):
         whole = (folder / name).read_bytes()
@@ -834,16 +1099,6 @@ def test_repair_makes_again_whatever_a_message_says_is_damaged(
 
 
 TENSORS = "out/interpreter/interpreter.safetensors"
-
-
-def changed(name: str, **fields: object) -> Harm:
-    """A JSON file of the project with other values of these fields."""
-
-    def harm(project: Path) -> None:
-        content = json.loads((project / name).read_text())
-        (project / name).write_text(json.dumps(content | fields))
-
-    return harm
 
 
 def not_finite(name: str) -> Harm:

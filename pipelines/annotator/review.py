@@ -4,19 +4,18 @@ Their images are copied into a folder of annotated images. Their labels are what
 when somebody accepts or draws.
 """
 
-import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
-from pipelines import storage
 from pipelines.annotator.folder import AnnotatedFolder
 from pipelines.annotator.messages import Message, suggestion
-from pipelines.dataset.inventory import INDEX
+from pipelines.dataset.damage import unindexed
+from pipelines.dataset.index import candidates
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.shards import Sample, decode, kept_records, png_bytes
 from pipelines.errors import DatasetError
@@ -25,13 +24,10 @@ from pipelines.storage import Location, write_whole
 
 def most_uncertain(dataset: Location, count: int) -> list[Sample]:
     """So many of the samples that the filter kept. Raises DatasetError for a dataset without its index."""
-    open_dataset(dataset)
-    try:
-        index = pq.read_table(
-            io.BytesIO(storage.read(dataset / INDEX)), columns=["shard", "seed", "kept", "uncertainty"]
-        )
-    except FileNotFoundError as error:
-        raise DatasetError(f"{dataset} holds no {INDEX}; it is written when all units are made") from error
+    inventory = take_inventory(dataset)
+    if clause := unindexed(inventory, open_dataset(dataset)):
+        raise DatasetError(f"{dataset} is not finished: {clause}")
+    index = candidates(inventory).select(["shard", "seed", "kept", "uncertainty"])
     rows = index.filter(index["kept"]).sort_by([("uncertainty", "descending")]).slice(0, count).to_pylist()
     seeds = {row["seed"] for row in rows}
     shards = [dataset / name for name in sorted({row["shard"] for row in rows})]

@@ -64,7 +64,7 @@ def check_command(recipe: RecipePath, overrides: Overrides = None) -> None:
     found = _stages(loaded)
     stages = Table("stage", "", box=None)
     for stage in found:
-        stages.add_row(stage.stage, Text(_state(stage, loaded)))
+        stages.add_row(stage.stage, Text(_state(stage, found, call, loaded)))
     console.print(stages)
     if following := _following(found, loaded):
         say(f"next: {call.line(following.stage)}{following.options}")
@@ -81,15 +81,19 @@ def _stages(recipe: Recipe) -> list[Standing]:
     return [stage for stage in standings(recipe) if stage.stage in names]
 
 
-def _state(stage: Standing, recipe: Recipe) -> str:
+def _state(stage: Standing, found: list[Standing], call: Call, recipe: Recipe) -> str:
     """As `check` says it: as `status` does and, of what is not begun, what it waits for."""
     if stage.state in ("done", "not needed"):
         return "made"
-    if stage.state == "missing":
-        if missing := lack(stage.stage, recipe):
-            return f"waits for {missing.maker}" if missing.maker else f"waits: {missing.clause}"
-        return "ready"
-    return f"{stage.state}: {stage.note}"
+    if stage.state != "missing":
+        return f"{stage.state}: {stage.note}"
+    if missing := lack(stage.stage, recipe):
+        return f"waits for {missing.maker}" if missing.maker else f"waits: {missing.clause}"
+    for before in found[: found.index(stage)]:
+        if before.state in ("outdated", "damaged"):
+            remedy = f"`{call.line(before.stage)}{before.options}`" if before.is_to_be_made else before.note
+            return f"waits for {before.stage}, which is {before.state}: {remedy}"
+    return "ready"
 
 
 def _following(found: list[Standing], recipe: Recipe) -> Standing | None:

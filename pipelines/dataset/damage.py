@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from generate.photographs import Photograph
 from generate.stored import StoredError
 from pipelines import storage
-from pipelines.dataset.inventory import Inventory, report_path, shard_path, take_inventory, unit_of
+from pipelines.dataset.inventory import INDEX, Inventory, report_path, shard_path, take_inventory, unit_of
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.members import unlike
 from pipelines.dataset.photographs import listed, lists, otherwise_listed
@@ -42,6 +42,12 @@ def must_be_whole(inventory: Inventory, dataset: Dataset) -> None:
             f"{inventory.folder} has {made} of {len(dataset.units)} units; `datasetddpm generate` makes the others, or "
             "name --partial to go on with these"
         )
+
+
+def unindexed(inventory: Inventory, dataset: Dataset) -> str:
+    """A clause on the index that is written when all else is, with the command that does; "" where it is there."""
+    command = "generate" if dataset.interpreter else "import"
+    return "" if inventory.is_indexed else f"{INDEX} is missing; `datasetddpm {command}` writes it"
 
 
 def damages(inventory: Inventory) -> list[Damage]:

@@ -2,7 +2,7 @@
 
 import time
 
-from pipelines.dataset.damage import Damage, damage_beside, damage_of_lists
+from pipelines.dataset.damage import Damage, damage_beside, damage_of_lists, unindexed
 from pipelines.dataset.inventory import Inventory, report_path, take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.reports import Totals, counted, each_report
@@ -32,6 +32,8 @@ def status(folder: Location) -> dict[str, str]:
         if tally is not None and tally.pace:
             lines["rate"] = f"{tally.pace:.2g} samples a second, as the last run measured it"
             lines["left"] = duration((dataset.recipe["samples"] - total.candidates) / tally.pace)
+    elif clause := unindexed(inventory, dataset):
+        lines["index"] = clause
     return lines | _driver(folder, tally)
 
 

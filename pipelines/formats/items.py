@@ -131,13 +131,8 @@ def lines_of(pieces: Pieces, key: str) -> str:
 def refuse_names(about: About, is_held: Callable[[str], bool], why: str) -> None:
     """Raises DatasetError for a class whose name the format's list of names cannot hold."""
     for name in about.scheme.names:
-        if name.splitlines() != [name] or not is_held(name):
+        if not is_held(name):
             raise DatasetError(
                 f"the class {name!r} cannot be named in this format, where {why}; name another --format, or a scheme "
                 "with another name for it"
             )
-
-
-def refuse_long_names(about: About) -> None:
-    """Raises DatasetError for a name of several lines, or none."""
-    refuse_names(about, lambda name: True, "a name is one line")

@@ -66,7 +66,10 @@ class Task:
                 name = f"{prefix}{seed:012d}"
                 yield Item(record, split_of(seed, self.shares), name, self.about.left_out)
         if places:
-            raise DatasetError(f"{self.shard} lacks seed {min(places)}, which its report has; run `datasetddpm verify`")
+            raise DatasetError(
+                f"{self.shard} lacks seed {min(places)}, which its report keeps; run `datasetddpm generate` with "
+                "--repair"
+            )
 
 
 def make(task: Task) -> int:

@@ -38,13 +38,11 @@ FORMATS: dict[str, Format] = {
     "folders": Format(to_folders.write, to_folders.finish),
     "coco": Format(to_coco.write, to_coco.finish, "coco", ("pycocotools", "cv2"), has_instances=True),
     "coco-panoptic": Format(to_coco_panoptic.write, to_coco_panoptic.finish, "coco", ("cv2",), has_instances=True),
-    "voc": Format(to_voc.write, to_voc.finish, check=to_voc.check),
+    "voc": Format(to_voc.write, to_voc.finish),
     "mmsegmentation": Format(to_mmsegmentation.write, to_mmsegmentation.finish),
     "yolo": Format(to_yolo.write, to_yolo.finish, "yolo", ("cv2",)),
     "huggingface": Format(to_huggingface.write, to_huggingface.finish, "huggingface", ("datasets",)),
-    "labelme": Format(
-        to_labelme.write, to_labelme.finish, "labelme", ("cv2",), to_labelme.check, has_splits=False, ranked=True
-    ),
+    "labelme": Format(to_labelme.write, to_labelme.finish, "labelme", ("cv2",), has_splits=False, ranked=True),
     "cvat": Format(
         to_cvat.write,
         to_cvat.finish,

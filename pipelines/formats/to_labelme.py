@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from label import IGNORE
-from pipelines.formats.items import About, Item, Piece, Pieces, Target, refuse_long_names
+from pipelines.formats.items import About, Item, Piece, Pieces, Target
 
 IGNORED = "__ignore__"
 _VERSION = "5.4.1"  # of the format: LabelMe warns of none at all
@@ -53,7 +53,3 @@ def finish(target: Target, pieces: Pieces, about: About) -> str:
     """labels.txt is what `labelme --labels` and its converters take."""
     target.write("labels.txt", "".join(f"{name}\n" for name in (IGNORED, *about.scheme.names)))
     return ""
-
-
-def check(about: About) -> None:
-    refuse_long_names(about)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipelines.formats.items import About, Item, Piece, Pieces, Target, lines_of, palette_png, refuse_long_names
+from pipelines.formats.items import About, Item, Piece, Pieces, Target, lines_of, palette_png
 
 
 def write(target: Target, items: Iterator[Item], about: About) -> Piece:
@@ -21,7 +21,3 @@ def finish(target: Target, pieces: Pieces, about: About) -> str:
         target.write(f"ImageSets/Segmentation/{split}.txt", lines_of(pieces, split))
     target.write("labels.txt", "".join(f"{name}\n" for name in about.scheme.names))
     return ""
-
-
-def check(about: About) -> None:
-    refuse_long_names(about)

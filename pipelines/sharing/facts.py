@@ -14,8 +14,9 @@ from label import InterpreterError
 from label.feature_records import features_record, kinds_in
 from label.identity import stored_interpreter
 from pipelines.annotated import annotated_few, annotations_digest
+from pipelines.dataset.damage import unindexed
 from pipelines.dataset.index import candidates
-from pipelines.dataset.inventory import INDEX, take_inventory
+from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import interpreter_folder, scores_folder
@@ -59,8 +60,8 @@ def facts_of(folder: Location, recipe: Recipe | None = None) -> Facts:
     dataset, inventory = open_dataset(folder), take_inventory(folder)
     if missing := inventory.missing(dataset.units):
         raise DatasetError(f"{folder} lacks {len(missing)} of its {len(dataset.units)} shards; generate them first")
-    if not inventory.is_indexed or not inventory.reports:
-        raise DatasetError(f"{folder} has no {INDEX}, so it is not finished; generate it first")
+    if clause := unindexed(inventory, dataset):
+        raise DatasetError(f"{folder} is not finished: {clause}")
     (sample,) = chosen_samples(folder, Choice(1))
     height, width = sample.mask.shape
     fitted, scored = _run_folders(folder, recipe)

@@ -3,9 +3,9 @@
 import time
 
 from pipelines import storage
-from pipelines.dataset.damage import plain_damage
-from pipelines.dataset.inventory import Inventory, take_inventory
-from pipelines.dataset.manifest import open_dataset
+from pipelines.dataset.damage import plain_damage, unindexed
+from pipelines.dataset.inventory import INDEX, Inventory, take_inventory
+from pipelines.dataset.manifest import open_dataset, stored_dataset
 from pipelines.driver.tally import Tally
 from pipelines.folders import dataset_folder
 from pipelines.lease import holder
@@ -19,9 +19,9 @@ def of_dataset(folder: Location, units: range) -> Standing:
     if inventory.is_empty:
         return Standing("generate", "missing")
     missing, tally = inventory.missing(units), Tally.read(folder)
-    if inventory.count and not missing:
-        return _whole(inventory, tally)
-    notes = [f"{len(units) - len(missing)} of {len(units)} units"]
+    if inventory.count and not missing and (found := _whole(inventory, tally)):
+        return found
+    notes = [f"{len(units) - len(missing)} of {len(units)} units" if missing else f"{INDEX} is missing"]
     if tally and tally.failures:
         notes.append(f"{len(tally.failures)} failed, `datasetddpm status {folder}` says why")
     samples = len(missing) * tally.samples / tally.units if tally and tally.units else 0.0
@@ -30,14 +30,16 @@ def of_dataset(folder: Location, units: range) -> Standing:
 
 
 def planned_units(recipe: Recipe) -> range:
-    """Of one dataset: those of the recipe or, of photographs, those that the dataset remembers."""
-    is_of_photographs = recipe.generate.source.images == "photographs"
-    return stored_units(recipe) if is_of_photographs else recipe.generate.units
+    """Of one dataset: those of the recipe or, of photographs and imports, those that the dataset remembers."""
+    stored = stored_dataset(dataset_folder(recipe))
+    if recipe.generate.source.images == "photographs" or (stored and not stored.interpreter):
+        return stored_units(recipe)
+    return recipe.generate.units
 
 
 def stored_units(recipe: Recipe) -> range:
-    folder = dataset_folder(recipe)
-    return open_dataset(folder).units if "dataset.json" in storage.names(folder) else range(0)
+    stored = stored_dataset(dataset_folder(recipe))
+    return stored.units if stored else range(0)
 
 
 def together(datasets: dict[str, Standing]) -> Standing:
@@ -58,8 +60,11 @@ def together(datasets: dict[str, Standing]) -> Standing:
     return Standing("generate", state, max(each.made or 0.0 for each in several), whole, note)
 
 
-def _whole(inventory: Inventory, tally: Tally | None) -> Standing:
-    """Its seconds are known where one run made all of it; its reports are read, and no shard."""
+def _whole(inventory: Inventory, tally: Tally | None) -> Standing | None:
+    """Of a dataset of which all units are there; None where `generate` has yet to write its index.
+
+    Its seconds are known where one run made all of it; its reports are read, and no shard.
+    """
     if "dataset.json" not in inventory.others:
         note = f"{inventory.folder} holds shards, but no dataset.json; restore it, or remove the folder"
         return Standing("generate", "damaged", note=note, options=None)
@@ -68,6 +73,9 @@ def _whole(inventory: Inventory, tally: Tally | None) -> Standing:
             return Standing("generate", "damaged", note=str(damage), options=" --repair")
         note = f"{damage}; restore it, or name another folder in paths.photographed"
         return Standing("generate", "damaged", note=note, options=None)
+    dataset = open_dataset(inventory.folder)
+    if clause := unindexed(inventory, dataset):
+        return None if dataset.interpreter else Standing("generate", "stopped", note=clause, options=None)
     made = time.time() - min(storage.ages(inventory.folder)[name] for name in inventory.reports)
     seconds = tally.updated - tally.started if tally and tally.heard == tally.samples else None
     return Standing("generate", "done", made, seconds, note=f"{inventory.count} shards")

@@ -40,7 +40,8 @@ def evaluate(recipe: Recipe) -> Outcome:
     if held_out.scheme.names != interpreter.scheme.names:
         raise RecipeError(
             f"paths.held_out has the classes {', '.join(held_out.scheme.names)}; "
-            f"the interpreter was fitted on {', '.join(interpreter.scheme.names)}"
+            f"the interpreter was fitted on {', '.join(interpreter.scheme.names)}: name other images, or run "
+            "`datasetddpm fit` again"
         )
     if (held_out.masks == IGNORE).all():
         raise RecipeError(f"paths.held_out, {recipe.paths.held_out}, has no labelled pixel to count; label some")
@@ -136,7 +137,7 @@ def _open_network(folder: Path, held_out: Annotations, where: str) -> deeplab.De
     if list(names) != list(held_out.scheme.names):
         raise RecipeError(
             f"{folder} is of a network of the classes {', '.join(names)}; the held-out images have "
-            f"{', '.join(held_out.scheme.names)}: train again, or name other images"
+            f"{', '.join(held_out.scheme.names)}; run `datasetddpm train` again"
         )
     return network
 

@@ -38,11 +38,8 @@ def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: st
             f"{made} in {folder} is of another recipe: {clause}; "
             f"run `datasetddpm {command}` again, or restore the recipe"
         )
-    if record and (lost := record.lost(folder)):
-        raise RecipeError(
-            f"{made} in {folder} is not what was written: {lost[0]} is damaged or gone; "
-            f"run `datasetddpm {command}` again"
-        )
+    if record and (fault := record.fault(folder)):
+        raise RecipeError(f"{made} in {folder} is not whole: {fault}; run `datasetddpm {command}` again")
 
 
 def must_be_fitted_so(recipe: Recipe) -> None:

@@ -47,22 +47,21 @@ class Part:
     pace: Pace | None  # of what is not finished
     holder: Entry | None  # of the folder
     is_begun: bool
-    lost: str  # the first file that is no longer what its stage wrote; "" for none
+    fault: str  # of what its stage wrote; "" for none
 
     @classmethod
     def of(cls, folder: Path) -> "Part":
         """Of the folder, and of what is made beside it, to take its place: `NAME.part-*`."""
         ages, beside = storage.ages(folder), sorted(folder.parent.glob(f"{folder.name}{_UNFINISHED}*"))
         paces = [pace for place in (folder, *beside) if (pace := Pace.read(place))]
-        made, seconds, lost = None, 0.0, ""
+        made, seconds, fault = None, 0.0, ""
         if RECORD in ages:
             record = Record.read(folder)
             made, seconds = time.time() - ages[RECORD], record.seconds
-            lost = next(iter(record.lost(folder)), "")
+            fault = record.fault(folder)
         is_begun = bool(ages or beside)
-        return cls(
-            folder.name, made, seconds, paces[-1] if paces else None, holder(folder, beside=True), is_begun, lost
-        )
+        pace = paces[-1] if paces else None
+        return cls(folder.name, made, seconds, pace, holder(folder, beside=True), is_begun, fault)
 
     @property
     def is_worked_on(self) -> bool:
@@ -144,8 +143,8 @@ def _needless(recipe: Recipe) -> dict[str, str]:
 
 def _of_parts(stage: str, parts: Sequence[Part]) -> Standing:
     finished, working = [part for part in parts if part.made is not None], [part for part in parts if part.is_worked_on]
-    if not working and (lost := next((f"{part.name}/{part.lost}" for part in parts if part.lost), "")):
-        return Standing(stage, "damaged", note=f"{lost} is damaged or gone")
+    if not working and (fault := next((f"{part.name}/{part.fault}" for part in parts if part.fault), "")):
+        return Standing(stage, "damaged", note=fault)
     if parts and len(finished) == len(parts) and not working:
         note = f"{len(parts)} networks" if len(parts) > 1 else ""
         return Standing(stage, "done", max(p.made or 0.0 for p in parts), sum(p.seconds for p in parts), note)
