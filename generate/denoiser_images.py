@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from generate.denoiser import Denoiser
 from generate.image_source import json_digest
 from generate.sampler import sample
-from generate.settings import Solver
+from generate.settings import Solver, Spacing
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,12 @@ class DenoiserImages:
     denoiser: Denoiser
     solver: Solver = "dpmsolver++"
     steps: int = 20
+    spacing: Spacing = "even"
 
     @property
     def digest(self) -> str:
-        return json_digest(["denoiser", self.denoiser.digest, self.solver, self.steps])
+        spaced = [] if self.spacing == "even" else [self.spacing]
+        return json_digest(["denoiser", self.denoiser.digest, self.solver, self.steps, *spaced])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -35,9 +37,9 @@ class DenoiserImages:
 
     def images(self, seeds: Sequence[int], run_seed: int, batch_size: int) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
         """As `sample`. Raises ValueError for no steps, or more than the schedule has."""
-        return sample(
-            self.denoiser, seeds, run_seed=run_seed, solver=self.solver, steps=self.steps, batch_size=batch_size
-        )
+        how = {"solver": self.solver, "steps": self.steps, "spacing": self.spacing}
+        return sample(self.denoiser, seeds, run_seed=run_seed, batch_size=batch_size, **how)
 
     def provenance(self, seed: int) -> dict[str, Any]:
-        return {"solver": self.solver, "steps": self.steps}
+        spaced = {} if self.spacing == "even" else {"spacing": self.spacing}
+        return {"solver": self.solver, "steps": self.steps} | spaced

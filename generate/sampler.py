@@ -15,7 +15,7 @@ from torch import Tensor
 from generate.denoiser import Denoiser
 from generate.painting import painted
 from generate.schedule import Schedule
-from generate.settings import Solver
+from generate.settings import Solver, Spacing
 
 MULTISTEP: dict[Solver, tuple[type[DPMSolverMultistepScheduler | UniPCMultistepScheduler], int]] = {
     "dpmsolver++": (DPMSolverMultistepScheduler, 2),
@@ -25,17 +25,35 @@ MULTISTEP: dict[Solver, tuple[type[DPMSolverMultistepScheduler | UniPCMultistepS
 """Solvers that are diffusers' schedulers, with their order."""
 
 
-def spaced_timesteps(steps: int, schedule: Schedule, solver: Solver) -> list[int]:
-    """`steps` timesteps, descending and evenly spread, from the noisiest on.
+_LEAST = -5.1  # half the log of signal to noise, below which it says nothing more of an image (as in diffusers)
 
-    DDPM and DDIM end at t = 0; multistep solvers end one stride above it: their last step goes to the clean image.
-    Raises ValueError when there are none or more than the schedule has.
+
+def spaced_timesteps(steps: int, schedule: Schedule, solver: Solver, spacing: Spacing = "even") -> list[int]:
+    """`steps` timesteps, descending from the noisiest on; spread evenly in t, or in the log of signal to noise.
+
+    The second is DPM-Solver's (arXiv 2206.00927). DDPM and DDIM end at t = 0; multistep solvers end one
+    stride above it: their last step goes to the clean image. Raises ValueError when there are none or more than the
+    schedule has.
     """
     if not 1 <= steps <= len(schedule):
         raise ValueError(f"{steps} solver steps were asked for; 1 to {len(schedule)} are possible")
     points = steps + 1 if solver in MULTISTEP and steps < len(schedule) else steps
-    grid = np.linspace(len(schedule) - 1, 0, points) if points > 1 else np.array([len(schedule) - 1])
+    last = len(schedule) - 1
+    if spacing == "log_snr":
+        return _evenly_noisy(points, schedule)[:steps].tolist()
+    grid = np.linspace(last, 0, points) if points > 1 else np.array([last])
     return grid.round().astype(int)[:steps].tolist()
+
+
+def _evenly_noisy(points: int, schedule: Schedule) -> np.ndarray:
+    """So many timesteps that differ, nearest to equal distances in half the log of signal to noise."""
+    signal = schedule.alphas_cumprod.double().cpu().numpy().clip(1e-12)
+    half_log = np.log(signal / (1 - signal)) / 2  # falls with t
+    wanted = np.linspace(max(half_log[-1], _LEAST), half_log[0], points)
+    nearest = np.abs(half_log - wanted[:, None]).argmin(1)
+    nearest[0], places = len(schedule) - 1, np.arange(points)
+    descending = np.minimum.accumulate(nearest + places)  # each at least one below that before
+    return np.maximum(descending, points - 1) - places
 
 
 def _split(denoiser: Denoiser, x_t: Tensor, t: int, *, clip: bool) -> tuple[Tensor, Tensor | None]:
@@ -149,14 +167,15 @@ def sample(
     run_seed: int,
     solver: Solver = "dpmsolver++",
     steps: int = 20,
+    spacing: Spacing = "even",
     batch_size: int,
 ) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
     """Yield 8-bit RGB images in the order of `seeds`, batch_size at a time.
 
-    An image is a function of (denoiser, run_seed, its seed, solver, steps); its last bits depend on batch_size too.
-    Raises ValueError for no steps, or more than the schedule has.
+    An image is a function of (denoiser, run_seed, its seed, solver, steps, spacing); its last bits depend on batch_size
+    too. Raises ValueError for no steps, or more than the schedule has.
     """
-    timesteps = spaced_timesteps(steps, denoiser.schedule, solver)
+    timesteps = spaced_timesteps(steps, denoiser.schedule, solver, spacing)
 
     def steps_of(noise: Tensor, step_noise: Iterable[Tensor]) -> Iterator[Tensor]:
         return trajectory(denoiser, noise, solver=solver, timesteps=timesteps, step_noise=step_noise)

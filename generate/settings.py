@@ -8,6 +8,7 @@ from pydantic import Field, Strict
 from generate.errors import GenerateError
 
 Solver = Literal["ddpm", "ddim", "dpmsolver++", "dpmsolver++3m", "unipc"]
+Spacing = Literal["even", "log_snr"]
 CompileMode = Literal["default", "reduce-overhead"]  # of torch.compile
 PhotographFit = Literal["stretch", "pad"]
 Weighting = Literal["none", "min_snr"]

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from generate import settings as ddpm
 from generate.guided_flags import parse_flags
-from generate.settings import Solver
+from generate.settings import Solver, Spacing
 from label import IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Scheme
 from pipelines.cluster_section import ClusterSection as ClusterSection
 from pipelines.errors import RecipeError
@@ -81,6 +81,9 @@ class GenerateSection(Section):
     """The solver that turns noise into an image; ddpm is the published one."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     """Steps of the solver; an image costs so many calls of the network."""
+    spacing: Spacing = "even"
+    """How the steps of a denoiser are spread over its noise: evenly in time, or in the log of signal to noise, which
+    keeps colours and contrasts better in few steps where a schedule ends in pure noise."""
     portion: Share = 0.0
     """The most uncertain share of each unit, which is dropped; published is 0.1, on the demo's faces 0 is as good."""
     filter: Filter = "most_certain"

@@ -38,6 +38,12 @@ def test_the_denoiser_paints_what_sample_does(tiny_denoiser: Denoiser) -> None:
     assert source.provenance(4) == {"solver": "ddim", "steps": 3}
 
 
+def test_steps_that_are_spaced_otherwise_paint_other_images_and_say_so(tiny_denoiser: Denoiser) -> None:
+    even, spaced = DenoiserImages(tiny_denoiser, steps=3), DenoiserImages(tiny_denoiser, steps=3, spacing="log_snr")
+    assert not np.array_equal(read(even, [1])[0], read(spaced, [1])[0])
+    assert spaced.provenance(1) == {"solver": "dpmsolver++", "steps": 3, "spacing": "log_snr"}
+
+
 def test_what_changes_an_image_changes_the_digest_of_its_source(tiny_denoiser: Denoiser, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         photograph(tmp_path / name)
@@ -46,6 +52,7 @@ def test_what_changes_an_image_changes_the_digest_of_its_source(tiny_denoiser: D
         DenoiserImages(tiny_denoiser),
         DenoiserImages(tiny_denoiser, "ddim"),
         DenoiserImages(tiny_denoiser, steps=4),
+        DenoiserImages(tiny_denoiser, spacing="log_snr"),
         whole,
         FolderImages.of(tmp_path, (16, 16), "pad"),
         FolderImages.of(tmp_path, (8, 8)),

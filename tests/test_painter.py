@@ -89,7 +89,7 @@ def test_shards_that_are_lost_come_again_with_the_same_bytes(recipe_of) -> None:
 def test_a_recipe_without_a_painter_makes_the_dataset_that_it_always_made(fitted: Path) -> None:
     recipe = Recipe.load(fitted / "recipe.toml")
     dataset = describe(identify(recipe), recipe.generate)
-    assert "painter" not in dataset.recipe
+    assert not {"painter", "spacing"} & dataset.recipe.keys()
     with_section = recipe.model_copy(update={"painter": recipe.painter.model_copy(update={"levels": 7})})
     assert describe(identify(with_section), recipe.generate) == dataset
 
@@ -114,9 +114,10 @@ def test_what_changes_an_image_changes_the_digest_and_nothing_else_does(recipe_o
         digest("painter.levels=30"),
         digest('painter.kind="denoiser"', 'paths.painter="model"'),
         digest('painter.kind="denoiser"', 'paths.painter="model"', "generate.steps=4"),
+        digest('painter.kind="denoiser"', 'paths.painter="model"', 'generate.spacing="log_snr"'),
         digest("generate.run_seed=1"),
     ]
-    assert len({plain, *others}) == 6
+    assert len({plain, *others}) == 7
 
 
 def test_another_painter_is_named_and_its_dataset_not_mixed(recipe_of, fitted: Path, tmp_path: Path) -> None:
@@ -192,6 +193,10 @@ def test_a_model_of_another_kind_is_refused_in_one_sentence(recipe_of, fitted: P
         identify(recipe_of('paths.painter="model"'))
     with pytest.raises(CheckpointError, match=r"is a diffusers folder; EDM's networks are opened from an edm_\*\.pt"):
         identify(recipe_of('painter.kind="edm"'))
+    with pytest.raises(
+        RecipeError, match=r"generate\.spacing: a painter of kind consistency has its own; leave it out"
+    ):
+        identify(recipe_of('generate.spacing="log_snr"'))
     missing = recipe_of('paths.painter="nowhere"')
     found = lack("generate", missing)
     assert found is not None

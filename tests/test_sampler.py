@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from generate import Denoiser, Schedule, sample, spaced_timesteps, trajectory
 from generate.sampler import MULTISTEP
@@ -97,13 +97,28 @@ def test_images_come_in_the_order_of_their_seeds(tiny_denoiser):
     assert not np.array_equal(forth[0], forth[1])
 
 
+@pytest.mark.parametrize("spacing", ["even", "log_snr"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
 @pytest.mark.parametrize("solver", ["ddpm", "ddim", "dpmsolver++"])
 @pytest.mark.parametrize("steps", [1, 2, 20, 250, 1000])
-def test_timesteps_descend_from_the_noisiest_and_are_as_many_as_asked_for(solver, steps):
-    timesteps = spaced_timesteps(steps, Schedule.named("linear", "epsilon"), solver)
+def test_timesteps_descend_from_the_noisiest_and_are_as_many_as_asked_for(solver, steps, schedule, spacing):
+    timesteps = spaced_timesteps(steps, Schedule.named(schedule, "epsilon"), solver, spacing)
     assert len(timesteps) == steps
     assert timesteps[0] == 999
     assert timesteps == sorted(set(timesteps), reverse=True)
+
+
+def test_log_snr_spaces_steps_where_diffusers_does_as_far_as_there_are_such_timesteps() -> None:
+    schedule = Schedule.named("linear", "epsilon")
+    theirs = DPMSolverMultistepScheduler(trained_betas=schedule.betas.numpy(), use_lu_lambdas=True)
+    theirs.set_timesteps(21)
+    ours = spaced_timesteps(20, schedule, "dpmsolver++", "log_snr")
+    signal = schedule.alphas_cumprod.double()
+    half_log = ((signal / (1 - signal)).log() / 2).numpy()
+    wanted = -np.log(theirs.sigmas[:20].double().numpy())
+    for t, place in zip(ours, wanted, strict=True):
+        assert half_log[min(t + 1, 999)] <= place + 1e-3
+        assert place - 1e-3 <= half_log[max(t - 1, 0)]
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])

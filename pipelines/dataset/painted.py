@@ -18,4 +18,5 @@ def painted_how(recipe: dict[str, Any]) -> str:
             return f"latent diffusion without words, {recipe['solver']}, {recipe['steps']} steps"
         case "edm":
             return f"heun, {recipe['steps']} steps"
-    return f"{recipe['solver']}, {recipe['steps']} steps"
+    spaced = ", even in log SNR" if recipe.get("spacing") == "log_snr" else ""
+    return f"{recipe['solver']}, {recipe['steps']} steps{spaced}"

@@ -46,7 +46,7 @@ _ORDERED = (
         They are PNG files named by seed; the dataset will contain none of them. With --of they are chosen among so
         many: unknown to the interpreter, and unlike what is annotated. Reads paths.painter, or else paths.denoiser;
         with --of also paths.annotated and paths.out/interpreter, where they are there. Writes paths.out/samples. Keys:
-        generate.steps, generate.solver, generate.run_seed.
+        generate.steps, generate.solver, generate.spacing, generate.run_seed.
 
         Example: datasetddpm sample recipe.toml -n 40""",
     ),

@@ -33,8 +33,8 @@ Reader = Denoiser | LatentModel
 
 
 def denoiser_images(denoiser: Denoiser, settings: GenerateSection) -> DenoiserImages:
-    """What the denoiser paints with a recipe's solver and steps."""
-    return DenoiserImages(denoiser, settings.solver, settings.steps)
+    """What the denoiser paints with a recipe's solver and steps, as they are spaced."""
+    return DenoiserImages(denoiser, settings.solver, settings.steps, settings.spacing)
 
 
 def _same_as_reader(recipe: Recipe, reader: Reader | None) -> Reader | None:

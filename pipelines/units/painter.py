@@ -40,9 +40,10 @@ def paints_apart(recipe: Recipe) -> bool:
 
 
 def keys_of_images(recipe: Recipe) -> set[str]:
-    """Keys of [generate] that a painted image depends on."""
+    """Keys of [generate] that a painted image depends on; a spacing as it always was says nothing."""
     unused = UNUSED[recipe.painter.kind] if recipe.paths.painter is not None else set()
-    return {"run_seed", "solver", "steps"} - unused
+    spaced = {"spacing"} if recipe.generate.spacing != "even" else set()
+    return ({"run_seed", "solver", "steps"} | spaced) - unused
 
 
 def denoiser_files(recipe: Recipe) -> ModelFiles:
@@ -67,7 +68,8 @@ def must_be_named_as_painter(recipe: Recipe) -> RecipeError:
 def painter_identity(recipe: Recipe) -> dict[str, Any] | None:
     """What a dataset says of its painter, None where paths.denoiser paints.
 
-    Raises RecipeError for a painter of other sizes, or with too few timesteps, CheckpointError as painter_files does.
+    Raises RecipeError for a painter of other sizes, with too few timesteps or of which something is asked that it does
+    not know, CheckpointError as painter_files does.
     """
     if not paints_apart(recipe):
         return None
@@ -83,6 +85,8 @@ def painter_identity(recipe: Recipe) -> dict[str, Any] | None:
         raise RecipeError(f"painter.prompts: paths.painter, {recipe.paths.painter}, paints {does}")
     if recipe.painter.kind in ("denoiser", "latent"):
         must_have_steps(recipe, files)
+    if recipe.painter.kind != "denoiser" and recipe.generate.spacing != "even":
+        raise RecipeError(f"generate.spacing: a painter of kind {recipe.painter.kind} has its own; leave it out")
     return {**recipe.painter.said(), "digest": files.digest()}
 
 
