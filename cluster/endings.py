@@ -31,8 +31,11 @@ class Process:
             return True
         except PermissionError:
             return False
-        stat = Path(f"/proc/{self.pid}/stat")
-        return stat.exists() and stat.read_text("utf-8").rpartition(")")[2].split()[:1] == ["Z"]
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text("utf-8")
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since it was asked, or there is no /proc
+            return False
+        return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def wait_for_ends(killed: Iterable[Process]) -> None:
