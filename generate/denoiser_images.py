@@ -23,9 +23,14 @@ class DenoiserImages:
     spacing: Spacing = "even"
 
     @property
+    def _how(self) -> dict[str, Any]:
+        """What `sample` is told; even steps, as they always were, are not said."""
+        spaced = {} if self.spacing == "even" else {"spacing": self.spacing}
+        return {"solver": self.solver, "steps": self.steps} | spaced
+
+    @property
     def digest(self) -> str:
-        spaced = [] if self.spacing == "even" else [self.spacing]
-        return json_digest(["denoiser", self.denoiser.digest, self.solver, self.steps, *spaced])
+        return json_digest(["denoiser", self.denoiser.digest, *self._how.values()])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -37,9 +42,7 @@ class DenoiserImages:
 
     def images(self, seeds: Sequence[int], run_seed: int, batch_size: int) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
         """As `sample`. Raises ValueError for no steps, or more than the schedule has."""
-        how = {"solver": self.solver, "steps": self.steps, "spacing": self.spacing}
-        return sample(self.denoiser, seeds, run_seed=run_seed, batch_size=batch_size, **how)
+        return sample(self.denoiser, seeds, run_seed=run_seed, batch_size=batch_size, **self._how)
 
     def provenance(self, seed: int) -> dict[str, Any]:
-        spaced = {} if self.spacing == "even" else {"spacing": self.spacing}
-        return {"solver": self.solver, "steps": self.steps} | spaced
+        return self._how

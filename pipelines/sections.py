@@ -95,6 +95,11 @@ class GenerateSection(Section):
     """Whether the uncertainty of each pixel is stored, too."""
 
     @property
+    def unsaid(self) -> set[str]:
+        """Keys that stand as before they could be chosen, which no dataset or record says: older ones know none."""
+        return {"spacing"} if self.spacing == "even" else set()
+
+    @property
     def units(self) -> range:
         return range(-(-self.samples // self.unit_size))
 

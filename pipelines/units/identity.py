@@ -83,13 +83,11 @@ def describe(models: Identity, settings: GenerateSection) -> Dataset:
 def _made_by(settings: GenerateSection, painter: dict[str, Any] | None) -> dict[str, Any]:
     """What of [generate] a dataset's samples come from; `images` and `fit` stand in it where photographs are labelled.
 
-    How many photographs there may be is no part of it: they are the dataset's `samples`. Nor is the spacing of which
-    datasets knew nothing before it could be chosen.
+    How many photographs there may be is no part of it: they are the dataset's `samples`.
     """
     if settings.source.images != "photographs":
         unused = UNUSED[painter["kind"]] if painter else set()
-        as_before = {"spacing"} if settings.spacing == "even" else set()
-        return settings.model_dump(mode="json", exclude={"source"} | unused | as_before)
+        return settings.model_dump(mode="json", exclude={"source"} | unused | settings.unsaid)
     flat = settings.model_dump(mode="json", exclude={"run_seed", "solver", "steps", "spacing"})
     return {key: value for key, value in flat.items() if key != "photographs"}
 

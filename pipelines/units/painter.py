@@ -40,10 +40,9 @@ def paints_apart(recipe: Recipe) -> bool:
 
 
 def keys_of_images(recipe: Recipe) -> set[str]:
-    """Keys of [generate] that a painted image depends on; a spacing as it always was says nothing."""
+    """Keys of [generate] that a painted image depends on, as records say them."""
     unused = UNUSED[recipe.painter.kind] if recipe.paths.painter is not None else set()
-    spaced = {"spacing"} if recipe.generate.spacing != "even" else set()
-    return ({"run_seed", "solver", "steps"} | spaced) - unused
+    return {"run_seed", "solver", "steps", "spacing"} - unused - recipe.generate.unsaid
 
 
 def denoiser_files(recipe: Recipe) -> ModelFiles:
