@@ -6,8 +6,9 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -289,16 +290,20 @@ def test_without_a_number_there_are_as_many_actors_as_there_is_room_for(squares:
 
 
 def test_ten_thousand_units_are_supervised_in_seconds_and_flat_memory() -> None:
-    """Python's own memory is counted to the byte; that of the process, with Ray's buffers, is known less exactly."""
+    """Python's own memory is counted to the byte. That of the process, with Ray's, also grows once in a while for the
+    allocator's sake; what is kept of each unit makes it grow in most of four parts."""
     begin, driver = time.monotonic(), psutil.Process()
     outcomes = run_units(squares_in_memory, range(10_000), actors=4, resources=ONE_CORE)
     tracemalloc.start()
     try:
-        assert sum(1 for _ in islice(outcomes, 2_000)) == 2_000
-        early, early_traced = driver.memory_info().rss, traced_memory()
-        assert sum(1 for _ in islice(outcomes, 7_900)) == 7_900
+        assert sum(1 for _ in islice(outcomes, 1_900)) == 1_900
+        early_traced, sizes = traced_memory(), [driver.memory_info().rss]
+        for _ in range(4):
+            assert sum(1 for _ in islice(outcomes, 2_000)) == 2_000
+            sizes.append(driver.memory_info().rss)
         assert traced_memory() - early_traced < 100_000  # measured: 0; 950,000 when a call is kept of each unit
-        assert driver.memory_info().rss - early < 8 * 2**20  # measured: 2 to 6; 13 to 20 then
+        growth = median(after - before for before, after in pairwise(sizes))
+        assert growth < 2 * 2**20  # measured: 0.2 to 0.8; 6 to 7 then
     finally:
         tracemalloc.stop()
     assert sum(1 for _ in outcomes) == 100
