@@ -1,5 +1,6 @@
 """croissant.json, read by the library of those who made the format."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from test_preview import SCHEME, dataset_in, sample
 
-from pipelines.dataset.inventory import unit_of
+from pipelines.dataset.inventory import INDEX, unit_of
 from pipelines.dataset.reports import reports
 from pipelines.sharing.croissant import CROISSANT, listed
 
@@ -61,10 +62,11 @@ def test_its_candidates_are_the_rows_of_the_index(opened: mlcroissant.Dataset) -
     assert sum(rows[7]["candidates/class_pixels"]) == 64
 
 
-def test_it_lists_the_shards_by_their_sha256(tmp_path: Path, command: Callable[..., str]) -> None:
+def test_it_lists_the_shards_and_the_index_by_their_sha256(tmp_path: Path, command: Callable[..., str]) -> None:
     folder = dataset_in(tmp_path / "dataset")
     assert listed(folder) is None
     command("card", folder, "--license", "mit")
-    assert listed(folder) == {f"shard-{r.unit:06d}.tar": r.sha256 for r in reports(folder)}
-    assert [unit_of(name) for name in listed(folder) or ()] == [0, 1, 2]
+    shards = {f"shard-{r.unit:06d}.tar": r.sha256 for r in reports(folder)}
+    assert listed(folder) == shards | {INDEX: hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()}
+    assert [unit_of(name) for name in listed(folder) or ()] == [0, 1, 2, None]
     assert len(json.loads((folder / CROISSANT).read_text())["recordSet"]) == 4

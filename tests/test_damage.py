@@ -1,11 +1,13 @@
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from making import begun, commit, plain
 
 from label import Scheme
 from pipelines.dataset.damage import damages, missing_units, remove_damages, remove_temporaries
-from pipelines.dataset.inventory import take_inventory
+from pipelines.dataset.index import write_index
+from pipelines.dataset.inventory import INDEX, take_inventory
 from pipelines.dataset.shards import write_shard
 from pipelines.errors import DatasetError
 
@@ -69,6 +71,25 @@ def test_damage_is_found_named_and_taken_away_with_its_whole_unit(folder, name):
     assert damages(take_inventory(folder)) == []
     assert take_inventory(folder).committed == {0, 1, 2, 3} - {unit}
     assert not list(folder.glob("shard-000001.*")) or unit is None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: pq.write_table(pq.read_table(path).slice(1), path),
+        lambda path: pq.write_table(pq.read_table(path).set_column(2, "kept", [[False] * 4]), path),
+    ],
+    ids=["cut", "a row less", "other rows"],
+)
+def test_an_index_that_does_not_say_what_the_reports_say_is_damage(folder, spoil):
+    write_index(take_inventory(folder))
+    assert damages(take_inventory(folder)) == []
+    spoil(folder / INDEX)
+    (only,) = damages(take_inventory(folder))
+    assert str(only) == "index.parquet does not say what the reports say"
+    assert remove_damages(folder) == [only]
+    assert not take_inventory(folder).is_indexed
 
 
 def test_a_shard_of_another_dataset_is_damage(folder):

@@ -68,6 +68,22 @@ def test_what_was_imported_is_exported_the_same(tmp_path, save, dtype):
         assert np.array_equal(a.mask, b.mask)
 
 
+@pytest.mark.parametrize("name", ["shard-000001.tar", "shard-000001.json", "index.parquet"])
+def test_what_is_damaged_of_an_import_is_removed_by_hand_and_imported_again(npz, tmp_path, name):
+    call = ["import", "npz", str(npz), "--out", str(tmp_path / "set"), "--unit-size", "3"]
+    assert CliRunner().invoke(app, call).exit_code == 0
+    whole = {path: path.read_bytes() for path in (tmp_path / "set").glob("*.tar")}
+    (tmp_path / "set" / name).write_bytes(b"x" * 20)
+    said = CliRunner().invoke(app, ["verify", str(tmp_path / "set")])
+    assert said.exit_code == 1
+    assert f"{name} " in said.output
+    assert "remove them, and `datasetddpm import` writes them again" in said.output
+    (tmp_path / "set" / name).unlink()
+    assert CliRunner().invoke(app, call).exit_code == 0
+    assert {path: path.read_bytes() for path in (tmp_path / "set").glob("*.tar")} == whole
+    assert CliRunner().invoke(app, ["verify", str(tmp_path / "set")]).exit_code == 0
+
+
 def test_the_gans_form_has_its_uncertainty_last(tmp_path):
     images, masks, doubts = arrays()
     np.savez(tmp_path / "gan.npz", images, masks, np.ones((7, 512), np.float32), doubts)

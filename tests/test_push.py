@@ -231,9 +231,10 @@ def test_portions_are_in_order_and_within_their_limits(monkeypatch: pytest.Monke
     ("harm", "sentence"),
     [
         (lambda folder: (folder / "README.md").unlink(), "holds no README.md; run `datasetddpm card"),
-        (lambda folder: (folder / "shard-000001.tar").write_bytes(b"x"), "is of other shards than lie there"),
-        (lambda folder: (folder / "shard-000001.json").unlink(), "is of other shards than lie there"),
-        (lambda folder: (folder / "croissant.json").write_text("{"), "is of other shards than lie there"),
+        (lambda folder: (folder / "shard-000001.tar").write_bytes(b"x"), "is of other files than lie there"),
+        (lambda folder: (folder / "shard-000001.json").unlink(), "is of other files than lie there"),
+        (lambda folder: (folder / "index.parquet").write_bytes(b"x"), "is of other files than lie there"),
+        (lambda folder: (folder / "croissant.json").write_text("{"), "is of other files than lie there"),
         (lambda folder: (folder / "dataset.json").unlink(), "holds no dataset, interpreter, denoiser or network"),
     ],
 )

@@ -69,14 +69,16 @@ def verify(folder: DatasetFolder) -> None:
     """
     where = place_of(folder, "FOLDER")
     inventory = take_inventory(where)
-    damaged, units = damages(inventory), open_dataset(where).units
-    missing = sorted(set(inventory.missing(units)) - {damage.unit for damage in damaged})
+    damaged, dataset = damages(inventory), open_dataset(where)
+    missing = sorted(set(inventory.missing(dataset.units)) - {damage.unit for damage in damaged})
     for damage in damaged:
         console.print(str(damage), style="red")
     if missing:
-        console.print(f"not made yet: units {ranges(missing)}; generate goes on with them", style="red")
+        command = "generate" if dataset.interpreter else "import"
+        console.print(f"not made yet: units {ranges(missing)}; {command} goes on with them", style="red")
     if any(damage.is_made_again for damage in damaged):
-        console.print("`datasetddpm generate RECIPE --repair` makes them again")
+        here, imported = "`datasetddpm generate RECIPE --repair` makes", "remove them, and `datasetddpm import` writes"
+        console.print(f"{here if dataset.interpreter else imported} them again")
     if not all(damage.is_made_again for damage in damaged):
         console.print("nothing makes a list of photographs again; restore it, or begin anew in another folder")
     if damaged or missing:

@@ -51,15 +51,24 @@ def unindexed(inventory: Inventory, dataset: Dataset) -> str:
 
 
 def damages(inventory: Inventory) -> list[Damage]:
-    """Read every byte and compare it with the reports; units that are not made yet are no damage."""
+    """Read every byte and compare it with the reports; units that are not made yet are no damage.
+
+    The index is compared where nothing else is damaged: it is written anew with any unit.
+    """
     photographs, of_lists = _listed_photographs(inventory)
     checks = checked_reports(inventory, photographs=photographs)
-    return [
+    found = [
         *(Damage(name, "is a temporary file of a run that was killed") for name in inventory.temporaries),
         *(Damage(name, "has no report, so it was not committed", unit_of(name)) for name in inventory.uncommitted),
         *(check for check in checks if isinstance(check, Damage)),
         *of_lists,
     ]
+    if not found and inventory.is_indexed:
+        from pipelines.dataset.index import says_otherwise  # here, since a look at a folder waits for no pyarrow
+
+        if says_otherwise(inventory):
+            found.append(Damage(INDEX, "does not say what the reports say"))
+    return found
 
 
 def plain_damage(inventory: Inventory) -> Damage | None:

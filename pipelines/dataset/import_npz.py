@@ -11,7 +11,7 @@ import torch
 
 from label import IGNORE, Scheme, keep_most_certain
 from pipelines.dataset.damage import remove_temporaries
-from pipelines.dataset.index import totals, write_index
+from pipelines.dataset.index import indexed, write_index
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim, claimed
 from pipelines.dataset.npz import Npz, open_npz
@@ -44,9 +44,8 @@ def import_npz(
     dataset = _claim(npz, out, scheme, portion, unit_size)
     inventory = take_inventory(out)
     missing = inventory.missing(range(-(-npz.rows // unit_size)))
-    if inventory.is_indexed and not missing:
-        total = totals(inventory)
-    else:
+    total = None if missing else indexed(inventory)
+    if total is None:
         with leased(out):
             remove_temporaries(inventory)
             total = _completed(npz, out, dataset, uncertainty, missing)

@@ -49,8 +49,29 @@ def write_index(inventory: Inventory) -> Totals:
 
 def totals(inventory: Inventory) -> Totals:
     """What the dataset holds: by its index, or by its reports where no index of these very shards is there."""
-    indexed = _indexed(inventory) if inventory.is_indexed else None
-    return indexed or counted(each_report(inventory))
+    return indexed(inventory) or counted(each_report(inventory))
+
+
+def indexed(inventory: Inventory) -> Totals | None:
+    """What the dataset holds by its index; None where no index is there that can be read and knows these shards."""
+    index = _read(inventory, ["shard", "kept"]) if inventory.is_indexed else None
+    if index is None:
+        return None
+    return Totals(len(index["shard"].unique()), int(index["kept"].to_numpy().sum()), len(index))
+
+
+def says_otherwise(inventory: Inventory) -> bool:
+    """Whether index.parquet cannot be read, or says anything of a candidate that its unit's report does not."""
+    index, at = _read(inventory, _SCHEMA.names, also=["prompt"]), 0
+    if index is None:
+        return True
+    schema = _OF_WORDS if "prompt" in index.column_names else _SCHEMA
+    for several in _chunks(each_report(inventory)):
+        rows = [row for report in several for row in _rows(report)]
+        if not index.slice(at, len(rows)).equals(pa.Table.from_pylist(rows, schema)):
+            return True
+        at += len(rows)
+    return at != len(index)
 
 
 def candidates(inventory: Inventory) -> pa.Table:
@@ -59,9 +80,9 @@ def candidates(inventory: Inventory) -> pa.Table:
     What is nearest to a sample is known where `report` has added it.
     """
     more = ["prompt", *(field.name for field in _NEAREST)]
-    indexed = _read(inventory, _SCHEMA.names, also=more) if inventory.is_indexed else None
-    if indexed is not None:
-        return indexed
+    index = _read(inventory, _SCHEMA.names, also=more) if inventory.is_indexed else None
+    if index is not None:
+        return index
     rows = [row for report in each_report(inventory) for row in _rows(report)]
     return pa.Table.from_pylist(rows, _schema_of(rows))
 
@@ -88,14 +109,6 @@ def _with_nearest(inventory: Inventory, nearest: Mapping[int, tuple[str, float]]
     for field, values in zip(_NEAREST, columns, strict=True):
         table = table.append_column(field, pa.array(values, field.type))
     return table
-
-
-def _indexed(inventory: Inventory) -> Totals | None:
-    """None for an index that cannot be read, or that knows other shards than are there."""
-    index = _read(inventory, ["shard", "kept"])
-    if index is None:
-        return None
-    return Totals(len(index["shard"].unique()), int(index["kept"].to_numpy().sum()), len(index))
 
 
 def _read(inventory: Inventory, columns: list[str], also: Sequence[str] = ()) -> pa.Table | None:

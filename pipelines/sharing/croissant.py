@@ -102,11 +102,11 @@ def croissant(described: Described, shards: Sequence[Shard], index_sha256: str) 
 
 
 def listed(folder: Location) -> dict[str, str] | None:
-    """sha256 of every shard that the folder's file lists, by name; None where there is no such file."""
+    """sha256 of every shard and of the index, by name, by the folder's file; None where there is no such file."""
     try:
         content = json.loads(read(folder / CROISSANT))
         files = [node for node in content["distribution"] if node["@type"] == "cr:FileObject"]
-        return {node["name"]: node["sha256"] for node in files if node["name"] != INDEX}
+        return {node["name"]: node["sha256"] for node in files}
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,5 +1,6 @@
 """What is given away, file by file: a dataset with its card, or a model with one."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,16 +63,17 @@ def kind_of(folder: Location) -> Kind:
 
 
 def dataset_parcel(folder: Location) -> Parcel:
-    """The dataset with its card. Raises DatasetError where it has none, or one of other shards than are there."""
+    """The dataset with its card. Raises DatasetError where it has none, or one of other files than are there."""
     sizes, cards = storage.sizes(folder), (STRIP, CROISSANT, README)
     inventory = Inventory.of(folder, sizes.items())
     if lacking := [name for name in (INDEX, *cards) if name not in sizes]:
         raise DatasetError(f"{folder} holds no {lacking[0]}; run `datasetddpm card {folder}` first")
     shards = shards_in(inventory)
     shas = {shard.name: shard.sha256 for shard in shards}
+    shas[INDEX] = hashlib.sha256(storage.read(folder / INDEX)).hexdigest()
     if listed(folder) != shas or any(sizes.get(shard.name) != shard.bytes for shard in shards):
-        raise DatasetError(f"the card in {folder} is of other shards than lie there; run `datasetddpm card {folder}`")
-    names = [DATASET, *shas, *inventory.reports, INDEX, *cards]
+        raise DatasetError(f"the card in {folder} is of other files than lie there; run `datasetddpm card {folder}`")
+    names = [DATASET, *(shard.name for shard in shards), *inventory.reports, INDEX, *cards]
     return Parcel("dataset", {name: Piece(folder / name, sizes[name], shas.get(name)) for name in names})
 
 

@@ -10,7 +10,7 @@ from cluster import Crew, Done, Failed, Stop, connect, run_units, stop_on_signal
 from pipelines import storage
 from pipelines.dataset.damage import remove_damages, remove_temporaries
 from pipelines.dataset.growing import is_settled, settle
-from pipelines.dataset.index import totals, write_index
+from pipelines.dataset.index import indexed, write_index
 from pipelines.dataset.inventory import INDEX, Inventory, take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import Report, Totals
@@ -46,9 +46,9 @@ def generate(recipe: Recipe, *, repair: bool = False) -> Outcome:
     start, inventory = time.perf_counter(), take_inventory(dataset_folder(recipe))
     plan = planned(_with_batch(recipe, inventory), inventory)
     units = plan.recipe.generate.units
-    is_whole = inventory.is_indexed and not (inventory.temporaries or inventory.missing(units))
-    if is_whole and is_settled(plan.folder, plan.dataset) and not repair:
-        return _outcome(plan, totals(inventory), start, fresh=False, failures=[])
+    is_whole = not (repair or inventory.temporaries or inventory.missing(units))
+    if is_whole and is_settled(plan.folder, plan.dataset) and (whole := indexed(inventory)):
+        return _outcome(plan, whole, start, fresh=False, failures=[])
     with leased(plan.folder) as lease:
         missing = _cleared(plan, repair=repair).missing(units)
         tally, stop = Tally.of(plan.recipe.generate, missing), Stop()

@@ -40,14 +40,15 @@ class Training:
         return self.images_seen // self.batch_size
 
 
-def parser_of(description: str | None, batch_size: int) -> argparse.ArgumentParser:
+def parser_of(description: str | None, batch_size: int, seen: int) -> argparse.ArgumentParser:
     """The options that all trainings have; what each of them says of itself is in its docstring."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("drawings", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=6000)
-    parser.add_argument("--seen", type=int, default=67_200)
+    parser.add_argument("--seen", type=int, default=seen)
     parser.add_argument("--batch-size", type=int, default=batch_size)
+    parser.add_argument("--bfloat16", action="store_true", help="compute in halves, where the processor has them")
     return parser
 
 
