@@ -127,9 +127,17 @@ def test_every_cell_of_the_first_seed_comes_before_any_of_the_second(project: Pa
 
 def test_with_other_settings_nothing_is_measured_yet_with_other_seeds_only_theirs(studied: Studied) -> None:
     recipe = studied.project / "recipe.toml"
-    assert len(missing(Recipe.load(recipe, ("train.steps=5",)))) == len(CELLS)
+    assert len(missing(Recipe.load(recipe, ("interpreter.members=5",)))) == len(CELLS)
     assert {cell.seed for cell in missing(Recipe.load(recipe, ("study.seeds=[0, 1]",)))} == {1}
     assert missing(Recipe.load(recipe, ('paths.unlabelled="elsewhere"', "cluster.actors=1"))) == []
+
+
+def test_a_measurement_is_made_anew_where_a_setting_that_it_reads_is_another(studied: Studied) -> None:
+    def kinds(key: str) -> set[str]:
+        return {cell.kind for cell in missing(Recipe.load(studied.project / "recipe.toml", (key,)))}
+
+    assert kinds("train.steps=5") == {"synthetic", "supervised"}
+    assert kinds("generate.samples=9") == {"synthetic"}
 
 
 def test_a_dataset_that_was_half_made_is_finished_and_the_cell_comes_out_the_same(copy: Path) -> None:

@@ -34,13 +34,19 @@ from pipelines.stages.fit import fit, like_spread
 from pipelines.stages.train import train
 from pipelines.storage import write_whole
 from pipelines.study.controls import RawPixels, untrained
-from pipelines.study.grid import Cell, grid, named
+from pipelines.study.grid import Cell, Kind, grid, named
 from pipelines.study.mixing import make_dataset, make_sources, mixture
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser, open_features
 from pipelines.writable import must_be_writable
 
 _NOT_MEASURED = {"name", "paths", "features", "study", "cluster", "train_ddpm"}
+_NOT_READ: dict[Kind, set[str]] = {
+    "interpreter": {"generate", "train"},
+    "pixels": {"generate", "train"},
+    "untrained": {"generate", "train"},
+    "supervised": {"generate"},
+}
 
 
 def missing(recipe: Recipe) -> list[Cell]:
@@ -129,7 +135,8 @@ def _of_dataset(keys: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(recipe: Recipe, cell: Cell) -> str:
-    settings = recipe.model_dump(mode="json", exclude=_NOT_MEASURED, exclude_defaults=True)
+    others = _NOT_MEASURED | _NOT_READ.get(cell.kind, set())
+    settings = recipe.model_dump(mode="json", exclude=others, exclude_defaults=True)
     images = {"images": cell.images} if cell.images else {}
     return digest_of({"recipe": settings, "kind": cell.kind, "seed": cell.seed, "changes": cell.changes} | images)
 
