@@ -2,9 +2,10 @@
 
 Regime: 20 annotated and 120 held-out faces of 64x64; the setting "fast" with 10 members for all sources, seeds 0, 1, 2.
 The denoiser is the shipped one with the demo's steps and blocks. Encoders are those that train_mae.py and train_swav.py
-write, mae.pth, mae-untrained.pth and swav.pth in ENCODERS; a row whose file is not there is left out. Joined sources
-are scaled to a like spread over the annotated faces. A measurement is kept in OUT, so that what was stopped goes on.
-The last line is JSON.
+write, mae.pth, mae-untrained.pth and swav.pth in ENCODERS. The early denoiser, of as much compute as they, is the one
+that was shipped first: `git archive 1b08200 pipelines/demo/model | tar x -C ENCODERS --strip-components=2`. A row
+whose file is not there is left out. Joined sources are scaled to a like spread over the annotated faces. A measurement
+is kept in OUT, so that what was stopped goes on. The last line is JSON.
 
     python tests/bench/bench_sources.py --out encoders/cells [--encoders encoders]
 """
@@ -71,6 +72,8 @@ def rows(encoders: Path) -> Iterator[tuple[str, FeatureSource]]:
     painted = DenoiserFeatures(Denoiser.from_pretrained(DEMO / "model"), steps=STEPS, blocks=BLOCKS)
     pixels, raw, mae = RawPixels(SIZE), encoders / "mae-untrained.pth", encoders / "mae.pth"
     yield "denoiser, shipped", painted
+    if (early := encoders / "model").is_dir():
+        yield "denoiser, early", DenoiserFeatures(Denoiser.from_pretrained(early), steps=STEPS, blocks=BLOCKS)
     if mae.is_file():
         yield "MAE", _mae(mae)
         yield "denoiser + MAE", _joined(painted, _mae(mae))
