@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import content, copy_of, make_project
+from forked import Forked
 
 from pipelines import Recipe
 from pipelines.folders import study_cell
@@ -153,6 +154,20 @@ def test_a_dataset_that_was_half_made_is_finished_and_the_cell_comes_out_the_sam
     after = cell_of(copy, SYNTHETIC)
     for key in ("mean_iou", "iou", "precision", "recall", "digest"):
         assert after[key] == before[key]
+
+
+def test_two_processes_share_the_cells_and_measure_what_one_does(studied: Studied, tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    (project / "recipe.toml").write_text((project / "recipe.toml").read_text() + STUDY)
+    several = [Forked("study", project / "recipe.toml", "--page", project / f"{name}.md") for name in "ab"]
+    assert [process.wait() for process in several] == [0, 0], [process.said for process in several]
+    lines = [process.said.splitlines() for process in several]
+    shares = [[line.removeprefix("study: ") for line in each if line.endswith("-seed0")] for each in lines]
+    assert sorted(shares[0] + shares[1]) == sorted(CELLS)
+    assert all(shares)
+    for name in CELLS:
+        assert cell_of(project, name)["iou"] == cell_of(studied.project, name)["iou"]
+    assert (project / "a.md").read_text() == (project / "b.md").read_text()
 
 
 def test_all_seeds_of_a_row_share_one_dataset(copy: Path) -> None:

@@ -119,19 +119,18 @@ def study(
 ) -> None:
     """Measure a grid of methods on the held-out images.
 
-    Goes on where it was stopped. Reads paths.annotated, paths.held_out and paths.denoiser. Writes cells to
-    paths.out/study and a page with figures. Keys: those of the section study.
+    Goes on where it was stopped; several processes share the cells. Reads paths.annotated, paths.held_out and
+    paths.denoiser. Writes cells to paths.out/study and a page with figures. Keys: those of the section study.
 
     Example: datasetddpm study demo --page results/page.md --cells 3
     """
     loaded = load(recipe, overrides)
-    from pipelines.study.cells import measure, missing
+    from pipelines.study.cells import measure_missing, missing
     from pipelines.study.page import write_page
 
-    todo = missing(loaded)
-    console.print(f"study: {len(todo)} cells are not measured yet")
+    console.print(f"study: {len(missing(loaded))} cells are not measured yet")
     write_page(loaded, page)
-    for cell in todo[:cells]:
-        measure(loaded, cell)
+    for _ in measure_missing(loaded, cells):
         write_page(loaded, page)
+    write_page(loaded, page)  # with what other processes have measured since
     console.print(f"study: {len(missing(loaded))} cells left; the page is {page}")

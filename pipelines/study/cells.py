@@ -8,6 +8,8 @@ import math
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,8 +26,9 @@ from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
 from pipelines.disk import copy_folder
-from pipelines.errors import RecipeError
+from pipelines.errors import LeaseError, RecipeError
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, study_cell, study_work
+from pipelines.lease import leased
 from pipelines.progress import console
 from pipelines.quality.diversity import describe_images, precision_recall
 from pipelines.recipe import Recipe, digest_of
@@ -40,6 +43,7 @@ from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser, open_features
 from pipelines.writable import must_be_writable
 
+_PAUSE = 3.0  # seconds, while all cells that are missing are at work elsewhere
 _NOT_MEASURED = {"name", "paths", "features", "study", "cluster", "train_ddpm"}
 _NOT_READ: dict[Kind, set[str]] = {
     "interpreter": {"generate", "train"},
@@ -70,13 +74,39 @@ def result(recipe: Recipe, cell: Cell) -> dict[str, Any] | None:
     return measured if measured.get("digest") == _digest(recipe, cell) else None
 
 
-def measure(recipe: Recipe, cell: Cell) -> dict[str, Any]:
-    """Measure one cell and keep what came out."""
-    start = time.perf_counter()
-    console.print(f"study: {cell.name}")
-    ways = {"synthetic": _synthetic, "supervised": _supervised, "mixed": _mixed}
-    measured = ways.get(cell.kind, _interpreted)(_changed(recipe, cell), cell)
-    return keep(recipe, cell, measured, time.perf_counter() - start)
+def measure_missing(recipe: Recipe, most: int | None = None) -> Iterator[Cell]:
+    """Measure the cells that are missing, or so many of them; yield each when it is kept.
+
+    Other processes may do the same: cells of one folder are measured one after the other, others side by side.
+    """
+    done = 0
+    while (todo := missing(recipe)) and done != most:
+        before = done
+        for cell in todo:
+            if done == most:
+                return
+            with suppress(LeaseError):  # another process is at it, or at a cell of the same folder
+                if measure(recipe, cell):
+                    done += 1
+                    yield cell
+        if done == before:
+            time.sleep(_PAUSE)
+
+
+def measure(recipe: Recipe, cell: Cell) -> dict[str, Any] | None:
+    """Measure one cell and keep what came out; None where another process has done so since.
+
+    Raises LeaseError where another process is at a cell of the same folder.
+    """
+    changed, start = _changed(recipe, cell), time.perf_counter()
+    must_be_writable(changed.paths.out)
+    with leased(changed.paths.out):
+        if result(recipe, cell) is not None:
+            return None
+        console.print(f"study: {cell.name}")
+        ways = {"synthetic": _synthetic, "supervised": _supervised, "mixed": _mixed}
+        measured = ways.get(cell.kind, _interpreted)(changed, cell)
+        return keep(recipe, cell, measured, time.perf_counter() - start)
 
 
 def keep(recipe: Recipe, cell: Cell, measured: dict[str, Any], seconds: float) -> dict[str, Any]:

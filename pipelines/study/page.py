@@ -70,7 +70,7 @@ def _head(recipe: Recipe, measured: Results) -> list[str]:
     dates, settings = sorted({result["date"] for result in measured}), recipe.generate
     network, steps = recipe.train.network, recipe.train.optimisation.steps
     return [
-        f"`datasetddpm study`, {dates[0]} to {dates[-1]}, on {machines}; commits {commits}.",
+        f"`datasetddpm study`, {' to '.join(sorted({dates[0], dates[-1]}))}, on {machines}; commits {commits}.",
         f"Unless a row says otherwise: {settings.samples} candidates, {settings.solver} with {settings.steps} steps, "
         f"{settings.portion:.0%} dropped by the filter, DeepLab{network.variant.upper()} ({network.encoder}) "
         f"trained for {steps} steps of {recipe.train.batch_size}. mIoU on the held-out images, mean and "
