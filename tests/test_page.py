@@ -139,7 +139,7 @@ def test_a_row_with_one_seed_of_three_has_no_deviation_and_says_so(recipe: Recip
 def test_a_cell_of_other_settings_is_not_shown(recipe: Recipe, page: Path) -> None:
     recipe = only(recipe, "methods")
     fill(recipe, grid(recipe))
-    write_page(recipe.model_copy(update={"name": "other", "train": recipe.train.changed(steps=9)}), page)
+    write_page(recipe.model_copy(update={"interpreter": recipe.interpreter.changed(members=9)}), page)
     assert "Nothing is measured yet." in page.read_text()
 
 
@@ -158,7 +158,7 @@ def test_the_head_says_when_and_on_what_the_cells_were_measured(recipe: Recipe, 
     stored = keep(recipe, rows[0].cells[0], numbers(rows[0].cells[0]), 1.0)
     write_page(recipe, page)
     head = page.read_text().partition("\n## ")[0]
-    assert f"{stored['date']} to {stored['date']}, on {stored['machine']}; commits {stored['commit']}." in head
+    assert f"`datasetddpm study`, {stored['date']}, on {stored['machine']}; commits {stored['commit']}." in head
     assert "22 candidates, dpmsolver++ with 3 steps, 20% dropped by the filter, DeepLabV3+ (mobilenet_v2)" in head
 
 
