@@ -12,8 +12,9 @@ from forked import Forked
 
 from pipelines import Recipe
 from pipelines.folders import study_cell
-from pipelines.study.cells import measure, missing
+from pipelines.study.cells import missing
 from pipelines.study.grid import grid
+from pipelines.study.measuring import measure
 
 STUDY = """
 [study]

@@ -9,8 +9,9 @@ from conftest import make_project
 
 from pipelines import Recipe
 from pipelines.record import Record
-from pipelines.study.cells import measure, missing, result
+from pipelines.study.cells import missing, result
 from pipelines.study.grid import Row, grid
+from pipelines.study.measuring import measure
 
 STUDY = (
     "study.seeds=[0, 1, 2]",
@@ -32,7 +33,9 @@ def row(recipe: Recipe, label: str) -> Row:
 
 
 def measured(recipe: Recipe, label: str, place: int = 0) -> dict[str, Any]:
-    return measure(recipe, row(recipe, label).cells[place])
+    kept = measure(recipe, row(recipe, label).cells[place])
+    assert kept is not None, "no other process measures here"
+    return kept
 
 
 def shards(recipe: Recipe) -> dict[Path, int]:

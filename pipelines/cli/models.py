@@ -125,7 +125,8 @@ def study(
     Example: datasetddpm study demo --page results/page.md --cells 3
     """
     loaded = load(recipe, overrides)
-    from pipelines.study.cells import measure_missing, missing
+    from pipelines.study.cells import missing
+    from pipelines.study.measuring import measure_missing
     from pipelines.study.page import write_page
 
     console.print(f"study: {len(missing(loaded))} cells are not measured yet")

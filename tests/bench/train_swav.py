@@ -39,7 +39,7 @@ class Swav(nn.Module):
         super().__init__()
         self.backbone = timm.create_model(NETWORK, pretrained=False, num_classes=0)
         self.backbone.to(memory_format=torch.channels_last)
-        self.half = torch.autocast("cpu", torch.bfloat16, enabled=half)
+        self.precision = torch.autocast("cpu", torch.bfloat16, enabled=half)
         self.head = SwaVProjectionHead(self.backbone.num_features, 512, 64)
         self.prototypes = SwaVPrototypes(64, prototypes, n_steps_frozen_prototypes=FROZEN)
         self.swapped = SwaVLoss()
@@ -51,7 +51,7 @@ class Swav(nn.Module):
         return self.swapped(list(large.chunk(2)), list(small.chunk(2)))
 
     def _scores(self, crops: Tensor, update: int) -> Tensor:
-        with self.half:
+        with self.precision:
             seen = self.backbone(normalised(crops))
         return self.prototypes(F.normalize(self.head(seen.float())), step=update)
 
