@@ -74,8 +74,7 @@ def verify(folder: DatasetFolder) -> None:
     for damage in damaged:
         console.print(str(damage), style="red")
     if missing:
-        command = "generate" if dataset.interpreter else "import"
-        console.print(f"not made yet: units {ranges(missing)}; {command} goes on with them", style="red")
+        console.print(f"not made yet: units {ranges(missing)}; generate goes on with them", style="red")
     if any(damage.is_made_again for damage in damaged):
         here, imported = "`datasetddpm generate RECIPE --repair` makes", "remove them, and `datasetddpm import` writes"
         console.print(f"{here if dataset.interpreter else imported} them again")

@@ -54,7 +54,7 @@ def totals(inventory: Inventory) -> Totals:
 
 def indexed(inventory: Inventory) -> Totals | None:
     """What the dataset holds by its index; None where no index is there that can be read and knows these shards."""
-    index = _read(inventory, ["shard", "kept"]) if inventory.is_indexed else None
+    index = _read(inventory, ["shard", "kept"])
     if index is None:
         return None
     return Totals(len(index["shard"].unique()), int(index["kept"].to_numpy().sum()), len(index))
@@ -80,7 +80,7 @@ def candidates(inventory: Inventory) -> pa.Table:
     What is nearest to a sample is known where `report` has added it.
     """
     more = ["prompt", *(field.name for field in _NEAREST)]
-    index = _read(inventory, _SCHEMA.names, also=more) if inventory.is_indexed else None
+    index = _read(inventory, _SCHEMA.names, also=more)
     if index is not None:
         return index
     rows = [row for report in each_report(inventory) for row in _rows(report)]
@@ -114,8 +114,10 @@ def _with_nearest(inventory: Inventory, nearest: Mapping[int, tuple[str, float]]
 def _read(inventory: Inventory, columns: list[str], also: Sequence[str] = ()) -> pa.Table | None:
     """Columns of index.parquet, `also` where it has them.
 
-    None for one that cannot be read, or that knows other shards than are there.
+    None where none is there, and for one that cannot be read or that knows other shards than are there.
     """
+    if not inventory.is_indexed:
+        return None
     try:
         index = pq.ParquetFile(io.BytesIO(storage.read(inventory.folder / INDEX))).read([*columns, *also])
         shards = index["shard"].unique().to_pylist()

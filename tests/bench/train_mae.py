@@ -84,8 +84,8 @@ def main() -> None:
     write(model.state_dict())
     if not options.untrained:
         settings = Training(options.seen, options.batch_size, 1e-3, 0.05)
-        half = torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16)
-        train(model, images, settings, lambda batch, _: half(model.loss)(normalised(batch)), options.out, write)
+        loss = torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16)(model.loss)
+        train(model, images, settings, lambda batch, _: loss(normalised(batch)), options.out, write)
 
 
 def _write(path: Path, weights: dict[str, Tensor]) -> None:
