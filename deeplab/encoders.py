@@ -15,15 +15,14 @@ from torch import nn
 from deeplab.errors import DownloadError, NetworkError
 from deeplab.settings import Network
 
-WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")  # encoder weights that are a file, not a name
+_OURS = "network.encoder."  # before the encoder's tensors in a file that deeplab.save() wrote
 VARIANTS = {"v3": smp.DeepLabV3, "v3+": smp.DeepLabV3Plus}
 
 
 def make_layers(shape: Network, classes: int) -> smp.DeepLabV3 | smp.DeepLabV3Plus:
     """Encoder, decoder and head. Raises NetworkError for an encoder or weights that there are not."""
-    name, weights, file = shape.encoder, shape.encoder_weights, None
-    if weights and Path(weights).suffix in WEIGHT_FILES:
-        weights, file = None, Path(weights)
+    name, file = shape.encoder, shape.weights_file
+    weights = None if file else shape.encoder_weights
     _check_encoder(name, weights)
     # a timm model's weights go by its own name, so that smp wants a flag here
     wanted = True if name.startswith("tu-") and weights else weights
@@ -64,13 +63,14 @@ def _check_encoder(name: str, weights: str | None) -> None:
 
 
 def _load_weights(encoder: nn.Module, file: Path, name: str) -> None:
-    """Weights as torchvision or timm store them; those of a classifier on top are left out."""
+    """Weights as torchvision or timm store them, a classifier on top left out, or those of a DeepLab's encoder."""
     if not file.is_file():
         raise NetworkError(f"{file} is no file; encoder_weights is a file of the weights of {name}, or their name")
     try:
         weights = load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True)
-        weights = {key: tensor for key, tensor in weights.items() if not key.startswith(("fc.", "classifier."))}
-        holder = cast(nn.Module, encoder.model) if name.startswith("tu-") else encoder
+        own = {key.removeprefix(_OURS): tensor for key, tensor in weights.items() if key.startswith(_OURS)}
+        weights = own or {key: value for key, value in weights.items() if not key.startswith(("fc.", "classifier."))}
+        holder = cast(nn.Module, encoder.model) if name.startswith("tu-") and not own else encoder
         lacking = set(holder.state_dict()) - set(weights)
         if lacking:
             raise ValueError(f"it lacks {len(lacking)} tensors, such as {min(lacking)}")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import Field, Strict
@@ -17,6 +18,7 @@ SCHEDULES: dict[Schedule, Callable[[float], float]] = {  # portion of the steps 
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
 }
+WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")  # encoder weights that are a file, not a name
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -29,7 +31,7 @@ class Network:
     encoder: str = "resnet101"
     """The encoder, by its name in segmentation_models_pytorch, or "tu-" and its name in timm."""
     encoder_weights: str | None = None
-    """What the encoder begins with: "imagenet", another name of its weights, or a local file; unset: random weights."""
+    """What the encoder begins with: a name, as "imagenet", or a file, also a network's own; unset: random weights."""
     encoder_depth: Literal[3, 4, 5] = 5
     """Stages of the encoder; 3 reach stride 8, the later ones see further at that stride and cost most of the time."""
     output_stride: Literal[8, 16] = 8
@@ -47,6 +49,12 @@ class Network:
         check_names(self)
         if self.scale < 1:
             raise NetworkError(f"scale is {self.scale}; images are enlarged by a whole number, 1 or more")
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file that the encoder begins with, if that is one."""
+        weights = self.encoder_weights
+        return Path(weights) if weights and Path(weights).suffix in WEIGHT_FILES else None
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,11 @@ class Record:
         """
         if self.files == {}:
             return f"{RECORD} has no digests of what was written"
-        lost = (name for name, digest in (self.files or {}).items() if _sha256(folder / name) != digest)
+        lost = (name for name, digest in (self.files or {}).items() if sha256_of(folder / name) != digest)
         return next((f"{name} is damaged or gone" for name in lost), "")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """Empty where there is no file that can be read."""
     try:
         with open(path, "rb") as file:
@@ -171,7 +171,7 @@ def _made(
                 error.add_note(f"nothing half-made is kept of {folder}")
         raise
     written = sorted({path for pattern in outputs or () for path in part.glob(pattern) if path.is_file()})
-    files = {path.relative_to(part).as_posix(): _sha256(path) for path in written} if outputs else None
+    files = {path.relative_to(part).as_posix(): sha256_of(path) for path in written} if outputs else None
     record = Record(digest_of(inputs), time.perf_counter() - start, results, inputs, files)
     write_whole(part / RECORD, _json(asdict(record)))
     return part

@@ -74,10 +74,11 @@ class TrainSection(Section):
         return [MixedSource(source=network)]
 
     def made_with(self, seed: int) -> dict[str, Any]:
-        """All of the recipe that a network depends on, beside the images: of a mixed folder its name, not its place."""
-        train = self.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT)
-        mix = [each | {"source": source.name} for each, source in zip(train["mix"], self.mix, strict=True)]
-        return {"train": train | {"mix": mix}, "seed": seed}
+        """All of the recipe that a network depends on, beside the images: of folders and files names, not places."""
+        train, file = self.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT), self.network.weights_file
+        train["mix"] = [each | {"source": source.name} for each, source in zip(train["mix"], self.mix, strict=True)]
+        train["encoder_weights"] = file.name if file else self.network.encoder_weights
+        return {"train": train, "seed": seed}
 
     @model_validator(mode="after")
     def _sources_share_batches(self) -> "TrainSection":

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from deeplab import NetworkError, build, load, predict, save
 from deeplab.images import normalise
@@ -23,7 +24,7 @@ def images(*shape: int) -> np.ndarray:
     return RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
-def same_weights(one: DeepLab, other: DeepLab) -> bool:
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
@@ -111,6 +112,15 @@ def test_an_encoder_that_cannot_be_dilated_is_named() -> None:
 def test_unknown_encoder_weights_name_the_known_ones() -> None:
     with pytest.raises(NetworkError, match=r"resnet18 has no weights 'imagnet'; .* None or one of imagenet"):
         build(3, encoder="resnet18", encoder_weights="imagnet")
+
+
+@pytest.mark.parametrize("encoder", ["mobilenet_v2", "tu-mobilenetv3_small_050"])
+def test_an_encoder_begins_with_that_of_a_network_that_was_kept(encoder: str, tmp_path: Path) -> None:
+    first = small(seed=4, encoder=encoder)
+    save(first, tmp_path)
+    then = small(seed=5, encoder=encoder, encoder_weights=str(tmp_path / "model.safetensors"))
+    assert same_weights(first.network.encoder, then.network.encoder)
+    assert not same_weights(first.network.decoder, then.network.decoder)
 
 
 def test_encoder_weights_that_cannot_be_downloaded_name_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

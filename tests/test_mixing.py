@@ -54,6 +54,7 @@ def test_every_mixture_stands_with_and_without_the_annotated_few(recipe: Recipe)
         "photographs + annotated",
         "synthetic + photographs",
         "synthetic + photographs + annotated",
+        "photographs, then annotated",
     ]
 
 
@@ -103,6 +104,20 @@ def test_another_mixture_of_the_same_datasets_paints_nothing_again(recipe: Recip
     measured(recipe, "synthetic + annotated")
     measured(recipe, "photographs")
     assert shards(recipe) == before
+
+
+def test_a_network_of_the_annotated_few_can_begin_with_what_another_learned_from_photographs(recipe: Recipe) -> None:
+    measured(recipe, "photographs, then annotated")
+    (networks,) = (recipe.paths.out / "study" / "work").glob("*/deeplab")
+    before, then = (Record.read(networks / f"{source}-seed0") for source in ("mixed", "annotated"))
+    assert [each["source"] for each in before.inputs["train"]["mix"]] == ["photographed"]
+    assert before.files is not None
+    assert then.inputs["paths"]["encoder_weights"] == before.files["model.safetensors"]
+    assert then.inputs["train"]["augmentation"] == "strong_mirrored"
+
+
+def test_the_recipes_own_filter_is_the_measurement_that_other_tables_show(recipe: Recipe) -> None:
+    assert row(recipe, "most_certain, 0.2 dropped").cells == row(recipe, "synthetic").cells
 
 
 def test_another_dataset_of_a_row_lies_beside_the_first(recipe: Recipe) -> None:

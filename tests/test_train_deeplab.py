@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from making import begun, commit, killed_in_training
 from PIL import Image
 
@@ -217,6 +218,16 @@ def test_encoder_weights_that_cannot_be_had_end_before_any_step(made: Path) -> N
     with pytest.raises(NetworkError, match=r"weights\.pth is no file; encoder_weights is a file"):
         train(recipe_of(made, encoder_weights=str(made / "weights.pth")))
     assert not (made / "out" / "deeplab").exists()
+
+
+def test_another_file_of_encoder_weights_makes_another_network_whatever_it_is_called(made: Path) -> None:
+    file = made / "weights.pth"
+    for seed, fresh in ((0, True), (0, False), (1, True)):
+        encoder = build(3, encoder="mobilenet_v2", encoder_depth=3, seed=seed).network.encoder
+        torch.save(encoder.state_dict(), file)
+        assert train(recipe_of(made, encoder_weights=str(file))).fresh == fresh
+    moved = file.rename(made / "out" / "weights.pth")
+    assert not train(recipe_of(made, encoder_weights=str(moved))).fresh
 
 
 def test_a_recipe_without_a_dataset_trains_nothing_and_says_so(project: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pipelines.errors import RecipeError
 from pipelines.recipe import Recipe
 
-Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised", "mixed"]
+Kind = Literal["interpreter", "pixels", "untrained", "synthetic", "supervised", "mixed", "tuned"]
 Images = Literal["synthetic", "photographs", "annotated"]  # what a mixed training learns from
 STRONG = "strong_mirrored"  # of the few annotated images, alone and in a mixture
 Changes = dict[str, dict[str, Any]]  # section -> key -> value
@@ -116,16 +116,20 @@ def _mixtures(recipe: Recipe) -> Iterator[Row]:
         ]
     for images in mixtures:
         yield _row(recipe, "mixtures", " + ".join(images), "mixed", images, generate=dataset)
+    if len(mixtures) > 1:
+        yield _row(recipe, "mixtures", "photographs, then annotated", "tuned", ("photographs",), generate=dataset)
 
 
 def _filters(recipe: Recipe) -> Iterator[Row]:
     """Which labels are believed: all rows are of the same candidates, which are painted once."""
     candidates = _solver(recipe) | {"keep_all": True, "uncertainty_maps": True}
+    usual = recipe.generate.filter, recipe.generate.portion
     yield _row(recipe, "filters", "all labels", "synthetic", generate=candidates | {"portion": 0.0})
     for name in recipe.study.filters:
         for portion in filter(None, recipe.study.portions):
             kept = candidates | {"filter": name, "portion": portion}
-            yield _row(recipe, "filters", f"{name}, {portion:g} dropped", "synthetic", generate=kept)
+            dataset = _solver(recipe) if (name, portion) == usual else kept
+            yield _row(recipe, "filters", f"{name}, {portion:g} dropped", "synthetic", generate=dataset)
     for nats in recipe.study.ignored:
         label, training = f"pixels above {nats:g} nats ignored", {"ignore_above": nats}
         yield _row(recipe, "filters", label, "synthetic", generate=candidates | {"portion": 0.0}, train=training)
@@ -140,9 +144,6 @@ def _solvers(recipe: Recipe) -> Iterator[Row]:
 
 def _amounts(recipe: Recipe) -> Iterator[Row]:
     solver = _solver(recipe)
-    for portion in recipe.study.portions:
-        dataset = solver if portion == recipe.generate.portion else solver | {"portion": portion}
-        yield _row(recipe, "amounts", f"filtered: {portion:g}", "synthetic", generate=dataset)
     for samples in recipe.study.samples:
         yield _row(recipe, "amounts", f"candidates: {samples}", "synthetic", generate=solver | {"samples": samples})
     for images in recipe.study.annotated:

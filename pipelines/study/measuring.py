@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deeplab.model import WEIGHTS
 from label import Annotations, DenoiserFeatures, FeatureSource, Interpreter
 from pipelines.annotated import annotated_few, open_annotations
 from pipelines.dataset.inventory import take_inventory
@@ -29,7 +31,7 @@ from pipelines.stages.fit import fit, like_spread
 from pipelines.stages.train import train
 from pipelines.study.cells import keep, missing, result
 from pipelines.study.controls import RawPixels, untrained
-from pipelines.study.grid import Cell, named
+from pipelines.study.grid import STRONG, Cell, named
 from pipelines.study.mixing import make_dataset, make_sources, mixture
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser, open_features
@@ -68,7 +70,7 @@ def measure(recipe: Recipe, cell: Cell) -> dict[str, Any] | None:
         if result(recipe, cell) is not None:
             return None
         console.print(f"study: {cell.name}")
-        ways = {"synthetic": _synthetic, "supervised": _supervised, "mixed": _mixed}
+        ways = {"synthetic": _synthetic, "supervised": _supervised, "mixed": _mixed, "tuned": _tuned}
         measured = ways.get(cell.kind, _interpreted)(changed, cell)
         return keep(recipe, cell, measured, time.perf_counter() - start)
 
@@ -148,11 +150,24 @@ def _synthetic(recipe: Recipe, cell: Cell) -> dict[str, Any]:
 
 def _mixed(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     """Make what is mixed, train on it, evaluate."""
+    folder = _trained_on_mixture(recipe, cell)
+    held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
+    return _scores(recipe, predicted_by_network(folder, held_out), held_out)
+
+
+def _tuned(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Train on the annotated images a network whose encoder has learned from others before."""
+    weights = _trained_on_mixture(recipe, cell) / WEIGHTS
+    then = recipe.train.changed(mix=[], augmentation=STRONG, encoder_weights=str(weights))
+    return _supervised(recipe.model_copy(update={"train": then}), cell)
+
+
+def _trained_on_mixture(recipe: Recipe, cell: Cell) -> Path:
+    """The folder of a network of the cell's images, which are made if need be."""
     _share_interpreter(recipe)
     make_sources(recipe, cell.images)
-    held_out = _held_out(recipe, open_denoiser(recipe, "cpu").image_shape[1:])
     train(recipe, only="mixed")
-    return _scores(recipe, predicted_by_network(network_folder(recipe, "mixed", cell.seed), held_out), held_out)
+    return network_folder(recipe, "mixed", cell.seed)
 
 
 def _share_interpreter(recipe: Recipe) -> None:

@@ -21,7 +21,7 @@ _TITLES = {
     "mixtures": "What a network learns from",
     "filters": "Which labels are believed",
     "solvers": "Solver and steps",
-    "amounts": "Filter, number of samples, number of annotated images",
+    "amounts": "Number of samples, number of annotated images",
     "features": "The interpreter by single block and single step",
 }
 _END = "<!-- end -->"

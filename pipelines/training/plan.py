@@ -15,6 +15,7 @@ from pipelines.dataset.manifest import open_dataset, stored_dataset
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.folders import Source, dataset_folder, network_folder
 from pipelines.recipe import Recipe
+from pipelines.record import sha256_of
 from pipelines.storage import Location, location
 from pipelines.train_section import MixedSource, TrainSection, places
 from pipelines.training.data import AnnotatedData, ShardData, shard_data
@@ -37,6 +38,7 @@ class Run:
     folder: Path
     names: list[str]  # of the classes
     source: Source
+    encoder: str | None  # sha256 of the file that the encoder begins with
     data: Mix
     validation: Annotations | None
 
@@ -50,7 +52,8 @@ class Run:
         """All that the network depends on."""
         validation = self.validation and annotations_digest(self.validation)
         paths = {_KEPT_AS[self.source]: self.data.digest, "validation": validation}
-        return {**self.settings.made_with(self.seed), "paths": paths}
+        encoder = {"encoder_weights": self.encoder} if self.encoder else {}
+        return {**self.settings.made_with(self.seed), "paths": paths | encoder}
 
 
 def runs(recipe: Recipe, wanted: list[Source], *, partial: bool = False) -> list[Run]:
@@ -65,6 +68,7 @@ def runs(recipe: Recipe, wanted: list[Source], *, partial: bool = False) -> list
     validation = recipe.paths.validation and open_annotations(recipe, recipe.paths.validation, size)
     if validation and list(validation.scheme.names) != names:
         raise RecipeError(_other_classes("paths.validation", validation.scheme.names, names))
+    file = settings.network.weights_file
     optimisation, every = _lengths(settings, max(len(data) for data in opened.by_source.values()))
     planned = [
         Run(
@@ -76,6 +80,7 @@ def runs(recipe: Recipe, wanted: list[Source], *, partial: bool = False) -> list
             folder=network_folder(recipe, source, seed),
             names=names,
             source=source,
+            encoder=sha256_of(file) if file else None,
             data=data,
             validation=validation,
         )
