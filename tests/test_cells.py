@@ -118,7 +118,8 @@ def test_a_cell_with_a_dataset_says_its_times_and_how_its_images_compare_with_th
 def test_a_measurement_that_several_tables_show_is_one_cell(studied: Studied) -> None:
     recipe = Recipe.load(studied.project / "recipe.toml")
     rows = {row.label for row in grid(recipe) if row.cells[0].name == SYNTHETIC}
-    assert rows == {"DatasetDDPM: DeepLab on synthetic images", "dpmsolver++, 3"}
+    own = f"candidates: {recipe.generate.samples}, annotated: all"
+    assert rows == {"DatasetDDPM: DeepLab on synthetic images", "dpmsolver++, 3", own}
 
 
 def test_every_cell_of_the_first_seed_comes_before_any_of_the_second(project: Path) -> None:
@@ -207,7 +208,7 @@ def test_a_page_that_is_another_document_is_not_overwritten(project: Path, comma
 
 
 def test_fewer_samples_than_can_be_compared_are_said_so_before_the_training(project: Path, command: Command) -> None:
-    few = ['study.parts=["amounts"]', "study.annotated=[]", "study.samples=[3]"]
+    few = ['study.parts=["amounts"]', "generate.samples=3"]
     arguments = [argument for override in few for argument in ("--set", override)]
     said = command("study", project / "recipe.toml", "--page", project / "RESULTS.md", *arguments, code=2)
     assert "8 real images and 3 samples came; at least 4 of each are needed" in said

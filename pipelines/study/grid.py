@@ -143,7 +143,8 @@ def _solvers(recipe: Recipe) -> Iterator[Row]:
 
 
 def _amounts(recipe: Recipe) -> Iterator[Row]:
-    solver = _solver(recipe)
+    solver, own = _solver(recipe), f"candidates: {recipe.generate.samples}, annotated: all"
+    yield _row(recipe, "amounts", own, "synthetic", generate=solver)
     for samples in recipe.study.samples:
         yield _row(recipe, "amounts", f"candidates: {samples}", "synthetic", generate=solver | {"samples": samples})
     for images in recipe.study.annotated:
