@@ -68,13 +68,14 @@ def _head(recipe: Recipe, measured: Results) -> list[str]:
         return ["Nothing is measured yet."]
     machines, commits = (", ".join(sorted({result[key] for result in measured})) for key in ("machine", "commit"))
     dates, settings = sorted({result["date"] for result in measured}), recipe.generate
-    network, steps = recipe.train.network, recipe.train.optimisation.steps
+    network, training = recipe.train.network, recipe.train.optimisation
     return [
         f"`datasetddpm study`, {' to '.join(sorted({dates[0], dates[-1]}))}, on {machines}; commits {commits}.",
         f"Unless a row says otherwise: {settings.samples} candidates, {settings.solver} with {settings.steps} steps, "
-        f"{settings.portion:.0%} dropped by the filter, DeepLab{network.variant.upper()} ({network.encoder}) "
-        f"trained for {steps} steps of {recipe.train.batch_size}. mIoU on the held-out images, mean and "
-        "deviation over seeds; in brackets, counted as published. A cell that was not run is empty.",
+        f"{settings.portion:.0%} dropped by the filter, DeepLab{network.variant.upper()} ({network.encoder}, scale "
+        f"{network.scale}) trained for {training.steps} steps of {recipe.train.batch_size} by {training.loss}. mIoU on "
+        "the held-out images, mean and deviation over runs; in brackets, counted as published. A cell that was not run "
+        "is empty.",
         "A run is a seed of the interpreter's or the DeepLab's training, with a dataset; a row of painted images has a "
         f"dataset for each of the run seeds {', '.join(map(str, recipe.study.datasets))}, which all seeds share.",
     ]
