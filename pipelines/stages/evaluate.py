@@ -23,7 +23,7 @@ from pipelines.stages.figures import confusion_figure, extremes_figure, save_fig
 from pipelines.stages.made_with import must_be_fitted_so, must_stand_on
 from pipelines.stages.scores import score_page
 from pipelines.storage import write_whole
-from pipelines.units.devices import device
+from pipelines.units.devices import device, set_up
 from pipelines.units.models import open_interpreter
 
 Masks = UInt8[np.ndarray, "n h w"]
@@ -125,7 +125,9 @@ def predicted_by_interpreter(interpreter: Interpreter, held_out: Annotations) ->
 
 def predicted_by_network(folder: Path, held_out: Annotations) -> Masks:
     """Masks by the network that lies in a folder."""
-    network = _open_network(folder, held_out, device())
+    where = device()
+    set_up(where)
+    network = _open_network(folder, held_out, where)
     starts = range(0, len(held_out.images), _BATCH)
     return np.concatenate([deeplab.predict(network, held_out.images[i : i + _BATCH]) for i in starts])
 

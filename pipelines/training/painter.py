@@ -26,7 +26,7 @@ from pipelines.train_ddpm_section import TrainDDPMSection
 from pipelines.training import events
 from pipelines.training.events import Scalars
 from pipelines.training.sheets import draw_sheet, is_due
-from pipelines.units.devices import device
+from pipelines.units.devices import device, set_up
 from pipelines.units.weights import local_weights
 
 MODEL = "model"  # the folder of the finished one
@@ -46,8 +46,10 @@ class Painting:
 def paint(painting: Painting, stop: Callable[[], bool] = lambda: False) -> None:
     """Go on to the last update, or to where `stop` says; the first worker keeps all that is kept."""
     settings, checkpoint = painting.settings.training, painting.folder / CHECKPOINT
+    where = device()
+    set_up(where)
     unet, schedule = begun(painting.settings)
-    unet.to(torch.device(device()))  # type: ignore[call-overload]
+    unet.to(torch.device(where))  # type: ignore[call-overload]
     state = trainee(unet, settings)
     state.origin = painting.inputs
     if checkpoint.is_file():
