@@ -98,7 +98,7 @@ def _inputs(stage: str, recipe: Recipe) -> dict[str, Path | str | None]:
     if stage != "train":
         inputs |= {f"paths.weights.{kind}": place for kind, place in named_weights(recipe).items()}
     if stage != "generate":
-        inputs["train.encoder_weights"] = Path(recipe.train.network.encoder_weights or "none")
+        inputs["train.encoder_weights"] = recipe.train.network.weights_file
     return inputs
 
 

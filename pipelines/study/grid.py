@@ -107,7 +107,8 @@ def _mixtures(recipe: Recipe) -> Iterator[Row]:
     yield _row(recipe, "mixtures", "annotated, strong augmentation", "supervised", train={"augmentation": STRONG})
     yield _row(recipe, "mixtures", "synthetic", "synthetic", generate=dataset)
     mixtures: list[tuple[Images, ...]] = [("synthetic", "annotated")]
-    if recipe.paths.photographs or recipe.paths.unlabelled:
+    has_photographs = recipe.paths.photographs or recipe.paths.unlabelled
+    if has_photographs:
         mixtures += [
             ("photographs",),
             ("photographs", "annotated"),
@@ -116,12 +117,15 @@ def _mixtures(recipe: Recipe) -> Iterator[Row]:
         ]
     for images in mixtures:
         yield _row(recipe, "mixtures", " + ".join(images), "mixed", images, generate=dataset)
-    if len(mixtures) > 1:
+    if has_photographs:
         yield _row(recipe, "mixtures", "photographs, then annotated", "tuned", ("photographs",), generate=dataset)
 
 
 def _filters(recipe: Recipe) -> Iterator[Row]:
-    """Which labels are believed: all rows are of the same candidates, which are painted once."""
+    """Which labels are believed: all rows are of the same candidates.
+
+    They are painted once, and once more for the recipe's own filter, whose dataset other tables show as well.
+    """
     candidates = _solver(recipe) | {"keep_all": True, "uncertainty_maps": True}
     usual = recipe.generate.filter, recipe.generate.portion
     yield _row(recipe, "filters", "all labels", "synthetic", generate=candidates | {"portion": 0.0})

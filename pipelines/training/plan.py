@@ -69,6 +69,7 @@ def runs(recipe: Recipe, wanted: list[Source], *, partial: bool = False) -> list
     if validation and list(validation.scheme.names) != names:
         raise RecipeError(_other_classes("paths.validation", validation.scheme.names, names))
     file = settings.network.weights_file
+    encoder = sha256_of(file) if file else None
     optimisation, every = _lengths(settings, max(len(data) for data in opened.by_source.values()))
     planned = [
         Run(
@@ -80,7 +81,7 @@ def runs(recipe: Recipe, wanted: list[Source], *, partial: bool = False) -> list
             folder=network_folder(recipe, source, seed),
             names=names,
             source=source,
-            encoder=sha256_of(file) if file else None,
+            encoder=encoder,
             data=data,
             validation=validation,
         )
