@@ -164,6 +164,17 @@ def test_a_local_weight_file_is_refused_before_anything_is_sent(fitted: Path) ->
         pass
 
 
+def test_a_file_of_encoder_weights_stays_behind_and_a_name_does_not(fitted: Path) -> None:
+    for weights, stays in ((fitted / "resnet.pth", True), ("imagenet", False)):
+        if isinstance(weights, Path):
+            weights.touch()
+        with pytest.raises(RecipeError) as refusal:
+            packed(
+                "train", fitted / "recipe.toml", (f'train.encoder_weights="{weights}"',), "http://10.0.0.1:8265"
+            ).__enter__()
+        assert (f"train.encoder_weights = {weights}" in str(refusal.value)) == stays
+
+
 def test_shared_folders_and_urls_are_reachable_and_loopback_is_this_machine(fitted: Path) -> None:
     recipe = Recipe.load(fitted / "recipe.toml", (f'cluster.shared=["{fitted}"]',))
     assert is_reachable(fitted / "out", recipe, "http://10.0.0.1:8265")
