@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.errors import RecipeError
+from pipelines.files.refusals import without_secrets
+from pipelines.files.storage import Location, location
 from pipelines.recipe import Recipe
-from pipelines.refusals import without_secrets
-from pipelines.storage import Location, location
 
 Source = Literal["synthetic", "mixed", "annotated"]  # the images that a network is trained on
 

@@ -17,9 +17,9 @@ from upath import UPath
 from generate.errors import ImageError
 from generate.images import IMAGE_SUFFIXES
 from generate.pictures import Picture, is_image
-from pipelines import storage
-from pipelines.refusals import without_secrets
-from pipelines.stores import opened
+from pipelines.files import storage
+from pipelines.files.refusals import without_secrets
+from pipelines.files.stores import opened
 
 ARCHIVES = (".tar", ".zip")
 _COMPRESSED = (".tgz", ".gz", ".bz2", ".xz", ".zst")

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from generate.stored import STRICT, Natural, Seconds, StoredError, stored
-from pipelines import storage
 from pipelines.errors import StorageError
+from pipelines.files import storage
 from pipelines.stopping import Stopped
 
 T = TypeVar("T")

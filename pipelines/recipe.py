@@ -1,7 +1,5 @@
 """The recipe: one validated configuration of a run, read from a TOML file."""
 
-# ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
-
 import hashlib
 import json
 import tomllib
@@ -11,58 +9,24 @@ from typing import Any, get_args
 
 from pydantic import ValidationError, ValidationInfo, field_validator
 
-from pipelines.bounds import mistakes
-from pipelines.card_section import CardSection
 from pipelines.errors import RecipeError
-from pipelines.features_section import FeaturesSection
-from pipelines.interpreter_section import Kind
-from pipelines.keys import Section
-from pipelines.painter_section import PainterSection
 from pipelines.places import place_paths, recipe_file
-from pipelines.sections import (
-    ClassesSection,
-    ClusterSection,
-    DenoiserSection,
-    GenerateSection,
-    InterpreterSection,
-    StudySection,
-    TrainDDPMSection,
-)
-from pipelines.train_section import TrainSection
+from pipelines.sections.bounds import mistakes
+from pipelines.sections.card import CardSection
+from pipelines.sections.classes import ClassesSection
+from pipelines.sections.cluster import ClusterSection
+from pipelines.sections.denoiser import DenoiserSection
+from pipelines.sections.features import FeaturesSection
+from pipelines.sections.generate import GenerateSection
+from pipelines.sections.interpreter import InterpreterSection
+from pipelines.sections.keys import Section
+from pipelines.sections.painter import PainterSection
+from pipelines.sections.paths import PathsSection
+from pipelines.sections.study import StudySection
+from pipelines.sections.train import TrainSection
+from pipelines.sections.train_ddpm import TrainDDPMSection
 
 _ALIKE = 0.7  # of two keys, by the letters that they share: the second is meant by the first
-
-
-class PathsSection(Section):
-    """Where things come from and go to.
-
-    Relative paths start at the folder of the recipe, those of `--set` as well; in a shipped recipe, at the working
-    directory. A path that begins with `package:` is inside the installed package.
-    """
-
-    out: Path
-    """The folder of all that the run makes."""
-    dataset: Path | str | None = None
-    """Where the shards go, also as a URL, such as s3://bucket/folder; unset: the folder dataset in paths.out."""
-    denoiser: Path | str
-    """The diffusion model: a .pt, a diffusers folder, a URL of either, or a Hub id; `train-ddpm` writes it there."""
-    weights: dict[Kind, Path | str] = {}
-    """Files of the weights of other feature sources, or their URLs, as `weights.mae = "mae.pth"`; of timm's, unset: its
-    published ones, "random": none."""
-    painter: Path | str | None = None
-    """A model that paints where paths.denoiser only reads, as [painter] says; unset: paths.denoiser paints as well."""
-    annotated: Path | None = None
-    """The folder of the few annotated images; `fit`, `report` and a baseline read it."""
-    held_out: Path | None = None
-    """A folder of annotated images that nothing is trained on, to evaluate by."""
-    validation: Path | None = None
-    """A folder of annotated images by which the best step of a DeepLab training is chosen; unset: the last is kept."""
-    unlabelled: Path | str | None = None
-    """The images that `train-ddpm` trains on: a folder, a .tar or .zip, a folder of these, or a URL of any."""
-    photographs: Path | None = None
-    """The folder of images that `generate` labels where generate.images says so; unset: that of paths.unlabelled."""
-    photographed: Path | str | None = None
-    """Where the shards of labelled photographs go, also as a URL; unset: the folder photographed in paths.out."""
 
 
 class Recipe(Section):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.keys import Section
 from pipelines.recipe import Recipe, sections
+from pipelines.sections.keys import Section
 
 Schema = dict[str, Any]
 _NOUNS = {"integer": "whole number", "number": "number", "string": "text"}

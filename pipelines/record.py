@@ -17,12 +17,21 @@ from typing import Any, TypeVar
 from generate.stored import STRICT, Natural, Seconds, StoredError, Tree, stored, stored_tree
 from pipelines.differences import first_difference
 from pipelines.errors import LeaseError, RecipeError, StorageError
-from pipelines.lease import Lease, leased
+from pipelines.files.lease import Lease, leased
+from pipelines.files.refusals import refusing
+from pipelines.files.storage import (
+    Location,
+    is_temporary,
+    make_folder,
+    remove,
+    remove_folder,
+    rename,
+    sync,
+    write_whole,
+)
+from pipelines.files.writable import must_be_writable
 from pipelines.progress import console
 from pipelines.recipe import digest_of
-from pipelines.refusals import refusing
-from pipelines.storage import Location, is_temporary, make_folder, remove, remove_folder, rename, sync, write_whole
-from pipelines.writable import must_be_writable
 
 RECORD = "stage.json"
 BEGUN = "begun.json"  # what an unfinished stage is made from

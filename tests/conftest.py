@@ -225,8 +225,8 @@ def content(folder: Path) -> dict[Path, bytes | None]:
 @pytest.fixture
 def traffic(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """What this process asks of the storage from now on: "list" counts listings, a file's name how often it is read."""
-    from pipelines import storage
     from pipelines.dataset import inventory
+    from pipelines.files import storage
 
     counts: Counter[str] = Counter()
 

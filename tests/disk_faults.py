@@ -36,9 +36,10 @@ from conftest import copy_of, make_finished
 from safetensors import SafetensorError
 from upath import UPath
 
-from pipelines import Recipe, cli, lease, storage
+from pipelines import Recipe, cli
 from pipelines.dataset.damage import damages
 from pipelines.dataset.inventory import take_inventory
+from pipelines.files import lease, storage
 from pipelines.units.builder import build, planned
 from pipelines.units.weights import local_weights
 

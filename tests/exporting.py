@@ -9,7 +9,7 @@ from making import begun, commit
 from label import Scheme
 from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import Sample
-from pipelines.storage import Location
+from pipelines.files.storage import Location
 
 Place = TypeVar("Place", bound=Location)
 NAMES = ("background", "hair, long", "Müll eimer")

@@ -35,7 +35,7 @@ from generate.stored import StoredError
 from label import DenoiserFeatures, Interpreter, LabelError, Scheme
 from label.identity import stored_interpreter
 from label.masks import class_ids, read_mask
-from pipelines import Recipe, storage
+from pipelines import Recipe
 from pipelines.dataset.damage import damages
 from pipelines.dataset.inventory import take_inventory, unit_of
 from pipelines.dataset.manifest import open_dataset
@@ -45,10 +45,11 @@ from pipelines.dataset.reports import Candidate, parse_report
 from pipelines.dataset.shards import decode
 from pipelines.driver.tally import Tally
 from pipelines.errors import InputError, RunError
+from pipelines.files import storage
 from pipelines.folders import dataset_folder
 from pipelines.progress import Pace
 from pipelines.record import Record
-from pipelines.sections import GenerateSection
+from pipelines.sections.generate import GenerateSection
 from pipelines.units.weights import is_name_below
 
 CLEAN = (InputError, GenerateError, LabelError, DeepLabError, RunError, ClusterError, StoredError)

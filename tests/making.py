@@ -19,8 +19,8 @@ from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.files.storage import Location
 from pipelines.record import CHECKPOINT, part_of
-from pipelines.storage import Location
 from pipelines.training.plan import Run
 from pipelines.units.builder import build, planned
 

@@ -33,7 +33,7 @@ REFUSED = """
 import errno, random, sys
 from pathlib import Path
 from disk_faults import Disk
-from pipelines import storage
+from pipelines.files import storage
 from pipelines.cli import main
 
 _, root, number, error, lasts, *sys.argv[1:] = sys.argv

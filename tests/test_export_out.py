@@ -18,12 +18,12 @@ from PIL import Image
 from label import Scheme
 from pipelines.dataset.shards import read_shards
 from pipelines.errors import DatasetError, LeaseError
+from pipelines.files.lease import leased
+from pipelines.files.storage import write_whole
 from pipelines.formats import making
 from pipelines.formats.choice import parse_split, split_of
 from pipelines.formats.out import FORMATS, export
-from pipelines.lease import leased
 from pipelines.stopping import Stopped
-from pipelines.storage import write_whole
 
 Command = Callable[..., str]
 

@@ -28,13 +28,14 @@ from ray.cluster_utils import Cluster
 from cluster import ClusterError, connect, run_units
 from generate import denoiser_images as painting
 from label import Interpreter
-from pipelines import Recipe, disk, read_shards, storage
+from pipelines import Recipe, read_shards
 from pipelines.dataset.damage import damages, missing_units
 from pipelines.dataset.inventory import shard_path, take_inventory
 from pipelines.dataset.reports import Report, reports
 from pipelines.driver.tally import Tally
 from pipelines.errors import LeaseError
-from pipelines.lease import holder
+from pipelines.files import disk, storage
+from pipelines.files.lease import holder
 from pipelines.stages import generate as generate_stage
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate

@@ -11,7 +11,8 @@ import pytest
 from cluster import Cluster
 from generate import CheckpointError
 from label import InterpreterError
-from pipelines import Recipe, RecipeError, lease
+from pipelines import Recipe, RecipeError
+from pipelines.files import lease
 from pipelines.stages import generate as generate_stage
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate

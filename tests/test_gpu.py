@@ -25,7 +25,7 @@ from label.pixel_classifiers import PixelClassifiers
 from label.pixel_source import PixelSource
 from label.tiles import _Axis
 from pipelines.dataset.manifest import Dataset
-from pipelines.sections import GenerateSection
+from pipelines.sections.generate import GenerateSection
 from pipelines.units.images import denoiser_images
 from pipelines.units.unit import make_unit
 

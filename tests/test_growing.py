@@ -13,7 +13,7 @@ from forked import Forked
 from making import shards
 
 from cluster import Cluster
-from pipelines import DatasetError, Recipe, read_shards, storage
+from pipelines import DatasetError, Recipe, read_shards
 from pipelines.dataset import growing
 from pipelines.dataset.export_npz import export
 from pipelines.dataset.growing import settle
@@ -21,6 +21,7 @@ from pipelines.dataset.index import totals
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import Totals, reports
+from pipelines.files import storage
 from pipelines.record import Outcome
 from pipelines.stages import generate as generate_stage
 from pipelines.stages.fit import fit

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from deeplab import Optimisation, Trainee
-from pipelines import storage
 from pipelines.errors import StorageError
+from pipelines.files import storage
 from pipelines.record import CHECKPOINT
 from pipelines.training.history import History
 

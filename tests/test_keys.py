@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, ValidationError
 
-from pipelines.keys import Count, Keys, Section
+from pipelines.sections.keys import Count, Keys, Section
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from conftest import wait_for
 
-from pipelines import lease, owner, storage
 from pipelines.dataset.damage import remove_temporaries
 from pipelines.dataset.inventory import take_inventory
 from pipelines.errors import LeaseError, StorageError
-from pipelines.lease import Place, holder, leased
-from pipelines.owner import Entry, Owner
-from pipelines.stores import opened
+from pipelines.files import lease, owner, storage
+from pipelines.files.lease import Place, holder, leased
+from pipelines.files.owner import Entry, Owner
+from pipelines.files.stores import opened
 
 ELSEWHERE = replace(Owner.this_process(), name="process 7 on node-b", machine="node-b with a boot of its own")
 
@@ -51,7 +51,7 @@ def test_a_second_driver_is_refused_at_once_and_told_who_writes(tmp_path):
 
 def test_the_lease_of_a_killed_process_of_this_machine_is_taken_over_at_once(tmp_path):
     code = (
-        "import os, signal, sys, pathlib; from pipelines.lease import leased\n"
+        "import os, signal, sys, pathlib; from pipelines.files.lease import leased\n"
         "with leased(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parent.parent)

@@ -1,6 +1,6 @@
 """Every order of things that a lease may meet: hypothesis plays storage, clocks and scheduler for real drivers.
 
-Three drivers run the very code of `pipelines.lease`, each in a thread that stops before every call to the storage.
+Three drivers run the code of `pipelines.files.lease`, each in a thread that stops before every call to the storage.
 What comes next is drawn: who goes on; whether the storage does it, fails, does it and loses the answer, answers late,
 or does it some time after it seemed to fail; how far time goes; when a driver renews, says goodbye, or is killed for
 good. Each has a clock of its own that nobody sets, which goes up to a fifth too slow or a quarter too fast, and they
@@ -27,10 +27,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from pipelines import lease, owner
 from pipelines.errors import LeaseError, StorageError
-from pipelines.lease import Lease, Place
-from pipelines.owner import Owner
+from pipelines.files import lease, owner
+from pipelines.files.lease import Lease, Place
+from pipelines.files.owner import Owner
 
 SECONDS = 1.0
 PLACE = Place(Path("/model/dataset"))
@@ -178,7 +178,7 @@ class World:
             raise StorageError("the answer is lost")
 
     def storage(self) -> Any:
-        """What stands for `pipelines.storage`."""
+        """What stands for `pipelines.files.storage`."""
         return SimpleNamespace(
             names=lambda _: self.look(lambda: set(self.files)),
             read=lambda path: self.look(lambda: self.content(path.name)),

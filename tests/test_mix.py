@@ -14,9 +14,9 @@ from label import Annotations, Scheme
 from pipelines import Recipe
 from pipelines.dataset.shards import Sample
 from pipelines.errors import DatasetError, RecipeError
+from pipelines.sections.train import MixedSource, places
 from pipelines.stages.evaluate import evaluate
 from pipelines.stages.train import train
-from pipelines.train_section import MixedSource, places
 from pipelines.training.data import AnnotatedData, Part, shard_data
 from pipelines.training.mix import Ingredient, Mix
 from pipelines.training.plan import runs

@@ -160,7 +160,7 @@ def test_a_tar_that_is_cut_is_a_clause(cut: int) -> None:
 
 
 def test_a_typo_in_the_name_of_a_bucket_makes_no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.writable import must_be_writable
+    from pipelines.files.writable import must_be_writable
 
     folder = UPath("s3://facse/out")
     monkeypatch.setattr(type(folder), "mkdir", lambda *_, **__: pytest.fail("a bucket was made"))

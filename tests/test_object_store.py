@@ -23,24 +23,25 @@ from upath import UPath
 
 from generate import ImageError
 from generate.pictures import read_picture
-from pipelines import Recipe, read_shards, storage
+from pipelines import Recipe, read_shards
 from pipelines.dataset.damage import damages, missing_units, remove_damages
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import reports
 from pipelines.driver.status import status
 from pipelines.errors import LeaseError, RecipeError, StorageError
+from pipelines.files import storage
+from pipelines.files.lease import leased
+from pipelines.files.storage import location
+from pipelines.files.stores import opened
+from pipelines.files.writable import must_be_writable
 from pipelines.folders import dataset_folder
 from pipelines.formats.out import export
-from pipelines.lease import leased
 from pipelines.pictures import pictures
 from pipelines.stages.fit import fit
 from pipelines.stages.generate import generate
-from pipelines.storage import location
-from pipelines.stores import opened
 from pipelines.training.data import Part, shard_data
 from pipelines.units.builder import build, planned
 from pipelines.units.weights import local_weights
-from pipelines.writable import must_be_writable
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "nobody",

@@ -11,8 +11,8 @@ import pytest
 
 from pipelines import Recipe, progress
 from pipelines.driver.tally import Failure, Tally
-from pipelines.lease import leased
-from pipelines.owner import Owner
+from pipelines.files.lease import leased
+from pipelines.files.owner import Owner
 from pipelines.progress import Pace
 from pipelines.stages.overview import standings, standings_of
 from pipelines.stages.state import Standing

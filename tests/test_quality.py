@@ -22,8 +22,8 @@ from pipelines.dataset.reports import Candidate, reports
 from pipelines.dataset.shards import Sample
 from pipelines.dataset.where import rows_where
 from pipelines.errors import DatasetError, RecipeError
+from pipelines.files.lease import leased
 from pipelines.folders import dataset_folder, quality_folder, report_page
-from pipelines.lease import leased
 from pipelines.quality import image_sets
 from pipelines.quality.findings import NEAR, Copies, Quality, warnings_of
 from pipelines.quality.image_sets import in_memory, real_sets, sample_set

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import record as records
 from pipelines.errors import LeaseError, RecipeError, StorageError
-from pipelines.lease import leased
+from pipelines.files.lease import leased
 from pipelines.record import CHECKPOINT, RECORD, Outcome, Record, Results, keep_progress, once, part_of, recorded
 from pipelines.stages.made_with import must_stand_on
 

@@ -11,12 +11,12 @@ import pytest
 from safetensors import SafetensorError
 from serving import files_of, web_server
 
-from pipelines import disk, storage, stores
 from pipelines.errors import InputError, RecipeError, StorageError
-from pipelines.refusals import refusing, without_secrets
-from pipelines.stores import opened
+from pipelines.files import disk, storage, stores
+from pipelines.files.refusals import refusing, without_secrets
+from pipelines.files.stores import opened
+from pipelines.files.writable import must_be_writable
 from pipelines.units.weights import local_weights
-from pipelines.writable import must_be_writable
 
 Command = Callable[..., str]
 

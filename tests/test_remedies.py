@@ -61,14 +61,14 @@ from pipelines.cli import annotate
 from pipelines.dataset.import_npz import import_npz
 from pipelines.driver.tally import Failure, Tally
 from pipelines.errors import RecipeError
+from pipelines.files.lease import leased
+from pipelines.files.stores import EXTRAS as STORES
 from pipelines.folders import ddpm_folder
 from pipelines.formats.out import FORMATS
-from pipelines.lease import leased
 from pipelines.pictures import pictures
 from pipelines.record import CHECKPOINT, Record, part_of
 from pipelines.stages import check
 from pipelines.stages.report import write_page
-from pipelines.stores import EXTRAS as STORES
 from pipelines.training import plan as trainings
 from pipelines.training.history import History
 

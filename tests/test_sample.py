@@ -7,7 +7,7 @@ import pytest
 from conftest import content
 
 from pipelines import Recipe, RecipeError
-from pipelines.sections import TO_ANNOTATE
+from pipelines.sections.generate import TO_ANNOTATE
 from pipelines.stages.fit import fit
 from pipelines.stages.sample import COUNT, provenance, sample_images
 

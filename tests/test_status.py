@@ -11,8 +11,8 @@ from pipelines.dataset.reports import Candidate
 from pipelines.dataset.shards import write_shard
 from pipelines.driver.status import status
 from pipelines.driver.tally import Failure, Tally, ranges
-from pipelines.lease import leased
-from pipelines.owner import Entry, Owner
+from pipelines.files.lease import leased
+from pipelines.files.owner import Entry, Owner
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import storage
 from pipelines.errors import StorageError
-from pipelines.storage import location
+from pipelines.files import storage
+from pipelines.files.storage import location
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +174,7 @@ def test_a_full_or_read_only_disk_is_named(tmp_path, option, reason):
 
 def test_a_process_killed_while_it_writes_leaves_no_file_of_that_name(tmp_path):
     code = (
-        "import os, pathlib, signal, sys; from pipelines import storage\n"
+        "import os, pathlib, signal, sys; from pipelines.files import storage\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
         "storage.write_whole(pathlib.Path(sys.argv[1]), bytes(5000))"
     )

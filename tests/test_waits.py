@@ -16,8 +16,8 @@ from serving import Quiet, web_server
 
 import cluster
 from cluster import ClusterError, connect, jobs, runtime
-from pipelines import storage
 from pipelines.errors import StorageError
+from pipelines.files import storage
 from pipelines.training import events
 from pipelines.units.weights import local_weights
 
@@ -181,6 +181,6 @@ def test_a_server_of_weights_that_stops_answering_ends_the_run(
     web: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("pipelines.stores._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("pipelines.files.stores._ANSWER_SECONDS", 0.5)
     with pytest.raises(StorageError, match="make room or repair it"):
         local_weights(f"http://127.0.0.1:{web}/model")

@@ -8,7 +8,7 @@ import pytest
 from forked import Forked
 
 from pipelines.errors import StorageError
-from pipelines.writable import must_be_writable
+from pipelines.files.writable import must_be_writable
 
 Command = Callable[..., str]
 WITHOUT_PRIVILEGE = """

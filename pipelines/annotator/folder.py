@@ -17,7 +17,7 @@ from label.masks import class_ids, greys_are_colors, read_mask
 from label.pairs import Pairs, find_pairs
 from pipelines.annotator.strokes import Annotation, encoded, is_done, origin_file, with_origins
 from pipelines.errors import InputError
-from pipelines.storage import remove, write_whole
+from pipelines.files.storage import remove, write_whole
 
 
 class ConflictError(InputError):

@@ -19,7 +19,7 @@ from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.shards import Sample, decode, kept_records, png_bytes
 from pipelines.errors import DatasetError
-from pipelines.storage import Location, write_whole
+from pipelines.files.storage import Location, write_whole
 
 
 def most_uncertain(dataset: Location, count: int) -> list[Sample]:

@@ -18,15 +18,15 @@ from pipelines.annotator.memory import cut_to
 from pipelines.annotator.review import Reviewer, copied, most_uncertain
 from pipelines.annotator.watcher import Watcher
 from pipelines.errors import RecipeError, RunError
+from pipelines.files.storage import write_whole
+from pipelines.files.writable import must_be_writable
 from pipelines.folders import corrected_folder, dataset_folder, samples_folder
 from pipelines.places import PACKAGE
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.stopping import told_of_signals
-from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import open_features
-from pipelines.writable import must_be_writable
 
 _FIRST_CLASSES = Scheme(("background", "object"))
 

@@ -24,7 +24,7 @@ from generate import GenerateError
 from label import LabelError
 from pipelines.cli import annotate, datasets, features, imports, jobs, models, setup, sharing, stages
 from pipelines.errors import InputError, RunError
-from pipelines.refusals import refusing, without_secrets
+from pipelines.files.refusals import refusing, without_secrets
 from pipelines.stopping import Stopped
 
 USER_ERRORS = (InputError, GenerateError, LabelError, DeepLabError)

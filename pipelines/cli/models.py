@@ -10,9 +10,9 @@ import generate
 from label import Fit
 from pipelines.cli.options import Call, Overrides, RecipePath, load, of_this_machine, say, tell
 from pipelines.errors import RecipeError
+from pipelines.files.storage import filling
+from pipelines.files.writable import must_be_writable
 from pipelines.progress import console
-from pipelines.storage import filling
-from pipelines.writable import must_be_writable
 
 app = typer.Typer()
 

@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import RecipeError
+from pipelines.files.refusals import without_secrets
+from pipelines.files.storage import Location
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
-from pipelines.refusals import without_secrets
 from pipelines.stages import STAGES
 from pipelines.stages.order import Lack, lack
-from pipelines.storage import Location
 
 _URL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/")  # also as a path has it, with one slash
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.card_section import CardSection
 from pipelines.cli.options import DatasetFolder, Overrides, from_here, load, say
 from pipelines.errors import RecipeError
+from pipelines.files.storage import Location, location
 from pipelines.folders import dataset_folder
 from pipelines.places import is_recipe
-from pipelines.storage import Location, location
+from pipelines.sections.card import CardSection
 
 if TYPE_CHECKING:
     from pipelines.sharing.parcels import Kind, Parcel

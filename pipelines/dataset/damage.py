@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from generate.photographs import Photograph
 from generate.stored import StoredError
-from pipelines import storage
 from pipelines.dataset.inventory import INDEX, Inventory, report_path, shard_path, take_inventory, unit_of
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.members import unlike
 from pipelines.dataset.photographs import listed, lists, otherwise_listed
 from pipelines.dataset.reports import Report, contents, is_strange, parse_report
 from pipelines.errors import DatasetError
-from pipelines.storage import Location
+from pipelines.files import storage
+from pipelines.files.storage import Location
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.shards import Sample, checked_shards, decode, kept_records
 from pipelines.errors import DatasetError
+from pipelines.files.storage import Location, writing
+from pipelines.files.writable import must_be_writable
 from pipelines.progress import follow
 from pipelines.record import Outcome
-from pipelines.storage import Location, writing
-from pipelines.writable import must_be_writable
 
 
 def export(folder: Location, out: Path, format_name: str, *, partial: bool = False) -> Outcome:

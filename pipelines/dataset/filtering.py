@@ -7,7 +7,7 @@ from label import Filter
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Candidate, Report, counts_of
 from pipelines.errors import DatasetError
-from pipelines.storage import Location
+from pipelines.files.storage import Location
 
 
 def filtered(report: Report, dataset: Dataset) -> Report:

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from pipelines import storage
 from pipelines.dataset.damage import remove_unit
 from pipelines.dataset.filtering import filtered
 from pipelines.dataset.inventory import INDEX, Inventory
 from pipelines.dataset.manifest import Dataset, claim
 from pipelines.dataset.reports import each_report, write_report
-from pipelines.storage import Location
+from pipelines.files import storage
+from pipelines.files.storage import Location
 
 
 def is_settled(folder: Location, dataset: Dataset) -> bool:

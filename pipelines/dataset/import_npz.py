@@ -18,11 +18,11 @@ from pipelines.dataset.npz import Npz, open_npz
 from pipelines.dataset.reports import Candidate, Report, Totals
 from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
 from pipelines.errors import DatasetError
-from pipelines.lease import leased
+from pipelines.files.lease import leased
+from pipelines.files.storage import Location
 from pipelines.progress import follow
 from pipelines.recipe import digest_of
 from pipelines.record import Outcome
-from pipelines.storage import Location
 
 _CHECKED_ROWS = 50
 

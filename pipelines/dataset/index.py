@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import storage
 from pipelines.dataset.inventory import INDEX, Inventory, shard_path, take_inventory
 from pipelines.dataset.reports import Report, Totals, counted, each_report
-from pipelines.storage import Location
+from pipelines.files import storage
+from pipelines.files.storage import Location
 
 _SCHEMA = pa.schema(
     {

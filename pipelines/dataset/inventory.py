@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import disk, storage
-from pipelines.storage import Location
+from pipelines.files import disk, storage
+from pipelines.files.storage import Location
 
 INDEX = "index.parquet"
 _UNIT_FILE = re.compile(r"shard-([0-9]{6}|[1-9][0-9]{6,9})\.(tar|json)", re.ASCII)

@@ -21,12 +21,12 @@ from generate import ImageError
 from generate.photographs import Photograph
 from generate.pictures import image_names
 from generate.stored import STRICT, TOLERANT, Digest, StoredError, stored
-from pipelines import storage
 from pipelines.dataset.members import grouped
 from pipelines.errors import DatasetError
+from pipelines.files import storage
+from pipelines.files.storage import Location
+from pipelines.files.writable import must_be_writable
 from pipelines.progress import follow
-from pipelines.storage import Location
-from pipelines.writable import must_be_writable
 
 _LIST = re.compile(r"photographs-[0-9]{6}\.json")
 _SHOWN = 5  # mistakes that a message lists

@@ -10,11 +10,11 @@ from typing import Annotated
 from pydantic import Field
 
 from generate.stored import STRICT, Natural, Seconds, StoredError, stored
-from pipelines import storage
 from pipelines.dataset.inventory import Inventory, report_path, take_inventory, unit_of
 from pipelines.dataset.manifest import Dataset, stored_dataset
 from pipelines.errors import DatasetError
-from pipelines.storage import Location
+from pipelines.files import storage
+from pipelines.files.storage import Location
 
 Nats = Annotated[float, Field(ge=0)]
 

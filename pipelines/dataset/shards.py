@@ -23,14 +23,14 @@ from generate import ImageError
 from generate.images import open_image
 from generate.stored import StoredError, stored
 from label import Scheme
-from pipelines import storage
 from pipelines.dataset.filtering import refuse_half_filtered
 from pipelines.dataset.inventory import Inventory, shard_path, take_inventory
 from pipelines.dataset.manifest import stored_dataset
 from pipelines.dataset.members import Description, grouped
 from pipelines.dataset.reports import Candidate, Report, counts_of, each_report, parse_report, write_report
 from pipelines.errors import DatasetError
-from pipelines.storage import Location
+from pipelines.files import storage
+from pipelines.files.storage import Location
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from cluster import Crew, Gauges
 from pipelines import progress
 from pipelines.driver.tally import Tally
 from pipelines.errors import StorageError
-from pipelines.storage import Location
+from pipelines.files.storage import Location
 
 SECONDS_BETWEEN_JOURNALS = 10.0
 

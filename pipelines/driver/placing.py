@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from cluster import ClusterError, Failed, Limits, Resources, connect, run_units
-from pipelines import storage
 from pipelines.driver.resources import device_of, resources_of
 from pipelines.errors import LeaseError, RecipeError, StorageError
+from pipelines.files import storage
+from pipelines.files.writable import must_be_writable
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
-from pipelines.sections import ClusterSection
-from pipelines.writable import must_be_writable
+from pipelines.sections.cluster import ClusterSection
 
 T = TypeVar("T")
 Stage = Callable[[Recipe], Outcome]

@@ -2,7 +2,7 @@
 
 from cluster import Limits, Resources
 from pipelines.errors import StorageError
-from pipelines.sections import ClusterSection
+from pipelines.sections.cluster import ClusterSection
 
 
 def limits_of(settings: ClusterSection) -> Limits:

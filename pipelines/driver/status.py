@@ -7,10 +7,10 @@ from pipelines.dataset.inventory import Inventory, report_path, take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.reports import Totals, counted, each_report
 from pipelines.driver.tally import Tally, ranges
-from pipelines.lease import holder
-from pipelines.owner import Entry
+from pipelines.files.lease import holder
+from pipelines.files.owner import Entry
+from pipelines.files.storage import Location
 from pipelines.progress import duration
-from pipelines.storage import Location
 
 
 def status(folder: Location) -> dict[str, str]:

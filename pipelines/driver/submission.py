@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from cluster import Load, end_of
 from pipelines.dataset.damage import missing_units
-from pipelines.disk import copy_folder
 from pipelines.driver.tally import ranges
 from pipelines.errors import DatasetError, RecipeError
+from pipelines.files.disk import copy_folder
+from pipelines.files.storage import Location
 from pipelines.folders import (
     dataset_folder,
     interpreter_folder,
@@ -29,7 +30,6 @@ from pipelines.folders import (
 from pipelines.places import recipe_file
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD
-from pipelines.storage import Location
 from pipelines.units.sources import named_weights
 
 PACKAGES = ("generate", "label", "deeplab", "cluster", "pipelines")

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from generate.stored import STRICT, Natural, Seconds, StoredError, stored
-from pipelines import storage
+from pipelines.files import storage
+from pipelines.files.storage import Location
 from pipelines.progress import duration
-from pipelines.sections import GenerateSection
-from pipelines.storage import Location
+from pipelines.sections.generate import GenerateSection
 
 RECENT = 300.0  # seconds that "now" means in a rate
 JOURNAL = "run.json"

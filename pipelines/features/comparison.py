@@ -16,8 +16,8 @@ from label.pixel_source import PixelSource
 from pipelines.annotated import annotations_digest
 from pipelines.errors import RecipeError
 from pipelines.features.choices import Choice, Measured
+from pipelines.files.storage import make_folder, write_whole
 from pipelines.recipe import Recipe, digest_of
-from pipelines.storage import make_folder, write_whole
 from pipelines.units.devices import device
 
 

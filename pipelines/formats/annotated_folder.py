@@ -14,11 +14,11 @@ from generate import ImageError
 from label import IGNORE, AnnotationError, Scheme
 from pipelines.dataset.shards import png_bytes
 from pipelines.errors import DatasetError
+from pipelines.files.storage import write_whole
+from pipelines.files.writable import must_be_writable
 from pipelines.formats.drawing import Painted, paint, sides
 from pipelines.formats.picture import Contents, Opened, Picture, output_names
 from pipelines.progress import follow
-from pipelines.storage import write_whole
-from pipelines.writable import must_be_writable
 
 SCHEME = "scheme.toml"
 BACKGROUND, IGNORED = "background", "ignore"  # what unlabelled pixels are, where nobody names a class

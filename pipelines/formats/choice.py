@@ -16,7 +16,7 @@ from pipelines.dataset.reports import Report, each_report
 from pipelines.dataset.shards import checked_shards
 from pipelines.dataset.where import rows_where
 from pipelines.errors import DatasetError
-from pipelines.storage import Location
+from pipelines.files.storage import Location
 
 SPLITS = ("train", "val", "test")
 

@@ -20,9 +20,9 @@ from jaxtyping import Int
 
 from pipelines.dataset.shards import records
 from pipelines.errors import DatasetError, RunError
+from pipelines.files.storage import Location, write_whole
 from pipelines.formats.choice import split_of
 from pipelines.formats.items import About, Item, Piece, Target
-from pipelines.storage import Location, write_whole
 
 PIECES = ".pieces"
 Write = Callable[[Target, Iterator[Item], About], Piece]

@@ -11,6 +11,7 @@ from pipelines.dataset.export_npz import export as export_npz
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.errors import DatasetError
+from pipelines.files.storage import Location, location
 from pipelines.formats import (
     to_coco,
     to_coco_panoptic,
@@ -29,7 +30,6 @@ from pipelines.formats.items import About
 from pipelines.formats.making import PIECES
 from pipelines.formats.parts import Export, Format, once
 from pipelines.record import Outcome
-from pipelines.storage import Location, location
 
 _OF_A_PROCESS = 1000
 """Images for which another process is begun: it takes seconds to come up."""

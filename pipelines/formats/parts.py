@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import DatasetError
+from pipelines.files.lease import leased
+from pipelines.files.storage import write_whole
+from pipelines.files.writable import must_be_writable
 from pipelines.formats.choice import Chosen, ranks
 from pipelines.formats.items import About, Pieces, Target
 from pipelines.formats.making import PIECES, Task, Write, made
-from pipelines.lease import leased
 from pipelines.progress import follow
 from pipelines.recipe import digest_of
 from pipelines.record import Outcome
 from pipelines.stopping import Stopped
-from pipelines.storage import write_whole
-from pipelines.writable import must_be_writable
 
 RECORD = ".export.json"  # what an export is of, written last
 

@@ -9,8 +9,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from pipelines.files.storage import writing
 from pipelines.formats.items import About, Item, Piece, Pieces, Target
-from pipelines.storage import writing
 
 
 def write(target: Target, items: Iterator[Item], about: About) -> Piece:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from label import IGNORE
 from pipelines.dataset.shards import png_bytes
+from pipelines.files.storage import writing
 from pipelines.formats.items import About, Item, Piece, Pieces, Target, hex_of, refuse_names
-from pipelines.storage import writing
 
 BACKGROUND = "background"
 MASKS = ".masks"

@@ -12,9 +12,9 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from pipelines.files.storage import writing
 from pipelines.formats.items import About, Item, Piece, Pieces, Target, hex_of
 from pipelines.formats.to_coco import write_list
-from pipelines.storage import writing
 
 TASKS = ".tasks"
 _CONFIG = """<View>

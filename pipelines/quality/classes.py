@@ -8,11 +8,11 @@ from jaxtyping import Int
 
 from label import Annotations
 from pipelines.dataset.reports import Report
+from pipelines.files.storage import Location
 from pipelines.quality.findings import ClassShare, Pair
 from pipelines.quality.image_sets import in_memory, samples_at
 from pipelines.quality.pictures import Album
 from pipelines.quality.rare_classes import ClassImages, ClassPixels, holding, rare, shares
-from pipelines.storage import Location
 
 
 @dataclass(frozen=True)

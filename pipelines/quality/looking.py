@@ -8,6 +8,7 @@ from pathlib import Path
 from label import Annotations, FeatureSource
 from pipelines.dataset.reports import Report
 from pipelines.errors import RecipeError
+from pipelines.files.storage import Location, write_whole
 from pipelines.quality.classes import Counted
 from pipelines.quality.findings import NEAR, Quality, warnings_of
 from pipelines.quality.image_sets import ImageSet
@@ -21,7 +22,6 @@ from pipelines.quality.measure import (
 )
 from pipelines.quality.pictures import Album
 from pipelines.record import read_made
-from pipelines.storage import Location, write_whole
 
 QUALITY, NEAREST = "quality.json", "nearest.json"
 

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from pipelines.dataset.shards import png_bytes
+from pipelines.files.storage import write_whole
 from pipelines.quality.findings import Pair
 from pipelines.quality.image_sets import ImageSet, Picture
-from pipelines.storage import write_whole
 
 GAP = 2  # pixels between the two
 

@@ -9,12 +9,12 @@ from generate.identity import HUB_ID
 from pipelines.dataset.inventory import INDEX
 from pipelines.dataset.painted import painted_how
 from pipelines.dataset.shards import png_bytes
+from pipelines.files.storage import Location, read, write_whole
 from pipelines.sharing.croissant import CROISSANT, Described, croissant
 from pipelines.sharing.facts import Facts
 from pipelines.sharing.licences import Licence
 from pipelines.sharing.markdown import head, table
 from pipelines.sharing.preview import Choice, chosen_samples, sheet
-from pipelines.storage import Location, read, write_whole
 
 README, STRIP = "README.md", "strip.png"
 _IN_STRIP, _RARE = 9, 0.005  # samples; a share of the pixels

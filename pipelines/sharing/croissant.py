@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.dataset.inventory import INDEX, Inventory, shard_path
 from pipelines.dataset.reports import each_report
-from pipelines.storage import Location, read
+from pipelines.files.storage import Location, read
 
 CROISSANT = "croissant.json"
 Node = dict[str, Any]

@@ -19,12 +19,12 @@ from pipelines.dataset.index import candidates
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.errors import DatasetError, RecipeError
+from pipelines.files.storage import Location
 from pipelines.folders import interpreter_folder, scores_folder
 from pipelines.recipe import Recipe
 from pipelines.record import Record
 from pipelines.sharing.croissant import Shard, shards_in
 from pipelines.sharing.preview import Choice, chosen_samples
-from pipelines.storage import Location
 
 
 @dataclass(frozen=True)

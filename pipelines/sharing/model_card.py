@@ -10,11 +10,11 @@ from generate.identity import HUB_ID, locate, read_json
 from label.feature_records import features_record
 from label.identity import interpreter_record
 from pipelines.errors import DatasetError
+from pipelines.files.storage import Location
 from pipelines.sharing.card import README, Words
 from pipelines.sharing.licences import licence_of
 from pipelines.sharing.markdown import head, table
 from pipelines.sharing.parcels import Kind, Parcel, made_piece, model_pieces
-from pipelines.storage import Location
 
 Rows = Iterator[tuple[str, object]]
 

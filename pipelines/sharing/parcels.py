@@ -10,12 +10,12 @@ from typing import Literal
 from generate.identity import HUB_ID, StateDict, locate
 from label.feature_records import FEATURE_TENSORS, FEATURES, check_denoiser, features_record
 from label.identity import INTERPRETER, INTERPRETER_TENSORS
-from pipelines import storage
 from pipelines.dataset.inventory import INDEX, Inventory
 from pipelines.errors import DatasetError
+from pipelines.files import storage
+from pipelines.files.storage import Location
 from pipelines.sharing.card import README, STRIP
 from pipelines.sharing.croissant import CROISSANT, listed, shards_in
-from pipelines.storage import Location
 
 Kind = Literal["dataset", "interpreter", "denoiser", "network"]
 DATASET = "dataset.json"

@@ -17,8 +17,8 @@ from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.shards import Sample, checked_shards, decode, png_bytes, records
 from pipelines.dataset.where import rows_where
 from pipelines.errors import DatasetError
-from pipelines.storage import Location, write_whole
-from pipelines.writable import must_be_writable
+from pipelines.files.storage import Location, write_whole
+from pipelines.files.writable import must_be_writable
 
 MOST = 400  # samples of a sheet
 PICTURE, GAP, LINE = 128, 4, 14  # pixels: the longer side of a picture, between two, of a line of text

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipelines.errors import DatasetError, StorageError
+from pipelines.files.storage import Location, read
 from pipelines.progress import follow
 from pipelines.sharing.card import README
 from pipelines.sharing.parcels import DATASET, Kind, Parcel, Piece
-from pipelines.storage import Location, read
 
 PORTION_FILES, PORTION_BYTES = 100, 2**30  # of a commit, at most; a larger file is alone in its own
 _TARGET = re.compile(r"hf://(?P<kind>datasets/|models/)?(?P<name>[\w.-]+(?:/[\w.-]+)?)/?")

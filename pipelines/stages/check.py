@@ -16,11 +16,12 @@ from generate.shape import Shape
 from label import IGNORE, LabelError
 from pipelines.annotated import open_annotations
 from pipelines.errors import RecipeError
+from pipelines.files.refusals import without_secrets
+from pipelines.files.storage import Location
 from pipelines.folders import dataset_folder, painted_folder, photographed_folder, photographs_folder
 from pipelines.pictures import pictures
 from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
-from pipelines.refusals import without_secrets
 from pipelines.stages.check_models import (
     of_denoiser,
     of_painter,
@@ -31,7 +32,6 @@ from pipelines.stages.check_models import (
 )
 from pipelines.stages.finding import Finding, as_text
 from pipelines.stages.order import has_images
-from pipelines.storage import Location
 from pipelines.units.sources import image_size
 
 PACKAGES = ("torch", "torchvision", "diffusers", "ray", "segmentation_models_pytorch", "webdataset", "pyarrow")

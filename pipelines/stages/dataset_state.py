@@ -2,16 +2,16 @@
 
 import time
 
-from pipelines import storage
 from pipelines.dataset.damage import plain_damage, unindexed
 from pipelines.dataset.inventory import INDEX, Inventory, take_inventory
 from pipelines.dataset.manifest import open_dataset, stored_dataset
 from pipelines.driver.tally import Tally
+from pipelines.files import storage
+from pipelines.files.lease import holder
+from pipelines.files.storage import Location
 from pipelines.folders import dataset_folder
-from pipelines.lease import holder
 from pipelines.recipe import Recipe
 from pipelines.stages.state import Standing, State, unfinished
-from pipelines.storage import Location
 
 
 def of_dataset(folder: Location, units: range) -> Standing:

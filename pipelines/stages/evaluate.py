@@ -15,6 +15,7 @@ import deeplab
 from label import IGNORE, Annotations, Interpreter
 from pipelines.annotated import annotations_digest, open_annotations
 from pipelines.errors import RecipeError
+from pipelines.files.storage import write_whole
 from pipelines.folders import Source, network_folder, scores_folder, sources
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
@@ -22,7 +23,6 @@ from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.figures import confusion_figure, extremes_figure, save_figure
 from pipelines.stages.made_with import must_be_fitted_so, must_stand_on
 from pipelines.stages.scores import score_page
-from pipelines.storage import write_whole
 from pipelines.units.devices import device, set_up
 from pipelines.units.models import open_interpreter
 

@@ -11,12 +11,12 @@ import deeplab
 from deeplab import ExportError, OnnxModel, export_onnx
 from label import Scheme
 from pipelines.dataset.shards import stored_size
+from pipelines.files.storage import writing
+from pipelines.files.writable import must_be_writable
 from pipelines.folders import dataset_folder, network_folder
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record
 from pipelines.stages.segment import Pixels, Results, class_shares, overlay, stems_to_write, write_each
-from pipelines.storage import writing
-from pipelines.writable import must_be_writable
 
 
 def export_model(recipe: Recipe, path: Path) -> Outcome:

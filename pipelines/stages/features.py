@@ -12,13 +12,13 @@ from pipelines.features.candidates import asked, keys_of, lines_of
 from pipelines.features.choices import Choice, Measured, compared, most
 from pipelines.features.comparison import Comparison, small_fitting
 from pipelines.features.figure import features_figure
+from pipelines.files.storage import write_whole
 from pipelines.folders import feature_cells_folder, features_folder
 from pipelines.progress import console, follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Record, Results, once
 from pipelines.stages.evaluate import excluded_classes
 from pipelines.stages.figures import save_figure
-from pipelines.storage import write_whole
 
 KEYS = "interpreter.toml"  # what to put into the recipe
 

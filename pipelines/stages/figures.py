@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from label import IGNORE, Annotations, Scheme
-from pipelines.storage import write_whole
+from pipelines.files.storage import write_whole
 
 SHOWN = 4  # best images, and as many worst ones
 ROWS = ("image", "truth", "prediction", "differences")

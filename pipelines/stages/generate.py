@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 
 from cluster import Crew, Done, Failed, Stop, connect, run_units, stop_on_signals
-from pipelines import storage
 from pipelines.dataset.damage import remove_damages, remove_temporaries
 from pipelines.dataset.growing import is_settled, settle
 from pipelines.dataset.index import indexed, write_index
@@ -19,8 +18,9 @@ from pipelines.driver.monitor import keep, shown
 from pipelines.driver.placing import one_answer
 from pipelines.driver.resources import device_of, limits_of, resources_of
 from pipelines.driver.tally import Failure, Tally, ranges
+from pipelines.files import storage
+from pipelines.files.lease import leased
 from pipelines.folders import dataset_folder
-from pipelines.lease import leased
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome

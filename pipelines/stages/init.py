@@ -13,11 +13,11 @@ from generate.latent_files import LatentFiles, locate_any
 from generate.settings import Network, Training
 from generate.shape import Shape
 from pipelines.errors import RecipeError
+from pipelines.files.storage import write_whole
+from pipelines.files.writable import must_be_writable
 from pipelines.progress import duration
 from pipelines.stages.check import described, photographs, sizes_of
-from pipelines.storage import write_whole
 from pipelines.units.painter import shape_of_files
-from pipelines.writable import must_be_writable
 
 _SECONDS = 3.0  # of a measurement
 _SIDES = (16, 32, 64, 128, 256)  # that a network is trained at

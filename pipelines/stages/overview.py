@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines import storage
+from pipelines.files import storage
+from pipelines.files.lease import holder
+from pipelines.files.owner import Entry
+from pipelines.files.storage import Location
 from pipelines.folders import (
     dataset_folder,
     ddpm_folder,
@@ -20,8 +23,6 @@ from pipelines.folders import (
     scores_folder,
     sources,
 )
-from pipelines.lease import holder
-from pipelines.owner import Entry
 from pipelines.progress import Pace
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD, Record
@@ -30,7 +31,6 @@ from pipelines.stages.dataset_state import of_dataset, planned_units, stored_uni
 from pipelines.stages.made_with import other_settings
 from pipelines.stages.order import has_images, is_there
 from pipelines.stages.state import Standing, unfinished
-from pipelines.storage import Location
 
 _UNFINISHED, _ASIDE = ".part-", "@"  # in names of folders: what is being made, and what was made by other settings
 _OPTIONAL = ("train-ddpm", "sample")  # their results may come from elsewhere

@@ -17,6 +17,7 @@ from pipelines.dataset.painted import painted_how
 from pipelines.dataset.reports import Candidate, Report, reports
 from pipelines.dataset.shards import png_bytes, read_shards
 from pipelines.errors import DatasetError
+from pipelines.files.storage import write_whole
 from pipelines.folders import (
     dataset_folder,
     interpreter_folder,
@@ -32,7 +33,6 @@ from pipelines.record import RECORD, Outcome, Record, Results, once
 from pipelines.sharing.preview import heat
 from pipelines.stages.report_quality import dataset_quality
 from pipelines.stages.report_scores import figures, ious, is_scored, mean_ious
-from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.images import image_source
 from pipelines.units.models import Models

@@ -11,8 +11,8 @@ from pipelines.dataset.index import says_nearest, write_nearest
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Report
 from pipelines.errors import DatasetError, LeaseError, StorageError
+from pipelines.files.lease import leased
 from pipelines.folders import dataset_folder, quality_folder
-from pipelines.lease import leased
 from pipelines.progress import console
 from pipelines.quality.findings import NEAR, Quality
 from pipelines.quality.image_sets import MOST, MOST_SHARDS, ImageSet, real_sets, sample_set

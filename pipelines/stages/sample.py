@@ -17,14 +17,14 @@ from generate.stored import StoredError, stored_tree
 from label.pairs import has_mask
 from pipelines.dataset.shards import png_bytes
 from pipelines.errors import RecipeError
+from pipelines.files.storage import write_whole
 from pipelines.folders import samples_folder
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome, Results, once, recorded
-from pipelines.sections import TO_ANNOTATE
+from pipelines.sections.generate import TO_ANNOTATE
 from pipelines.stages.choosing import Chooser
 from pipelines.stages.made_with import say_what_is_unfinished
-from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.images import painted_images
 from pipelines.units.painter import keys_of_images, painter_files

@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.folders import scores_folder
 from pipelines.recipe import Recipe
 from pipelines.record import Record
-from pipelines.train_section import MixedSource
+from pipelines.sections.train import MixedSource
 
 Scored = dict[str, list[dict[str, Any]]]  # source -> a record of scores for each run: what evaluate keeps
 

@@ -15,13 +15,13 @@ from generate import ImageError, read_image, to_rgb
 from generate.pictures import image_paths
 from label import FITS, Fit, Interpreter, Scheme
 from pipelines.dataset.shards import class_pixels, grey_levels, png_bytes
+from pipelines.files.storage import write_whole
+from pipelines.files.writable import must_be_writable
 from pipelines.progress import follow
 from pipelines.recipe import Recipe
 from pipelines.record import Outcome
-from pipelines.storage import write_whole
 from pipelines.units.devices import device
 from pipelines.units.models import open_interpreter
-from pipelines.writable import must_be_writable
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 Ids = UInt8[np.ndarray, "h w"]  # of classes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.driver.status import heard_of
-from pipelines.owner import Entry
+from pipelines.files.owner import Entry
 from pipelines.progress import duration
 
 State = Literal["done", "outdated", "damaged", "under way", "stopped", "missing", "not needed"]

@@ -13,7 +13,7 @@ from pipelines.folders import Source, networks_folder, sources
 from pipelines.progress import console
 from pipelines.recipe import Recipe
 from pipelines.record import CHECKPOINT, Outcome, Record, Results, complete, once, part_of
-from pipelines.sections import ClusterSection
+from pipelines.sections.cluster import ClusterSection
 from pipelines.training.history import History
 from pipelines.training.loop import resumed, train_network
 from pipelines.training.plan import Run, runs

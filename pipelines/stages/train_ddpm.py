@@ -17,24 +17,24 @@ from generate.identity import locate
 from generate.pictures import Picture, read_picture
 from generate.tensors import load_saved
 from pipelines.differences import first_difference
-from pipelines.disk import copy_folder
 from pipelines.driver.placing import marked, must_see
 from pipelines.driver.resources import device_of, resources_of
 from pipelines.errors import RecipeError
+from pipelines.files.disk import copy_folder
+from pipelines.files.storage import filling, remove, remove_folder, rename, write_whole
+from pipelines.files.writable import must_be_writable
 from pipelines.folders import ddpm_folder
 from pipelines.pictures import Pictures, pictures
 from pipelines.progress import console, follow
 from pipelines.quality.diversity import FEWEST
 from pipelines.recipe import Recipe
 from pipelines.record import CHECKPOINT, Outcome, Record, Results, complete, once, part_of
-from pipelines.sections import ClusterSection
+from pipelines.sections.cluster import ClusterSection
 from pipelines.stopping import Stopped
-from pipelines.storage import filling, remove, remove_folder, rename, write_whole
 from pipelines.training.painter import MODEL, Painting, begun, paint
 from pipelines.training.sheets import figures_of
 from pipelines.units.devices import needed_device
 from pipelines.units.weights import local_weights
-from pipelines.writable import must_be_writable
 
 _SHOWN = 5  # mistakes that a message lists
 _LOOKED_AT = 500  # images elsewhere that are read before the first update

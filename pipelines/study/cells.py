@@ -12,11 +12,11 @@ import torch
 
 from generate.stored import StoredError, stored_tree
 from pipelines.errors import RecipeError
+from pipelines.files.storage import write_whole
+from pipelines.files.writable import must_be_writable
 from pipelines.folders import study_cell
 from pipelines.recipe import Recipe, digest_of
-from pipelines.storage import write_whole
 from pipelines.study.grid import Cell, Kind, grid
-from pipelines.writable import must_be_writable
 
 _NOT_MEASURED = {"name", "paths", "features", "study", "cluster", "train_ddpm"}
 _NOT_READ: dict[Kind, set[str]] = {

@@ -19,10 +19,11 @@ from pipelines.annotated import annotated_few, open_annotations
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
-from pipelines.disk import copy_folder
 from pipelines.errors import LeaseError
+from pipelines.files.disk import copy_folder
+from pipelines.files.lease import leased
+from pipelines.files.writable import must_be_writable
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, study_work
-from pipelines.lease import leased
 from pipelines.progress import console
 from pipelines.quality.diversity import describe_images, precision_recall
 from pipelines.recipe import Recipe, digest_of
@@ -35,7 +36,6 @@ from pipelines.study.grid import STRONG, Cell, named
 from pipelines.study.mixing import make_dataset, make_sources, mixture
 from pipelines.units.devices import device
 from pipelines.units.models import open_denoiser, open_features
-from pipelines.writable import must_be_writable
 
 _PAUSE = 3.0  # seconds, while all cells that are missing are at work elsewhere
 

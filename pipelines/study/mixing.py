@@ -6,8 +6,8 @@ from pathlib import Path
 from pipelines.dataset.growing import settle
 from pipelines.dataset.inventory import take_inventory
 from pipelines.recipe import Recipe
+from pipelines.sections.train import MixedSource
 from pipelines.study.grid import STRONG, Images
-from pipelines.train_section import MixedSource
 from pipelines.units.builder import build, planned
 
 _PHOTOGRAPHED = "photographed"  # the folder of labelled photographs in a cell's folder

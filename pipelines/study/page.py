@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipelines.errors import RecipeError
+from pipelines.files.storage import write_whole
 from pipelines.recipe import Recipe
 from pipelines.stages.figures import save_figure
 from pipelines.stages.scores import mean_and_deviation, spread
-from pipelines.storage import write_whole
 from pipelines.study.cells import result
 from pipelines.study.grid import Row, grid
 

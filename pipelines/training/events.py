@@ -10,8 +10,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 
-from pipelines import storage
-from pipelines.refusals import refusing
+from pipelines.files import storage
+from pipelines.files.refusals import refusing
 
 _events: Any = event_pb2  # whose names are made when it is imported
 

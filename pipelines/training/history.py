@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from deeplab import Step, Trainee
 from generate import CheckpointError
 from generate.tensors import load_saved
-from pipelines import storage
 from pipelines.differences import first_difference
 from pipelines.errors import RecipeError
+from pipelines.files import storage
+from pipelines.files.storage import writing
 from pipelines.record import CHECKPOINT
-from pipelines.storage import writing
 from pipelines.training import events
 from pipelines.training.events import Scalars
 

@@ -19,10 +19,10 @@ from generate.tensors import must_be_finite
 from generate.train import Trainee, Update, Workers, build_unet, train, trainee
 from generate.trainee import build_published
 from pipelines.errors import RecipeError
+from pipelines.files.refusals import without_secrets
 from pipelines.progress import follow
 from pipelines.record import CHECKPOINT, keep_progress
-from pipelines.refusals import without_secrets
-from pipelines.train_ddpm_section import TrainDDPMSection
+from pipelines.sections.train_ddpm import TrainDDPMSection
 from pipelines.training import events
 from pipelines.training.events import Scalars
 from pipelines.training.sheets import draw_sheet, is_due

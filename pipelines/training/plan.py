@@ -13,11 +13,11 @@ from label import Annotations
 from pipelines.annotated import annotated_few, annotations_digest, open_annotations
 from pipelines.dataset.manifest import open_dataset, stored_dataset
 from pipelines.errors import DatasetError, RecipeError
+from pipelines.files.storage import Location, location
 from pipelines.folders import Source, dataset_folder, network_folder
 from pipelines.recipe import Recipe
 from pipelines.record import sha256_of
-from pipelines.storage import Location, location
-from pipelines.train_section import MixedSource, TrainSection, places
+from pipelines.sections.train import MixedSource, TrainSection, places
 from pipelines.training.data import AnnotatedData, ShardData, shard_data
 from pipelines.training.mix import Ingredient, Mix
 from pipelines.units.models import open_reader

@@ -21,10 +21,10 @@ from generate.pictures import Picture, read_square
 from generate.stored import STRICT, Natural
 from label import DenoiserFeatures
 from pipelines.dataset.shards import png_bytes
+from pipelines.files.storage import write_whole
 from pipelines.quality.diversity import described, precision_recall
 from pipelines.quality.neighbours import evenly
 from pipelines.record import read_made
-from pipelines.storage import write_whole
 
 _SHEETS = 10  # over a training
 _ROWS, _COLUMNS = 4, 8

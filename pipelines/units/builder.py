@@ -15,9 +15,9 @@ from pipelines.dataset.inventory import Inventory, take_inventory
 from pipelines.dataset.manifest import Dataset, claim, claimed
 from pipelines.dataset.photographs import must_remember, remember
 from pipelines.dataset.reports import Report
+from pipelines.files.storage import Location
 from pipelines.folders import dataset_folder, photographs_folder
 from pipelines.recipe import Recipe
-from pipelines.storage import Location
 from pipelines.units.identity import Identity, describe, identify
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from label.identity import stored_interpreter
 from pipelines.dataset.manifest import Dataset, lasting
 from pipelines.errors import RecipeError
 from pipelines.folders import interpreter_folder
-from pipelines.painter_section import UNUSED
 from pipelines.recipe import Recipe, digest_of
-from pipelines.sections import GenerateSection
+from pipelines.sections.generate import GenerateSection
+from pipelines.sections.painter import UNUSED
 from pipelines.units.painter import (
     denoiser_files,
     must_be_named_as_painter,

@@ -19,11 +19,11 @@ from generate import (
     Prompts,
 )
 from pipelines.dataset.photographs import remembered
+from pipelines.files.storage import Location
 from pipelines.folders import photographs_folder
-from pipelines.painter_section import PainterKind
 from pipelines.recipe import Recipe
-from pipelines.sections import GenerateSection
-from pipelines.storage import Location
+from pipelines.sections.generate import GenerateSection
+from pipelines.sections.painter import PainterKind
 from pipelines.units.devices import set_up
 from pipelines.units.models import open_denoiser, open_reader
 from pipelines.units.painter import must_be_named_as_painter, painter_place

@@ -10,8 +10,8 @@ from generate.identity import DiffusersFiles, StateDict, locate
 from generate.latent_files import LatentFiles, locate_any, locate_latent
 from generate.shape import Shape, shape_of
 from pipelines.errors import RecipeError
-from pipelines.painter_section import UNUSED, PainterKind
 from pipelines.recipe import Recipe
+from pipelines.sections.painter import UNUSED, PainterKind
 from pipelines.units.weights import local_weights
 
 ModelFiles = StateDict | DiffusersFiles | LatentFiles

@@ -17,8 +17,8 @@ from pipelines.dataset.filtering import chosen
 from pipelines.dataset.manifest import Dataset
 from pipelines.dataset.reports import Candidate, Report
 from pipelines.dataset.shards import Sample, class_pixels, encode, tar_of, write_shard
-from pipelines.sections import GenerateSection
-from pipelines.storage import Location
+from pipelines.files.storage import Location
+from pipelines.sections.generate import GenerateSection
 
 _PHASES = {"denoiser": "sample", "both": "sample", "photographs": "read"}  # what taking images is called in reports
 _ENCODERS = 4  # threads, beside a GPU: a unit ends when its last batch is encoded, and nothing is sampled meanwhile

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 from fsspec.utils import tokenize
 
-from pipelines import storage
-from pipelines.disk import discard
 from pipelines.errors import RecipeError, StorageError
+from pipelines.files import storage
+from pipelines.files.disk import discard
+from pipelines.files.refusals import refusing, without_secrets
+from pipelines.files.stores import opened
 from pipelines.progress import console
-from pipelines.refusals import refusing, without_secrets
-from pipelines.stores import opened
 
 _SEPARATORS = set("\\:\0")
 

@@ -20,7 +20,7 @@ import torch
 
 from label import DenoiserFeatures, Interpreter, Scheme
 from pipelines.dataset.manifest import claim
-from pipelines.sections import GenerateSection
+from pipelines.sections.generate import GenerateSection
 from pipelines.units.devices import set_up
 from pipelines.units.identity import describe
 from pipelines.units.images import denoiser_images

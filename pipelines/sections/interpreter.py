@@ -1,4 +1,4 @@
-"""The section [interpreter] of a recipe."""
+"""[interpreter] of a recipe: how an image is read, and how its reader is fitted."""
 
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from label import FITTINGS, Fitting, Setting, Upsampling
 from label.source_kinds import DENOISER, KINDS, is_kind
-from pipelines.keys import Count, Keys, Natural, Section
+from pipelines.sections.keys import Count, Keys, Natural, Section
 
 
 def known_kind(name: str) -> str:

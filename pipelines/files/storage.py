@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from upath import UPath
 
-from pipelines import disk, stores
-from pipelines.disk import is_temporary as is_temporary  # of a file's name; for all who list folders
 from pipelines.errors import StorageError
-from pipelines.refusals import ANOTHER, LASTING, REPAIR, may_pass, refusing, trouble
-from pipelines.stores import opened
+from pipelines.files import disk, stores
+from pipelines.files.disk import is_temporary as is_temporary  # of a file's name; for all who list folders
+from pipelines.files.refusals import ANOTHER, LASTING, REPAIR, may_pass, refusing, trouble
+from pipelines.files.stores import opened
 
 Location = Path | UPath  # on this machine's disks, or elsewhere
 Fence = Callable[[Location], None]

@@ -1,62 +1,13 @@
-"""The sections of a recipe. Every key has its default, the published setting, and its sentence in docs/RECIPE.md.
+"""[generate] of a recipe: what is sampled, and what of it is kept."""
 
-Where a field is marked Keys(), the fields of that dataclass, which another room owns, are keys of the section.
-"""
-
-# ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
-
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from generate import settings as ddpm
-from generate.guided_flags import parse_flags
-from generate.settings import Solver, Spacing
-from label import IGNORE, PUBLISHED_FILTER_SKIPS, Filter, Scheme
-from pipelines.cluster_section import ClusterSection as ClusterSection
+from generate.settings import Solver, Source, Spacing
+from label import PUBLISHED_FILTER_SKIPS, Filter
 from pipelines.errors import RecipeError
-from pipelines.interpreter_section import InterpreterSection as InterpreterSection
-from pipelines.keys import Count, Keys, Section, Seed, Seeds, Share
-from pipelines.train_ddpm_section import TrainDDPMSection as TrainDDPMSection
-
-
-class DenoiserSection(Section):
-    """How paths.denoiser is opened."""
-
-    flags: str | dict[str, Any] | None = None
-    """The flags of a guided-diffusion .pt: its command line, a table, or the name of a preset."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """The precision that the network computes in; a GPU is many times faster in one of the halves."""
-    compile: ddpm.CompileMode | None = None
-    """The mode of torch.compile to sample in, which needs a C compiler where actors run; unset: not compiled."""
-
-    prompt: str = ""
-    """What a latent diffusion model is told while it reads an image."""
-
-    @model_validator(mode="after")
-    def _flags_are_known(self) -> "DenoiserSection":
-        if self.flags is not None:
-            parse_flags(self.flags)
-        return self
-
-
-class ClassesSection(Section):
-    """The classes of paths.annotated and paths.held_out, for folders that have no scheme.toml."""
-
-    names: list[str]
-    """Names of the classes, in the order of their ids."""
-    ignore: Annotated[int, Field(ge=0, le=IGNORE)] = IGNORE
-    """The mask value of pixels without a class."""
-
-    @property
-    def scheme(self) -> Scheme:
-        return Scheme(tuple(self.names))
-
-    @model_validator(mode="after")
-    def _make_a_scheme(self) -> "ClassesSection":
-        _ = self.scheme
-        return self
-
+from pipelines.sections.keys import Count, Keys, Section, Seed, Share
 
 _MOST_UNITS, _MOST_OF_A_UNIT = 100_000_000, 1_000_000
 TO_ANNOTATE = 900_000_000_000
@@ -74,7 +25,7 @@ class GenerateSection(Section):
     """Images that are made at once; their last bits depend on it. auto: as many as an actor's memory holds."""
     threads: Count = 1
     """Threads of the processor for one unit; the last bits depend on it, too."""
-    source: Annotated[ddpm.Source, Keys()] = ddpm.Source()
+    source: Annotated[Source, Keys()] = Source()
     run_seed: Seed = 0
     """The seed of the run; all noise comes from it and the number of the sample."""
     solver: Solver = "dpmsolver++"
@@ -143,33 +94,3 @@ class GenerateSection(Section):
         if self.portion and unit_size <= _MOST_OF_A_UNIT:
             ways.append(f"take units of {unit_size} with samples a multiple of it")
         return "".join(f"{way}, or " for way in ways)
-
-
-StudyPart = Literal["methods", "mixtures", "filters", "solvers", "amounts", "features"]
-
-
-class StudySection(Section):
-    """`datasetddpm study`: what is measured. Each cell is measured with every seed."""
-
-    seeds: Seeds = [0, 1, 2]
-    """Seeds of the trainings."""
-    datasets: Seeds = [0, 1]
-    """Run seeds: each row of painted images is measured on as many datasets, with every seed."""
-    parts: list[StudyPart] = ["methods", "mixtures", "filters", "solvers", "amounts", "features"]
-    """Tables of the page."""
-    filters: list[Filter] = ["most_certain", "balanced", "class_wise"]
-    """Kinds of filter that are measured, each with every portion above 0."""
-    ignored: list[Annotated[float, Field(ge=0)]] = [0.1, 0.3]
-    """Uncertainties, in nats, above which a pixel is ignored, nothing being dropped."""
-    solvers: dict[Solver, list[Count]] = {"ddim": [5, 10, 20, 50], "dpmsolver++": [5, 10, 20, 50], "ddpm": [250, 1000]}
-    """Numbers of steps that are measured of each solver."""
-    portions: list[Share] = [0.0, 0.1, 0.25, 0.5]
-    """Shares that the filter drops."""
-    samples: list[Count] = [250, 500, 1000, 2000, 4000, 8000]
-    """Numbers of candidates."""
-    annotated: list[Count] = [5, 10, 20]
-    """Numbers of annotated images."""
-    feature_steps: list[int] = [50, 150, 250, 500]
-    """Diffusion steps, each of which is read alone, with each of feature_blocks."""
-    feature_blocks: list[int] = [1, 2, 3, 4, 5, 6, 7]
-    """Decoder blocks, each of which is read alone."""

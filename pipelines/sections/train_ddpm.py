@@ -1,7 +1,4 @@
-"""[train_ddpm] of a recipe: which network is trained, from which weights, and how.
-
-Where a field is marked Keys(), the fields of that dataclass, which generate owns, are keys of the section.
-"""
+"""[train_ddpm] of a recipe: which network is trained, from which weights, and how."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,7 +9,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_valida
 
 from generate import settings as ddpm
 from generate.guided_flags import parse_flags
-from pipelines.keys import Count, Keys, Section
+from pipelines.sections.keys import Count, Keys, Section
 
 _OF_THE_NETWORK = {"prediction", "noise_schedule", *(field.name for field in fields(ddpm.Network))}
 _NOT_OF_THE_RESULT = {"init", "init_flags", "workers", "compared"}

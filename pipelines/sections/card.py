@@ -1,8 +1,8 @@
-"""The section [card] of a recipe: what only its owner can say of a dataset or a model that is given away."""
+"""[card] of a recipe: what only its owner can say of a dataset or a model that is given away."""
 
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
-from pipelines.keys import Section
+from pipelines.sections.keys import Section
 
 
 class CardSection(Section):

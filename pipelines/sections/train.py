@@ -1,7 +1,4 @@
-"""[train] of a recipe: how DeepLab is trained, and from which sources.
-
-Where a field is marked Keys(), the fields of that dataclass, which deeplab owns, are keys of the section.
-"""
+"""[train] of a recipe: how DeepLab is trained, and from which sources."""
 
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
@@ -11,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deeplab.settings import Augmentation, Network, Optimisation
-from pipelines.keys import Count, Keys, Section, Seeds
+from pipelines.sections.keys import Count, Keys, Section, Seeds
 
 _NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "decoded_gib"}
 

@@ -1,4 +1,4 @@
-"""The section [features] of a recipe: what `datasetddpm features` compares."""
+"""[features] of a recipe: what `datasetddpm features` compares."""
 
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.keys import Natural, Section
+from pipelines.sections.keys import Natural, Section
 
 Some = Annotated[list[Natural], Field(min_length=1)]
 

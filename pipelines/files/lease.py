@@ -25,10 +25,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from pipelines import storage
 from pipelines.errors import LeaseError, StorageError
-from pipelines.owner import Entry, Owner
-from pipelines.storage import Location
+from pipelines.files import storage
+from pipelines.files.owner import Entry, Owner
+from pipelines.files.storage import Location
 
 SECONDS = 60.0  # how long a lease lasts that is not renewed
 RENEWAL = 10.0

@@ -1,4 +1,4 @@
-"""The section of a recipe that says where its work is done."""
+"""[cluster] of a recipe: where its work is done."""
 
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipelines.keys import Count, Section
+from pipelines.sections.keys import Count, Section
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _ADDRESS = re.compile(

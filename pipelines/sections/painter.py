@@ -1,4 +1,4 @@
-"""The section of a recipe that says how paths.painter paints."""
+"""[painter] of a recipe: how paths.painter paints."""
 
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from generate.consistency_files import consistency_flags, must_ascend
 from generate.guided_flags import parse_flags
 from generate.prompts import Prompts
-from pipelines.keys import Natural, Section
+from pipelines.sections.keys import Natural, Section
 
 PainterKind = Literal["denoiser", "latent", "consistency", "edm"]
 _WORDS = {"prompts", "choices", "guidance", "negative_prompt"}

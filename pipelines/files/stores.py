@@ -7,7 +7,7 @@ from fsspec import get_filesystem_class
 from upath import UPath
 
 from pipelines.errors import InputError
-from pipelines.refusals import without_secrets
+from pipelines.files.refusals import without_secrets
 
 _CHANGING = ("size", "ETag", "md5Hash", "etag", "LastModified", "last_modified", "mtime")  # as stores name it
 _OF_PAGES = ("Last-Modified", "Content-MD5", "Digest")  # as web servers do

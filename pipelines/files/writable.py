@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pipelines import stores
 from pipelines.errors import StorageError
-from pipelines.refusals import without_secrets
-from pipelines.storage import Location, writing
+from pipelines.files import stores
+from pipelines.files.refusals import without_secrets
+from pipelines.files.storage import Location, writing
 
 
 def must_be_writable(folder: Location) -> None:
