@@ -1,4 +1,4 @@
-"""Where a run puts what it makes: every folder and file name of a recipe's output."""
+"""Where a run puts what it makes: every folder of a recipe's output, and the page."""
 
 from pathlib import Path
 from typing import Literal

@@ -10,11 +10,11 @@ from typing import Any
 
 from generate.identity import HUB_ID, STATE_DICTS
 from pipelines.errors import RecipeError
+from pipelines.sections.train import OWN
 
 PACKAGE = Path(__file__).parent
 _RECIPES = PACKAGE / "recipes"
 _OF_PACKAGE = "package:"
-OWN = ("synthetic", "annotated")  # sources of a training that are no folder
 RANDOM = "random"
 """In place of a file of weights: the network as it is before any training."""
 _MAY_BE_URLS = ("denoiser", "painter", "dataset", "photographed", "unlabelled")

@@ -72,16 +72,14 @@ class Recipe(Section):
     def load(cls, recipe: str | Path, overrides: tuple[str, ...] = ()) -> "Recipe":
         """Read a TOML file, or a shipped recipe by its name, and apply `section.key=value` overrides.
 
-        Raises RecipeError with every mistake.
+        Raises RecipeError, of several mistakes in the values with all of them.
         """
         path = recipe_file(recipe)
         try:
             tree = tomllib.loads(path.read_text("utf-8"))
-        except (
-            ValueError,
-            RecursionError,
-            OSError,
-        ) as error:  # TOML's, of a file that is no text, of one nested deeply
+        except OSError as error:
+            raise RecipeError(f"{recipe} cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:  # TOML's or a file's that is no text; of one nested deeply
             raise RecipeError(f"{recipe} is not TOML: {error}") from error
         for override in overrides:
             _apply(tree, override)

@@ -1,4 +1,4 @@
-"""What all stages share: a record of what was made from what, so that nothing is made twice, and nothing is lost.
+"""What stages share, all but `generate`: a record of what was made from what. Nothing is made twice, nothing is lost.
 
 The folder of a stage is `NAME`, and holds what the last recipe made. While it is made it is `NAME.part-<digest>`, so
 that only what is complete replaces what was there; that becomes `NAME@<digest>`, and comes back when a recipe asks for

@@ -2,11 +2,13 @@
 
 import contextlib
 import random
+import shlex
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -173,6 +175,19 @@ def test_a_file_of_encoder_weights_stays_behind_and_a_name_does_not(fitted: Path
                 "train", fitted / "recipe.toml", (f'train.encoder_weights="{weights}"',), "http://10.0.0.1:8265"
             ).__enter__()
         assert (f"train.encoder_weights = {weights}" in str(refusal.value)) == stays
+
+
+def test_a_folder_of_a_mixed_training_is_refused_or_goes_by_its_whole_path(fitted: Path) -> None:
+    other, address = fitted / "another set", "http://10.0.0.1:8265"
+    other.mkdir()
+    mix = 'train.mix=[{source="synthetic", share=3}, {source="another set", augmentation="strong"}]'
+    with pytest.raises(RecipeError, match=rf"train\.mix\.source 1 = {other}"):
+        packed("train", fitted / "recipe.toml", (mix,), address).__enter__()
+    shared = f'cluster.shared=["{fitted}"]'
+    with packed("train", fitted / "recipe.toml", (mix, shared), address) as parcel:
+        settings = tuple(after for before, after in pairwise(shlex.split(parcel.command)) if before == "--set")
+        there = Recipe.load(parcel.load.folder / "recipe.toml", settings)
+    assert there.train.mix == Recipe.load(fitted / "recipe.toml", (mix,)).train.mix
 
 
 def test_shared_folders_and_urls_are_reachable_and_loopback_is_this_machine(fitted: Path) -> None:

@@ -119,8 +119,9 @@ def study(
 ) -> None:
     """Measure a grid of methods on the held-out images.
 
-    Goes on where it was stopped; several processes share the cells. Reads paths.annotated, paths.held_out and
-    paths.denoiser. Writes cells to paths.out/study and a page with figures. Keys: those of the section study.
+    Goes on where it was stopped; several processes share the cells. Reads paths.annotated, paths.held_out,
+    paths.denoiser and paths.photographs. Writes cells to paths.out/study and a page with figures. Keys: those of the
+    section study.
 
     Example: datasetddpm study demo --page results/page.md --cells 3
     """

@@ -4,12 +4,13 @@ import json
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from cluster import Load, end_of
@@ -17,7 +18,7 @@ from pipelines.dataset.damage import missing_units
 from pipelines.driver.tally import ranges
 from pipelines.errors import DatasetError, RecipeError
 from pipelines.files.disk import copy_folder
-from pipelines.files.storage import Location
+from pipelines.files.storage import Location, location
 from pipelines.folders import (
     dataset_folder,
     interpreter_folder,
@@ -30,6 +31,7 @@ from pipelines.folders import (
 from pipelines.places import recipe_file
 from pipelines.recipe import Recipe
 from pipelines.record import RECORD
+from pipelines.sections.train import OWN
 from pipelines.units.sources import named_weights
 
 PACKAGES = ("generate", "label", "deeplab", "cluster", "pipelines")
@@ -65,9 +67,10 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     if recipe.train.network.encoder_weights:
         places["train.encoder_weights"] = recipe.train.network.encoder_weights
     settings = [*overrides, 'cluster.address="auto"', *(f"{key}={quoted(at)}" for key, at in places.items())]
-    if weights := recipe.paths.weights:
-        table = ", ".join(f"{quoted(kind)} = {quoted(str(place))}" for kind, place in weights.items())
-        settings.append(f"paths.weights={{ {table} }}")
+    if recipe.paths.weights:
+        settings.append(f"paths.weights={_table(recipe.paths.weights)}")
+    if mix := [_table(each.model_dump(exclude_none=True)) for each in recipe.train.mix]:
+        settings.append(f"train.mix=[{', '.join(mix)}]")
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as temporary:
         folder = Path(temporary)
         shutil.copy(recipe_file(path), folder / "recipe.toml")
@@ -89,7 +92,7 @@ def _datasets(recipe: Recipe) -> dict[str, Location]:
     return {keys[each.generate.source.images]: dataset_folder(each) for each in recipe.by_dataset()}
 
 
-def _inputs(stage: str, recipe: Recipe) -> dict[str, Path | str | None]:
+def _inputs(stage: str, recipe: Recipe) -> dict[str, Location | str | None]:
     """What the job reads beside the recipe, by its keys."""
     inputs = {f"paths.{name}": getattr(recipe.paths, name) for name in NEEDS[stage]}
     if "photographs" in NEEDS[stage]:
@@ -99,7 +102,15 @@ def _inputs(stage: str, recipe: Recipe) -> dict[str, Path | str | None]:
         inputs |= {f"paths.weights.{kind}": place for kind, place in named_weights(recipe).items()}
     if stage != "generate":
         inputs["train.encoder_weights"] = recipe.train.network.weights_file
+        others = (each.source for each in recipe.train.mix if each.source not in OWN)
+        inputs |= {f"train.mix.source {number}": location(other) for number, other in enumerate(others, 1)}
     return inputs
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    """As TOML has it in one line."""
+    entries = {key: quoted(str(value)) if isinstance(value, str | Path) else value for key, value in values.items()}
+    return f"{{ {', '.join(f'{quoted(key)} = {value}' for key, value in entries.items())} }}"
 
 
 def quoted(text: str) -> str:

@@ -9,6 +9,7 @@ _LARGEST = 2**63 - 1
 _GREATEST = 1e9  # of a fraction: seconds, GiB, epochs, rates
 _LONGEST, _MOST = 4096, 10_000  # characters of a text, entries of a list or table
 _LONGEST_NAME = 255  # bytes of a file's or folder's name, on all common disks
+_PATHS = ("cluster.shared", "train.encoder_weights", "train.mix.source", "train_ddpm.init")  # beside those of [paths]
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -50,7 +51,7 @@ def _mistake(key: str, value: Any) -> str:
 
 
 def _is_path(key: str) -> bool:
-    return key.startswith("paths.") or key in ("train.encoder_weights", "train_ddpm.init")
+    return key.startswith("paths.") or key in _PATHS
 
 
 def _path_mistake(value: str) -> str:

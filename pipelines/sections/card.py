@@ -1,4 +1,4 @@
-"""[card] of a recipe: what only its owner can say of a dataset or a model that is given away."""
+"""[card] of a recipe: what only its owner can say of a dataset that is given away."""
 
 # ruff: noqa: RUF012 - pydantic copies what is mutable of a model's defaults
 

@@ -6,19 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.sections.keys import Natural, Section
-
-Some = Annotated[list[Natural], Field(min_length=1)]
+from pipelines.sections.keys import Natural, Naturals, Section
 
 
 class FeaturesSection(Section):
     """`datasetddpm features`: the maps that are compared, by interpreters that are fitted on some annotated images."""
 
-    steps: Some = [50, 150, 250, 500]
+    steps: Naturals = [50, 150, 250, 500]
     """Diffusion steps that are tried, beside those of interpreter.steps."""
-    blocks: Some | None = None
+    blocks: Naturals | None = None
     """Decoder blocks that are tried, beside those of interpreter.blocks; unset: all."""
-    layers: Some | None = None
+    layers: Naturals | None = None
     """Layers that are tried of another source than the denoiser, beside those that the recipe reads; unset: those."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Parts of the annotated images; each is labelled by interpreters that were fitted on the others."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from label import FITTINGS, Fitting, Setting, Upsampling
 from label.source_kinds import DENOISER, KINDS, is_kind
-from pipelines.sections.keys import Count, Keys, Natural, Section
+from pipelines.sections.keys import Count, Keys, Naturals, Section
 
 
 def known_kind(name: str) -> str:
@@ -30,9 +30,9 @@ class InterpreterSection(Section):
 
     features: Kind | Annotated[list[Kind], Field(min_length=1)] = DENOISER
     """What an image is read by: denoiser, swav, swav_w2, mae, timm:NAME, or a list of these, side by side."""
-    steps: Annotated[list[Natural], Field(min_length=1)] = [50, 150, 250]
+    steps: Naturals = [50, 150, 250]
     """Diffusion steps at which the denoiser reads an image."""
-    blocks: Annotated[list[Natural], Field(min_length=1)] = [5, 6, 7, 8, 12]
+    blocks: Naturals = [5, 6, 7, 8, 12]
     """Decoder blocks of the denoiser that are read, counted from 0 at the lowest resolution."""
     where: Literal["output", "input"] = "output"
     """The side of a block that is read."""
@@ -40,7 +40,7 @@ class InterpreterSection(Section):
     """Noises with each of which the denoiser reads an image; features are their mean."""
     mirrored: bool = False
     """Whether the mirrored image is read as well; features are the mean of both."""
-    layers: dict[Kind, Annotated[list[Natural], Field(min_length=1)]] = {}
+    layers: dict[Kind, Naturals] = {}
     """Layers that are read of other sources, from 0, as `layers.mae = [17, 23]`; unset: the published ones, or all."""
     image_size: Count | Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
     """The size, or height and width, at which images are read without the denoiser; unset: that of its images."""

@@ -23,12 +23,13 @@ from pydantic_core import CoreSchema
 
 def _each_once(values: list[int]) -> list[int]:
     if twice := sorted({value for value in values if values.count(value) > 1}):
-        raise ValueError(f"{twice[0]} is there twice; each is one network, give it once")
+        raise ValueError(f"{twice[0]} is there twice; give it once")
     return values
 
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+Naturals = Annotated[list[Natural], Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0)]  # at most 2^63 - 1, as every number of a recipe
 Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]

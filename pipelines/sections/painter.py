@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from generate.consistency_files import consistency_flags, must_ascend
 from generate.guided_flags import parse_flags
 from generate.prompts import Prompts
-from pipelines.sections.keys import Natural, Section
+from pipelines.sections.keys import Naturals, Section
 
 PainterKind = Literal["denoiser", "latent", "consistency", "edm"]
 _WORDS = {"prompts", "choices", "guidance", "negative_prompt"}
@@ -29,14 +29,14 @@ UNUSED: dict[PainterKind, set[str]] = {
 
 
 class PainterSection(Section):
-    """How paths.painter is opened, and how it paints; without paths.painter it says nothing."""
+    """How paths.painter, which it needs, is opened, and how it paints."""
 
     kind: PainterKind = "denoiser"
     """What it is: another denoiser, a latent diffusion model such as Stable Diffusion, a consistency model of one or a
     few steps, or an edm_*.pt for Heun's method."""
     flags: str | dict[str, Any] | None = None
     """The flags of a .pt: its command line, a table, or the name of a preset."""
-    ts: Annotated[list[Natural], Field(min_length=1)] = [0]
+    ts: Naturals = [0]
     """Noise levels at which a consistency model is asked, a call each: from 0, the most noise, on; [0, 17] are two."""
     levels: Annotated[int, Field(ge=2, le=1000)] = 40
     """How many noise levels there are that ts counts."""

@@ -20,14 +20,15 @@ class PathsSection(Section):
     dataset: Path | str | None = None
     """Where the shards go, also as a URL, such as s3://bucket/folder; unset: the folder dataset in paths.out."""
     denoiser: Path | str
-    """The diffusion model: a .pt, a diffusers folder, a URL of either, or a Hub id; `train-ddpm` writes it there."""
+    """The diffusion model: a .pt, a diffusers folder, a URL of either, or a Hub id; `train-ddpm` writes it there,
+    and with paths.unlabelled it is a folder even if it looks like a Hub id."""
     weights: dict[Kind, Path | str] = {}
     """Files of the weights of other feature sources, or their URLs, as `weights.mae = "mae.pth"`; of timm's, unset: its
     published ones, "random": none."""
     painter: Path | str | None = None
     """A model that paints where paths.denoiser only reads, as [painter] says; unset: paths.denoiser paints as well."""
     annotated: Path | None = None
-    """The folder of the few annotated images; `fit`, `report` and a baseline read it."""
+    """The folder of the few annotated images, which the interpreter is fitted on; `annotate` makes it."""
     held_out: Path | None = None
     """A folder of annotated images that nothing is trained on, to evaluate by."""
     validation: Path | None = None

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from generate.settings import Solver
 from label import Filter
-from pipelines.sections.keys import Count, Section, Seeds, Share
+from pipelines.sections.keys import Count, Natural, Section, Seeds, Share
 
 StudyPart = Literal["methods", "mixtures", "filters", "solvers", "amounts", "features"]
 
@@ -34,7 +34,7 @@ class StudySection(Section):
     """Numbers of candidates."""
     annotated: list[Count] = [5, 10, 20]
     """Numbers of annotated images."""
-    feature_steps: list[int] = [50, 150, 250, 500]
+    feature_steps: list[Natural] = [50, 150, 250, 500]
     """Diffusion steps, each of which is read alone, with each of feature_blocks."""
-    feature_blocks: list[int] = [1, 2, 3, 4, 5, 6, 7]
+    feature_blocks: list[Natural] = [1, 2, 3, 4, 5, 6, 7]
     """Decoder blocks, each of which is read alone."""

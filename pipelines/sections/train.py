@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from deeplab.settings import Augmentation, Network, Optimisation
 from pipelines.sections.keys import Count, Keys, Section, Seeds
 
+OWN = ("synthetic", "annotated")
+"""Sources of a training that are the recipe's own, and no folder."""
 _NOT_OF_THE_RESULT = {"seeds", "baseline", "workers", "decoded_gib"}
 
 

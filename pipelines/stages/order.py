@@ -25,6 +25,7 @@ from pipelines.pictures import ARCHIVES
 from pipelines.recipe import Recipe
 from pipelines.recognised import to_be_imported
 from pipelines.record import RECORD
+from pipelines.sections.train import OWN
 from pipelines.units.sources import named_weights
 
 
@@ -111,7 +112,7 @@ def _interpreter(recipe: Recipe) -> Lack | None:
 def _trained_on(recipe: Recipe) -> Lack | None:
     """What train.mix lists, or else the recipe's dataset."""
     mixed = {each.source for each in recipe.train.mix if each.share} or {"synthetic"}
-    for folder in sorted(mixed - {"synthetic", "annotated"}):
+    for folder in sorted(mixed.difference(OWN)):
         if "://" not in folder and not (Path(folder) / "dataset.json").is_file():
             return Lack(f"train.mix names {folder}, which holds no dataset.json")
     few = _annotated(recipe) if "annotated" in mixed else None
