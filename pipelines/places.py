@@ -54,28 +54,33 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
     Raises RecipeError for a URL where a folder of this machine is needed, or it would become one named `s3:`.
     """
     folder = Path.cwd() if recipe.resolve().is_relative_to(_RECIPES.resolve()) else recipe.absolute().parent
-    paths, train = tree.get("paths"), tree.get("train")
-    if isinstance(paths, dict):
-        for key, value in paths.items():
-            if isinstance(value, str) and "://" in value and key not in _MAY_BE_URLS:
-                raise RecipeError(f"paths.{key} is {value}, a URL; a folder on this machine is needed there")
-            if isinstance(value, str) and "://" not in value:
-                opened = key == "painter" or (key == "denoiser" and "unlabelled" not in paths)
-                stays = opened and _is_hub_id(value, folder)
-                paths[key] = Path(value) if stays else _placed(value, folder)
-            if key == "weights" and isinstance(value, dict):
-                _place_weights(value, folder)
-    if isinstance(train, dict) and isinstance(weights := train.get("encoder_weights"), str):
+    paths, train, ddpm, cluster = (_table(tree.get(name)) for name in ("paths", "train", "train_ddpm", "cluster"))
+    for key, value in paths.items():
+        if isinstance(value, str) and "://" in value and key not in _MAY_BE_URLS:
+            raise RecipeError(f"paths.{key} is {value}, a URL; a folder on this machine is needed there")
+        if isinstance(value, str) and "://" not in value:
+            opened = key == "painter" or (key == "denoiser" and "unlabelled" not in paths)
+            stays = opened and _is_hub_id(value, folder)
+            paths[key] = Path(value) if stays else _placed(value, folder)
+        if key == "weights" and isinstance(value, dict):
+            _place_weights(value, folder)
+    if isinstance(weights := train.get("encoder_weights"), str):
         file = _placed(weights, folder)
         train["encoder_weights"] = str(file) if file.is_file() else weights
-    ddpm = tree.get("train_ddpm")
-    if isinstance(ddpm, dict) and isinstance(init := ddpm.get("init"), str) and "://" not in init:
+    if isinstance(init := ddpm.get("init"), str) and "://" not in init:
         ddpm["init"] = Path(init) if _is_hub_id(init, folder) else _placed(init, folder)
-    mix = train.get("mix") if isinstance(train, dict) else None
-    for each in mix if isinstance(mix, list) else ():
-        source = each.get("source") if isinstance(each, dict) else None
+    if isinstance(shared := cluster.get("shared"), list):
+        cluster["shared"] = [str(_placed(each, folder)) if isinstance(each, str) else each for each in shared]
+    mix = train.get("mix")
+    for each in map(_table, mix if isinstance(mix, list) else ()):
+        source = each.get("source")
         if isinstance(source, str) and source not in OWN and "://" not in source:
             each["source"] = str(_placed(source, folder))
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """The very table, or an empty one for what is none, which is told later."""
+    return value if isinstance(value, dict) else {}
 
 
 def _place_weights(weights: dict[str, Any], folder: Path) -> None:

@@ -1,7 +1,5 @@
 """The recipe: one validated configuration of a run, read from a TOML file."""
 
-import hashlib
-import json
 import tomllib
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -147,8 +145,3 @@ def _likeness(key: str, known: str) -> float:
     (section, _, own), (other, _, another) = key.rpartition("."), known.rpartition(".")
     alike = SequenceMatcher(None, own, another).ratio()
     return alike + 0.1 * (section == other) if alike >= _ALIKE else 0.0
-
-
-def digest_of(record: dict[str, Any]) -> str:
-    """sha256 of a JSON record, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True, allow_nan=False).encode()).hexdigest()

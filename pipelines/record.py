@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from generate.stored import STRICT, Natural, Seconds, StoredError, Tree, stored, stored_tree
-from pipelines.differences import first_difference
+from pipelines.digests import digest_of, first_difference
 from pipelines.errors import LeaseError, RecipeError, StorageError
 from pipelines.files.lease import Lease, leased
 from pipelines.files.refusals import refusing
@@ -31,7 +31,6 @@ from pipelines.files.storage import (
 )
 from pipelines.files.writable import must_be_writable
 from pipelines.progress import console
-from pipelines.recipe import digest_of
 
 RECORD = "stage.json"
 BEGUN = "begun.json"  # what an unfinished stage is made from

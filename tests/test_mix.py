@@ -14,7 +14,7 @@ from label import Annotations, Scheme
 from pipelines import Recipe
 from pipelines.dataset.shards import Sample
 from pipelines.errors import DatasetError, RecipeError
-from pipelines.sections.train import MixedSource, places
+from pipelines.sections.train import MixedSource, images_of_batch
 from pipelines.stages.evaluate import evaluate
 from pipelines.stages.train import train
 from pipelines.training.data import AnnotatedData, Part, shard_data
@@ -71,7 +71,7 @@ def order(mix: Mix, count: int, start: int = 0, part: Part | None = None) -> lis
     ],
 )
 def test_shares_become_whole_images_of_a_batch(shares: tuple[float, ...], batch_size: int, counts: list[int]) -> None:
-    assert places([MixedSource(source="synthetic", share=share) for share in shares], batch_size) == counts
+    assert images_of_batch([MixedSource(source="synthetic", share=share) for share in shares], batch_size) == counts
 
 
 def test_every_batch_holds_each_source_by_its_share_with_its_own_augmentation(mix: Mix) -> None:

@@ -17,11 +17,11 @@ from pipelines.dataset.manifest import Dataset, claim, claimed
 from pipelines.dataset.npz import Npz, open_npz
 from pipelines.dataset.reports import Candidate, Report, Totals
 from pipelines.dataset.shards import Sample, class_pixels, pack, write_shard
+from pipelines.digests import digest_of
 from pipelines.errors import DatasetError
 from pipelines.files.lease import leased
 from pipelines.files.storage import Location
 from pipelines.progress import follow
-from pipelines.recipe import digest_of
 from pipelines.record import Outcome
 
 _CHECKED_ROWS = 50

@@ -18,12 +18,11 @@ from generate.stored import stored as stored_as
 from label import Filter, Scheme, SchemeError
 from label.schemes import Color
 from pipelines.dataset.inventory import Inventory, take_inventory
-from pipelines.differences import first_difference
+from pipelines.digests import digest_of, first_difference
 from pipelines.errors import DatasetError
 from pipelines.files import storage
 from pipelines.files.storage import Location
 from pipelines.files.writable import must_be_writable
-from pipelines.recipe import digest_of
 
 Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
 

@@ -67,6 +67,8 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     if recipe.train.network.encoder_weights:
         places["train.encoder_weights"] = recipe.train.network.encoder_weights
     settings = [*overrides, 'cluster.address="auto"', *(f"{key}={quoted(at)}" for key, at in places.items())]
+    if shared := recipe.cluster.shared:
+        settings.append(f"cluster.shared=[{', '.join(map(quoted, shared))}]")
     if recipe.paths.weights:
         settings.append(f"paths.weights={_table(recipe.paths.weights)}")
     if mix := [_table(each.model_dump(exclude_none=True)) for each in recipe.train.mix]:

@@ -14,10 +14,11 @@ from label import FITTINGS, IGNORE, Annotations, FeatureSource, Fitting
 from label.cross_validation import cross_validated, kept_maps
 from label.pixel_source import PixelSource
 from pipelines.annotated import annotations_digest
+from pipelines.digests import digest_of
 from pipelines.errors import RecipeError
 from pipelines.features.choices import Choice, Measured
 from pipelines.files.storage import make_folder, write_whole
-from pipelines.recipe import Recipe, digest_of
+from pipelines.recipe import Recipe
 from pipelines.units.devices import device
 
 

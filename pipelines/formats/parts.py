@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.digests import digest_of
 from pipelines.errors import DatasetError
 from pipelines.files.lease import leased
 from pipelines.files.storage import write_whole
@@ -21,7 +22,6 @@ from pipelines.formats.choice import Chosen, ranks
 from pipelines.formats.items import About, Pieces, Target
 from pipelines.formats.making import PIECES, Task, Write, made
 from pipelines.progress import follow
-from pipelines.recipe import digest_of
 from pipelines.record import Outcome
 from pipelines.stopping import Stopped
 

@@ -22,10 +22,11 @@ from pipelines.annotated import annotations_digest, open_annotations
 from pipelines.dataset.inventory import shard_path
 from pipelines.dataset.reports import Report
 from pipelines.dataset.shards import kept_records, pixels
+from pipelines.digests import digest_of
 from pipelines.errors import DatasetError
 from pipelines.files.storage import Location
 from pipelines.quality.neighbours import evenly
-from pipelines.recipe import Recipe, digest_of
+from pipelines.recipe import Recipe
 
 MOST, MOST_SHARDS = 10_000, 256
 Picture = UInt8[np.ndarray, "h w 3"]

@@ -82,7 +82,7 @@ class TrainSection(Section):
     @model_validator(mode="after")
     def _sources_share_batches(self) -> "TrainSection":
         if self.mix:
-            places(self.mix, self.batch_size)
+            images_of_batch(self.mix, self.batch_size)
         return self
 
     @model_validator(mode="after")
@@ -94,7 +94,7 @@ class TrainSection(Section):
         return self
 
 
-def places(mix: Sequence[MixedSource], batch_size: int) -> list[int]:
+def images_of_batch(mix: Sequence[MixedSource], batch_size: int) -> list[int]:
     """Images of a batch by source, as near to the shares as whole numbers are; of equal remainders the first gains.
 
     Raises ValueError for shares that add up to nothing, or to less than an image.

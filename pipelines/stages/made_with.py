@@ -10,7 +10,7 @@ from typing import Any
 
 from label.source_kinds import DENOISER
 from pipelines.dataset.manifest import claimed_settings, stored_dataset
-from pipelines.differences import first_difference
+from pipelines.digests import first_difference
 from pipelines.errors import RecipeError
 from pipelines.folders import (
     dataset_folder,

@@ -16,6 +16,7 @@ from pipelines.dataset.manifest import Dataset, open_dataset
 from pipelines.dataset.painted import painted_how
 from pipelines.dataset.reports import Candidate, Report, reports
 from pipelines.dataset.shards import png_bytes, read_shards
+from pipelines.digests import digest_of
 from pipelines.errors import DatasetError
 from pipelines.files.storage import write_whole
 from pipelines.folders import (
@@ -28,7 +29,7 @@ from pipelines.folders import (
     sources,
 )
 from pipelines.quality.findings import Quality
-from pipelines.recipe import Recipe, digest_of
+from pipelines.recipe import Recipe
 from pipelines.record import RECORD, Outcome, Record, Results, once
 from pipelines.sharing.preview import heat
 from pipelines.stages.report_quality import dataset_quality

@@ -16,7 +16,7 @@ from generate import CheckpointError, ImageError
 from generate.identity import locate
 from generate.pictures import Picture, read_picture
 from generate.tensors import load_saved
-from pipelines.differences import first_difference
+from pipelines.digests import first_difference
 from pipelines.driver.placing import marked, must_see
 from pipelines.driver.resources import device_of, resources_of
 from pipelines.errors import RecipeError

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from generate.stored import StoredError, stored_tree
+from pipelines.digests import digest_of
 from pipelines.errors import RecipeError
 from pipelines.files.storage import write_whole
 from pipelines.files.writable import must_be_writable
 from pipelines.folders import study_cell
-from pipelines.recipe import Recipe, digest_of
+from pipelines.recipe import Recipe
 from pipelines.study.grid import Cell, Kind, grid
 
 _NOT_MEASURED = {"name", "paths", "features", "study", "cluster", "train_ddpm"}

@@ -19,6 +19,7 @@ from pipelines.annotated import annotated_few, open_annotations
 from pipelines.dataset.inventory import take_inventory
 from pipelines.dataset.reports import each_report
 from pipelines.dataset.shards import read_shards
+from pipelines.digests import digest_of
 from pipelines.errors import LeaseError
 from pipelines.files.disk import copy_folder
 from pipelines.files.lease import leased
@@ -26,7 +27,7 @@ from pipelines.files.writable import must_be_writable
 from pipelines.folders import dataset_folder, interpreter_folder, network_folder, study_work
 from pipelines.progress import console
 from pipelines.quality.diversity import describe_images, precision_recall
-from pipelines.recipe import Recipe, digest_of
+from pipelines.recipe import Recipe
 from pipelines.stages.evaluate import excluded_classes, predicted_by_interpreter, predicted_by_network, score
 from pipelines.stages.fit import fit, like_spread
 from pipelines.stages.train import train

@@ -24,9 +24,9 @@ from pipelines.dataset.inventory import shard_path, take_inventory
 from pipelines.dataset.manifest import open_dataset
 from pipelines.dataset.reports import Report
 from pipelines.dataset.shards import Sample, class_pixels, decode, records
+from pipelines.digests import digest_of
 from pipelines.errors import DatasetError
 from pipelines.files.storage import Location
-from pipelines.recipe import digest_of
 from pipelines.training.decoding import Decoded, Pair, decoded_ahead
 
 Batch = tuple[UInt8[np.ndarray, "b h w 3"], UInt8[np.ndarray, "b h w"]]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from deeplab import Step, Trainee
 from generate import CheckpointError
 from generate.tensors import load_saved
-from pipelines.differences import first_difference
+from pipelines.digests import first_difference
 from pipelines.errors import RecipeError
 from pipelines.files import storage
 from pipelines.files.storage import writing

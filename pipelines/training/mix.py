@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deeplab.settings import Augmentation
-from pipelines.recipe import digest_of
+from pipelines.digests import digest_of
 from pipelines.training.data import AnnotatedData, Part, ShardData
 from pipelines.training.decoding import Pair
 

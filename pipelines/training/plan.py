@@ -17,7 +17,7 @@ from pipelines.files.storage import Location, location
 from pipelines.folders import Source, dataset_folder, network_folder
 from pipelines.recipe import Recipe
 from pipelines.record import sha256_of
-from pipelines.sections.train import MixedSource, TrainSection, places
+from pipelines.sections.train import MixedSource, TrainSection, images_of_batch
 from pipelines.training.data import AnnotatedData, ShardData, shard_data
 from pipelines.training.mix import Ingredient, Mix
 from pipelines.units.models import open_reader
@@ -171,7 +171,7 @@ def _shards(settings: TrainSection, folder: Location, *, partial: bool) -> Shard
 
 
 def _mix(settings: TrainSection, mix: Sequence[MixedSource], opened: dict[str, ShardData | AnnotatedData]) -> Mix:
-    counts = places(mix, settings.batch_size)
+    counts = images_of_batch(mix, settings.batch_size)
     return Mix(
         tuple(
             Ingredient(each.source, opened[each.source], count, each.augmentation or settings.augmentation)

@@ -9,9 +9,10 @@ from generate.latent_files import LatentFiles
 from label import Scheme
 from label.identity import stored_interpreter
 from pipelines.dataset.manifest import Dataset, lasting
+from pipelines.digests import digest_of
 from pipelines.errors import RecipeError
 from pipelines.folders import interpreter_folder
-from pipelines.recipe import Recipe, digest_of
+from pipelines.recipe import Recipe
 from pipelines.sections.generate import GenerateSection
 from pipelines.sections.painter import UNUSED
 from pipelines.units.painter import (

@@ -1,10 +1,16 @@
-"""What differs between two records of settings, in words: for whoever stands on what other settings made."""
+"""Records of settings: the digest that names one, and what differs between two, in words."""
 
+import hashlib
 import json
 import re
 from typing import Any
 
 _DIGEST = re.compile(r'"[0-9a-f]{32,128}"')  # says that something differs, but to nobody what
+
+
+def digest_of(record: dict[str, Any]) -> str:
+    """sha256 of a JSON record, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def first_difference(stored: Any, wanted: Any, key: str = "") -> str:

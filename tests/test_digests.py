@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.differences import first_difference
+from pipelines.digests import first_difference
 
 
 @pytest.mark.parametrize(
