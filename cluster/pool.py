@@ -163,7 +163,8 @@ class _Pool(Generic[T]):
         else:
             return None
         outcome = self._after_trial(place, answer) if place.phase == "making" else self._after_start(place, answer)
-        self._hand_out(place)
+        for free in (place, *self.places):
+            self._hand_out(free)
         return outcome
 
     def _limit(self, place: Place) -> float:
@@ -225,16 +226,19 @@ class _Pool(Generic[T]):
         return None
 
     def _hand_out(self, place: Place) -> None:
-        """Give a free actor its next unit, or let it go: what is tried again finds an actor that is alive for sure."""
+        """Give a free actor its next unit, or let it go, all but one: what fails at the end is tried again there."""
         if place.phase != "free":
             return
+        others = [other for other in self.places if other is not place]
         if not self._has_waiting(1):
-            self._vacate(place)
+            has_spare = self.stop.requested or any(other.phase == "free" for other in others)
+            if has_spare or place.raised or not any(other.trial for other in others):
+                self._vacate(place)
             return
         if all(trial.avoid is place for trial in self.waiting):
             self._has_waiting(len(self.waiting) + 1)
         trial = next((trial for trial in self.waiting if trial.avoid is not place), None)
-        if trial is None and any(other.trial for other in self.places):  # that one takes it when it is free
+        if trial is None and any(other.trial or other.phase == "free" for other in others):  # which takes it
             self._vacate(place)
             return
         trial = trial or self.waiting[0]

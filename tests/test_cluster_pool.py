@@ -37,6 +37,7 @@ class Squares:
     ends: tuple[int, ...] = ()
     builds: tuple[float, ...] = ()  # seconds that the first build takes, the second, ...
     spoiled: int | None = None  # the GPU on which everything raises
+    raises_late: bool = False  # there, once "go" is noted
 
     def __call__(self) -> Callable[[int], Any]:
         self.note("built")
@@ -55,6 +56,7 @@ class Squares:
             raise TimeoutError("the disk is full")
         if self.spoiled is not None and ray.get_gpu_ids() == [self.spoiled]:
             self.note("broken")
+            wait_for(lambda: not self.raises_late or self.noted("go"))
             raise ArithmeticError("this GPU is broken")
         if self.spoiled is not None:
             wait_for(lambda: self.noted("broken"))
@@ -269,6 +271,16 @@ def test_one_broken_gpu_costs_no_unit(squares: Squares) -> None:
     outcomes = list(run_units(replace(squares, spoiled=1), range(24), actors=2, resources=resources))
     assert sorted(done(outcomes)) == list(range(24))
     assert {outcome.attempts for outcome in outcomes} == {1, 2}
+
+
+def test_what_fails_when_nothing_is_left_to_do_is_tried_again_elsewhere(squares: Squares) -> None:
+    builder, resources = replace(squares, spoiled=1, raises_late=True), Resources(cpus=0.5, gpus=1)
+    outcomes = run_units(builder, range(2), actors=2, resources=resources, retries=1)
+    first = next(outcomes)
+    squares.note("go")
+    outcomes = [first, *outcomes]
+    assert sorted(done(outcomes)) == [0, 1]
+    assert [outcome.attempts for outcome in outcomes] == [1, 2]
 
 
 def test_without_a_number_there_are_as_many_actors_as_there_is_room_for(squares: Squares) -> None:
