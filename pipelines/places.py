@@ -70,7 +70,9 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
     if isinstance(init := ddpm.get("init"), str) and "://" not in init:
         ddpm["init"] = Path(init) if _is_hub_id(init, folder) else _placed(init, folder)
     if isinstance(shared := cluster.get("shared"), list):
-        cluster["shared"] = [str(_placed(each, folder)) if isinstance(each, str) else each for each in shared]
+        cluster["shared"] = [
+            str(_placed(each, folder)) if isinstance(each, str) and "://" not in each else each for each in shared
+        ]
     mix = train.get("mix")
     for each in map(_table, mix if isinstance(mix, list) else ()):
         source = each.get("source")

@@ -73,7 +73,8 @@ def test_weights_are_a_file_beside_the_recipe_or_a_name(path):
 
 
 def test_folders_that_all_machines_share_start_at_the_recipe_too(path):
-    assert Recipe.load(path, ('cluster.shared=["data", "/mnt"]',)).cluster.shared == [str(path.parent / "data"), "/mnt"]
+    shared = Recipe.load(path, ('cluster.shared=["data", "/mnt", "s3://bucket"]',)).cluster.shared
+    assert shared == [str(path.parent / "data"), "/mnt", "s3://bucket"]
 
 
 def test_a_shipped_recipe_is_called_by_its_name_and_works_in_the_working_directory(tmp_path, monkeypatch):

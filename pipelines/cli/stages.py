@@ -129,8 +129,8 @@ def demo(
 ) -> None:
     """Run the whole pipeline on shipped cartoon faces.
 
-    20 of them are annotated. Reads nothing but the package. Writes dataset, networks, scores and a page, in at most
-    6 minutes on 2 cores. Keys: those of run.
+    20 of them are annotated. Reads nothing but the package. Writes dataset, networks, scores and a page, in about 6
+    minutes on 2 cores. Keys: those of run.
 
     Example: datasetddpm demo --out faces
     """
