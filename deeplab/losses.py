@@ -22,7 +22,7 @@ def cross_entropy(
 
     With several workers it is this worker's part of the mean over the pixels of all. The parts add up to that mean.
     """
-    total = F.cross_entropy(logits, masks, weights, ignore_index=ignore_index, reduction="sum")
+    total = F.cross_entropy(logits, masks, weights, ignore_index=ignore_index, reduction="none").sum()  # in one order
     known = masks != ignore_index
     weight = summed((weights[masks.where(known, 0)] * known).sum())  # selecting them would make a GPU wait
     return total / weight.clamp_min(torch.finfo(total.dtype).tiny)

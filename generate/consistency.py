@@ -15,6 +15,7 @@ from generate.consistency_files import Kind, NoiseLevels, levels_of, locate_cons
 from generate.errors import GenerateError
 from generate.guided_flags import Flags
 from generate.identity import StateDict
+from generate.layout import fastest_layout
 from generate.shape import image_shape
 
 Network = TypeVar("Network", bound="NoiseNetwork")
@@ -28,7 +29,7 @@ class NoiseNetwork(nn.Module):
     def __init__(self, unet: UNet2DModel, levels: NoiseLevels, digest: str) -> None:
         super().__init__()
         self.unet = unet.requires_grad_(False).eval()
-        self.layout = torch.channels_last  # what convolutions run fastest in
+        self.layout = fastest_layout(unet.device)
         self.unet.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.levels = levels
         self.digest = digest

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from generate.activations import DecoderBlock, Where, activations, decoder_blocks, must_be_blocks
 from generate.checkpoint import check_portable, open_checkpoint
 from generate.guided_flags import Flags
+from generate.layout import fastest_layout
 from generate.schedule import Schedule
 from generate.settings import CompileMode
 from generate.shape import image_shape
@@ -36,7 +37,8 @@ class Denoiser(nn.Module):
     def __init__(self, unet: UNet2DModel, schedule: Schedule, digest: str) -> None:
         super().__init__()
         self.unet = unet.requires_grad_(False).eval()
-        self.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions run fastest in
+        self.layout = fastest_layout(unet.device)
+        self.unet.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.schedule = schedule
         self.digest = digest
         self.source: Source | None = None  # None for weights that were not opened from anywhere
@@ -98,7 +100,7 @@ class Denoiser(nn.Module):
         return raw.to(torch.float32, copy=True)  # the next replay of a CUDA graph writes over its output
 
     def _input(self, x_t: Tensor) -> Tensor:
-        return x_t.to(self.unet.dtype, memory_format=torch.channels_last)
+        return x_t.to(self.unet.dtype, memory_format=self.layout)
 
     def _counted(self, t: Int[Tensor, " b"]) -> Tensor:
         """t as the network counts it."""

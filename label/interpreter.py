@@ -68,12 +68,13 @@ class Interpreter:
         classes: Scheme,
         settings: Fitting | None = None,
         upsampling: Upsampling = "bilinear",
-        device: str | torch.device = "cpu",
+        device: str | torch.device | None = None,
     ) -> "Interpreter":
         """Train on annotated images; masks hold class ids, 255 where there is none.
 
-        The settings are the published ones unless given. Raises ValueError where no annotated pixel is left, OSError
-        where the maps need a file (see Fitting.memory_budget) and there is no room for it.
+        The settings are the published ones unless given, the device that of the features' maps. Raises ValueError
+        where no annotated pixel is left, OSError where the maps need a file (see Fitting.memory_budget) and there is
+        no room for it.
         """
         interpreter, steps = cls.fitting(
             features, images, masks, classes=classes, settings=settings, upsampling=upsampling, device=device
@@ -92,11 +93,12 @@ class Interpreter:
         classes: Scheme,
         settings: Fitting | None = None,
         upsampling: Upsampling = "bilinear",
-        device: str | torch.device = "cpu",
+        device: str | torch.device | None = None,
     ) -> tuple["Interpreter", Iterator[FitStep]]:
         """As fit, for a caller who watches: the interpreter is trained once all steps are taken."""
         settings = settings or Fitting()
         pixels = labelled_pixels(masks, settings.min_class_pixels)
+        device = device or features.maps(images[:1])[0].device
         source = PixelSource.of(
             features, images, upsampling=upsampling, memory_budget=settings.memory_budget, device=device
         )
@@ -114,7 +116,8 @@ class Interpreter:
     def logits(self, images: UInt8[np.ndarray, "b h w 3"]) -> Iterator[Float[Tensor, "members h w classes"]]:
         """Yield every member's class scores, an image at a time. Raises ValueError for images of another size."""
         self._check_size(images)
-        maps, folded = self.features.maps(images), FoldedClassifiers.of(self.classifiers, self.dtype)
+        maps = self.features.maps(images)
+        folded = self._folded(maps[0].device)
         for i in range(len(images)):
             yield folded.scores([m[i] for m in maps], self.features.image_size, self.upsampling)
 
@@ -127,7 +130,8 @@ class Interpreter:
     @torch.no_grad()
     def label(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Labels:
         """Label images whose maps are in hand, a tile at a time: all scores of an image never exist at once."""
-        folded, device = FoldedClassifiers.of(self.classifiers, self.dtype), maps[0].device
+        device = maps[0].device
+        folded = self._folded(device)
         shape = (len(maps[0]), *self.features.image_size)
         masks = torch.empty(shape, dtype=torch.uint8, device=device)
         pixel_uncertainty = torch.empty(shape, device=device)
@@ -138,6 +142,12 @@ class Interpreter:
         return Labels(
             masks.cpu().numpy(), image_uncertainty(pixel_uncertainty).cpu().numpy(), pixel_uncertainty.cpu().numpy()
         )
+
+    def _folded(self, device: torch.device) -> FoldedClassifiers:
+        """The classifiers, which follow the features' maps."""
+        if self.classifiers.linear_1.weight.device != device:
+            self.classifiers.to(device)
+        return FoldedClassifiers.of(self.classifiers, self.dtype)
 
     def _check_size(self, images: np.ndarray) -> None:
         if images.shape[1:3] != self.features.image_size:

@@ -1,8 +1,9 @@
-"""generate.batch_size = "auto": how many images a device has room for at once, measured by making a few.
+"""generate.batch_size = "auto": how many images a device has room for at once, measured by making more and more.
 
 One actor measures it once, and dataset.json keeps it: an image's last bits depend on the batch that it is made in.
 """
 
+import math
 import socket
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -15,6 +16,7 @@ from pipelines.recipe import Recipe
 from pipelines.units.images import painted_images
 from pipelines.units.models import Models
 
+_STEPS = 4  # of a solver; more take no more memory
 _SHARE = 0.85  # of the free memory; the rest is for what the allocator cannot use
 _CPU = 16  # a processor's caches hold no more than a few images: larger batches take as long an image
 
@@ -32,25 +34,28 @@ def largest_batch(models: Models, recipe: Recipe, device: str) -> int:
     settings = recipe.generate
     if device == "cpu":
         return even(_CPU, settings.unit_size)
-    batches = partial(_batches, models, recipe, painted_images(recipe, device, models.denoiser))
+    quick = recipe.model_copy(update={"generate": settings.changed(steps=min(_STEPS, settings.steps))})
+    batches = partial(_batches, models, quick, painted_images(quick, device, models.denoiser))
     _peak(models, batches, 1)  # what libraries allocate at their first call
-    of_one, of_three = _peak(models, batches, 1), _peak(models, batches, 3)
     torch.cuda.empty_cache()
-    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_allocated()
-    return even(batch_for(of_one, of_three, _SHARE * free, settings.unit_size), settings.unit_size)
+    room = _SHARE * torch.cuda.mem_get_info()[0]
+    return even(batch_for(partial(_peak, models, batches), room, settings.unit_size), settings.unit_size)
 
 
-def batch_for(of_one: float, of_three: float, room: float, most: int) -> int:
-    """The batch whose peak, on the line through those of one and of three images, is within `room`; all in bytes.
+def batch_for(peak: Callable[[int], float], room: float, most: int) -> int:
+    """A batch whose peak, in bytes, is within `room`, and more than half of the largest; `peak` is asked, doubling.
 
-    Raises RuntimeError where not even one image fits.
+    Memory is no line through a few small batches: what grows fastest begins to show in larger ones. But more images
+    take no more than their share of what fewer take. Raises RuntimeError where not even one image fits.
     """
-    if of_one > room:
+    batch, taken = 1, peak(1)
+    if taken > room:
         raise RuntimeError(
-            f"an image takes {of_one / 2**30:.1f} GiB, {socket.gethostname()} has {room / 2**30:.1f} GiB for it"
+            f"an image takes {taken / 2**30:.1f} GiB, {socket.gethostname()} has {room / 2**30:.1f} GiB for it"
         )
-    each = max((of_three - of_one) / 2, 1.0)
-    return min(most, 1 + int((room - of_one) / each))
+    while batch < most and (more := peak(min(2 * batch, most))) <= room:
+        batch, taken = min(2 * batch, most), more
+    return min(most, int(batch * room / taken))
 
 
 def even(most: int, unit_size: int) -> int:
@@ -59,11 +64,16 @@ def even(most: int, unit_size: int) -> int:
 
 
 def _peak(models: Models, batches: Callable[[int], Iterable[np.ndarray]], batch_size: int) -> float:
-    """Bytes on the GPU, the models' included."""
+    """Bytes on the GPU beside the models; infinitely many where it has no room."""
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    for images in batches(batch_size):
-        models.interpreter.predict(images)
-    return torch.cuda.max_memory_allocated()
+    before = torch.cuda.memory_allocated()
+    try:
+        for images in batches(batch_size):
+            models.interpreter.predict(images)
+    except torch.OutOfMemoryError:
+        return math.inf
+    return torch.cuda.max_memory_allocated() - before
 
 
 def _batches(models: Models, recipe: Recipe, source: ImageSource, batch_size: int) -> Iterable[np.ndarray]:

@@ -1,6 +1,7 @@
 """Where networks run, and how a process computes there."""
 
 import ctypes
+import os
 import socket
 import sys
 
@@ -14,13 +15,16 @@ _MALLOPT = {"M_MMAP_THRESHOLD": (-3, _LARGEST), "M_TRIM_THRESHOLD": (-1, _ALL), 
 def set_up(device: str) -> None:
     """How this process computes.
 
-    On a GPU: float32 products as TF32, and every convolution's sums in one order. On a processor: what is freed stays
+    On a GPU: float32 products as TF32, and all sums in one order, with a warning where an operation has none. On a
+    processor: what is freed stays
     the process's own, for its next use. The kernel, given it back, zeroes each of its pages before that, which is a
     third of a training step of DeepLab; a thread beside the main one would have an arena that always gives it back.
     """
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.deterministic = True
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may split sums by what is free
+        torch.use_deterministic_algorithms(True, warn_only=True)  # of cuDNN as well
+        torch.utils.deterministic.fill_uninitialized_memory = False  # nobody reads it
     elif sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         for parameter, value in _MALLOPT.values():
             mallopt(parameter, value)

@@ -68,10 +68,14 @@ def agreement(fast, plainly: Sequence[tuple[torch.Tensor, ...]]) -> dict[str, fl
 
 
 def check(agreed: dict[str, float], dtype: torch.dtype, device: str) -> None:
-    """Both ways gave the same; raises AssertionError otherwise. bf16 and TF32 are compared by their labels alone."""
+    """Both ways gave the same; raises AssertionError otherwise.
+
+    bf16 and TF32 are compared by their uncertainties alone: members of random weights vote in near ties.
+    """
     exact = dtype == torch.float32 and device == "cpu"
-    assert agreed["labels_equal"] >= (0.9999 if exact else 0.95), agreed
-    assert not exact or max(agreed["divergence_difference"], agreed["image_uncertainty_difference"]) < 1e-4, agreed
+    assert agreed["labels_equal"] >= 0.9999 or not exact, agreed
+    most = 1e-4 if exact else 0.05
+    assert max(agreed["divergence_difference"], agreed["image_uncertainty_difference"]) < most, agreed
 
 
 def classifiers_alone(options: argparse.Namespace, dtype: torch.dtype) -> dict[str, float]:

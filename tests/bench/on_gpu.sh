@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # What the publication's sizes cost on a GPU of 80 GiB or more: all parts, or those that are named. Needs no Ray.
-#   [PYTHON=python3] tests/bench/on_gpu.sh [sample] [compiled] [label] [fit] [unit] [quality] [input]
+#   [PYTHON=python3] tests/bench/on_gpu.sh [check] [sample] [compiled] [label] [fit] [unit] [quality] [input]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-.venv/bin/python}
 bench() { echo; echo "\$ $*"; "$python" tests/bench/"$@"; }
 
-[ $# -gt 0 ] || set -- sample compiled label fit unit quality input
+[ $# -gt 0 ] || set -- check sample compiled label fit unit quality input
 for part in "$@"; do
     case $part in
+    check) "$python" -m pytest -v -p no:cacheprovider tests/test_on_gpu.py ;;
     sample)
         bench bench_sample.py --published --dtype bfloat16 --batch 8 16 32 64 --steps 3 --rounds 2
         bench bench_sample.py --dtype bfloat16 --batch 64 --steps 20
@@ -26,8 +27,9 @@ for part in "$@"; do
         bench bench_fit.py --plain-members 1
         ;;
     unit)
-        bench bench_unit.py --published --dtype bfloat16 --unit 64 --batch 32
-        bench bench_unit.py --published --dtype bfloat16 --unit 64 --batch 32 --compile default
+        bench bench_unit.py --published --dtype bfloat16 --unit 64 --batch 32 --rounds 1
+        bench bench_unit.py --dtype bfloat16 --unit 2048 --batch 1024
+        bench bench_unit.py --published --dtype bfloat16 --unit 64 --batch 32 --rounds 1 --compile default
         ;;
     quality) bench bench_precision.py --images 120 ;;
     input) bench bench_input.py --batch 32 --steps 50 ;;
