@@ -38,7 +38,7 @@ SOLVERS = [solver for solver in get_args(Solver) if solver != "unipc"]  # diffus
 def recipe_in(folder: Path, *settings: str) -> Recipe:
     """The demo, with a dataset of 80 candidates."""
     small = ("generate.samples=80", "generate.unit_size=80", "generate.batch_size=40")
-    return Recipe.load("demo", [f'paths.out="{folder}"', *small, *settings])
+    return Recipe.load("demo", (f'paths.out="{folder}"', *small, *settings))
 
 
 @pytest.fixture(scope="module")

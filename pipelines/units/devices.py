@@ -24,7 +24,7 @@ def set_up(device: str) -> None:
         torch.set_float32_matmul_precision("high")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may split sums by what is free
         torch.use_deterministic_algorithms(True, warn_only=True)  # of cuDNN as well
-        torch.utils.deterministic.fill_uninitialized_memory = False  # nobody reads it
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
     elif sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         for parameter, value in _MALLOPT.values():
             mallopt(parameter, value)
