@@ -3,8 +3,8 @@
 Regime: the network is bound by its convolutions and matrix products; at 256x256 the published UNet needs 2.24 TFLOP
 an image and call, and the ceiling is the device's rate of large matrix products, measured in the same run. Plain: the
 network in its default memory layout, the ancestral step with every coefficient looked up in a table on the device, as
-the publication's code does it. Fast: channels last, coefficients as plain numbers, compiled where asked. Both are given
-the same noise and must give the same images.
+the publication's code does it. Fast: the layout that is fastest on the device, coefficients as plain numbers, compiled
+where asked. Both are given the same noise and must give the same images.
 
     python tests/bench/bench_sample.py [--model pipelines/demo/model | --published] [--batch 20 40 --compile default]
 """
