@@ -58,25 +58,23 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
     for key, value in paths.items():
         if isinstance(value, str) and "://" in value and key not in _MAY_BE_URLS:
             raise RecipeError(f"paths.{key} is {value}, a URL; a folder on this machine is needed there")
-        if isinstance(value, str) and "://" not in value:
+        if isinstance(value, str):
             opened = key == "painter" or (key == "denoiser" and "unlabelled" not in paths)
             stays = opened and _is_hub_id(value, folder)
             paths[key] = Path(value) if stays else _placed(value, folder)
         if key == "weights" and isinstance(value, dict):
             _place_weights(value, folder)
     if isinstance(weights := train.get("encoder_weights"), str):
-        file = _placed(weights, folder)
+        file = Path(_placed(weights, folder))
         train["encoder_weights"] = str(file) if file.is_file() else weights
-    if isinstance(init := ddpm.get("init"), str) and "://" not in init:
+    if isinstance(init := ddpm.get("init"), str):
         ddpm["init"] = Path(init) if _is_hub_id(init, folder) else _placed(init, folder)
     if isinstance(shared := cluster.get("shared"), list):
-        cluster["shared"] = [
-            str(_placed(each, folder)) if isinstance(each, str) and "://" not in each else each for each in shared
-        ]
+        cluster["shared"] = [str(_placed(each, folder)) if isinstance(each, str) else each for each in shared]
     mix = train.get("mix")
     for each in map(_table, mix if isinstance(mix, list) else ()):
         source = each.get("source")
-        if isinstance(source, str) and source not in OWN and "://" not in source:
+        if isinstance(source, str) and source not in OWN:
             each["source"] = str(_placed(source, folder))
 
 
@@ -87,11 +85,14 @@ def _table(value: Any) -> dict[str, Any]:
 
 def _place_weights(weights: dict[str, Any], folder: Path) -> None:
     for kind, value in weights.items():
-        if isinstance(value, str) and "://" not in value and value != RANDOM:
+        if isinstance(value, str) and value != RANDOM:
             weights[kind] = _placed(value, folder)
 
 
-def _placed(value: str, folder: Path) -> Path:
+def _placed(value: str, folder: Path) -> Path | str:
+    """A path as a whole one, a URL as it is."""
+    if "://" in value:
+        return value
     if value.startswith(_OF_PACKAGE):
         return PACKAGE / value.removeprefix(_OF_PACKAGE)
     return Path(os.path.abspath(folder / Path(value).expanduser()))

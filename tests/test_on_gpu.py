@@ -145,6 +145,7 @@ def test_out_of_memory_a_unit_is_made_in_smaller_batches(folder: Path, tmp_path:
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert sum(report.counts.values()) == 1024
+    assert report.batch_size in range(1, 1024)
 
 
 def test_the_automatic_batch_fits_and_leaves_little_of_the_room(recipe: Recipe) -> None:

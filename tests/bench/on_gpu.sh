@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the publication's sizes cost on a GPU of 80 GiB or more, and whether it computes as it should: all parts, or
-# those that are named. Needs no Ray; about 10 minutes.
+# those that are named. Needs no Ray.
 #   [PYTHON=python3] tests/bench/on_gpu.sh [check] [sample] [compiled] [label] [fit] [unit] [quality] [input]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
