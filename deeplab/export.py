@@ -1,5 +1,6 @@
 """A trained network as one ONNX file, and that file opened again with onnxruntime: for machines without PyTorch."""
 
+import copy
 import json
 import os
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ AGREEMENT = 1e-4  # the largest difference of logits between torch and onnxrunti
 _INPUT, _OUTPUT = "images", "logits"
 
 
-def export_onnx(model: DeepLab, path: Path, size: tuple[int, int]) -> float:
+def export_onnx(model: DeepLab, path: str | Path, size: tuple[int, int]) -> float:
     """Write the network for any number of normalised float32 images [b, 3, *size] to logits [b, classes, *size].
 
     Class names, normalisation and size are in the file's metadata. The file is compared with the network in
-    onnxruntime, on batches of one and three; returns the largest difference. Raises ExportError, and leaves no file,
-    where that is above 1e-4 and where the packages for it are missing.
+    onnxruntime, on batches of one and three; returns the largest difference. The model stays as and where it is. Raises
+    ExportError, and leaves no file, where that is above 1e-4 and where the packages for it are missing.
     """
-    onnx, model = _onnx(), model.cpu().eval()
+    onnx, model, path = _onnx(), copy.deepcopy(model).cpu().eval(), Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         _write(model, temporary, size)
@@ -52,7 +53,7 @@ class OnnxModel:
     size: tuple[int, int]  # height and width of its images
 
     @classmethod
-    def open(cls, path: Path) -> "OnnxModel":
+    def open(cls, path: str | Path) -> "OnnxModel":
         """Raises ExportError for a file that export_onnx did not write."""
         _onnx()
         from onnxruntime import InferenceSession  # here, since the package is optional

@@ -33,9 +33,9 @@ def test_the_file_says_its_classes_normalisation_and_size(exported: Path) -> Non
 
 def test_a_file_of_a_scaled_network_enlarges_images_itself(tmp_path: Path) -> None:
     model = build(3, encoder="mobilenet_v2", encoder_depth=3, decoder_channels=8, variant="v3+", scale=2)
-    export_onnx(model, tmp_path / "scaled.onnx", (20, 36))
+    export_onnx(model, str(tmp_path / "scaled.onnx"), (20, 36))
     images = np.random.default_rng(0).integers(0, 256, (2, 20, 36, 3), dtype=np.uint8)
-    assert (OnnxModel.open(tmp_path / "scaled.onnx").predict(images) == predict(model, images)).mean() > 0.999
+    assert (OnnxModel.open(str(tmp_path / "scaled.onnx")).predict(images) == predict(model, images)).mean() > 0.999
 
 
 def test_nothing_is_left_beside_the_file(exported: Path) -> None:
@@ -46,3 +46,9 @@ def test_a_file_that_is_no_exported_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"nothing")
     with pytest.raises(ExportError, match=r"a.onnx is no network that `datasetddpm export-model` wrote"):
         OnnxModel.open(tmp_path / "a.onnx")
+
+
+def test_the_network_that_is_exported_stays_as_it_is(tmp_path: Path) -> None:
+    model = build(3, encoder="mobilenet_v2", encoder_depth=3, decoder_channels=8).train()
+    export_onnx(model, tmp_path / "model.onnx", (16, 16))
+    assert model.training

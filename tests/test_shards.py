@@ -51,6 +51,10 @@ def test_what_is_read_is_what_was_written(folder):
         assert np.abs(read.pixel_uncertainty - written.pixel_uncertainty).max() <= np.log(3) / 255
 
 
+def test_a_folder_may_be_named_as_text(folder):
+    assert [sample.seed for sample in read_shards(str(folder))] == [0, 1, 2, 4, 5, 6]
+
+
 def test_a_map_that_is_not_wanted_is_not_decoded(folder):
     record = next(records([folder / "shard-000000.tar"]))
     whole, bare = decode(record), decode(record | {"uncertainty.png": b"no picture"}, pixel_uncertainty=False)

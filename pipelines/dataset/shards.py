@@ -12,12 +12,14 @@ import math
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from upath import UPath
 
 from generate import ImageError
 from generate.images import open_image
@@ -118,9 +120,12 @@ def png_bytes(image: Image.Image, text: PngInfo | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def read_shards(folder: Location) -> Iterator[Sample]:
-    """Yield the samples of all committed shards in the order of units and seeds, those alone that the filter kept."""
-    yield from map(decode, kept_records(checked_shards(take_inventory(folder))))
+def read_shards(folder: str | Path | UPath) -> Iterator[Sample]:
+    """Yield the samples of all committed shards in the order of units and seeds, those alone that the filter kept.
+
+    `folder` is a path or a URL. Raises DatasetError as `checked_shards` does.
+    """
+    yield from map(decode, kept_records(checked_shards(take_inventory(storage.location(folder)))))
 
 
 def checked_shards(inventory: Inventory) -> list[Location]:
