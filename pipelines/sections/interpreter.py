@@ -64,8 +64,7 @@ class InterpreterSection(Section):
         """Whether the denoiser is needed to read an image, or to know the size of images."""
         return DENOISER in self.sources or self.image_size is None
 
-    @property
-    def recorded(self) -> dict[str, Any]:
+    def made_with(self) -> dict[str, Any]:
         """As JSON, all that an interpreter depends on: keys of sources that are not read are left out."""
         keys = {"image_size"} if DENOISER in self.sources else {"steps", "blocks", "where"}
         if self.sources == [DENOISER]:

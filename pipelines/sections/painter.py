@@ -50,7 +50,7 @@ class PainterSection(Section):
     negative_prompt: str = ""
     """What images are led away from."""
 
-    def said(self) -> dict[str, Any]:
+    def made_with(self) -> dict[str, Any]:
         """What an image depends on beside the files and [generate]; flags belong to the files."""
         keys = _KEYS[self.kind] if self.kind != "latent" or self.prompts else set()  # others paint without words
         return self.model_dump(mode="json", include={"kind", *keys})

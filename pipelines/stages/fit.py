@@ -34,7 +34,7 @@ def fit(recipe: Recipe) -> Outcome:
     inputs = {
         "features": features.digest,
         "paths": {"annotated": annotations_digest(annotations)},
-        "interpreter": recipe.interpreter.recorded,
+        "interpreter": recipe.interpreter.made_with(),
     }
     labelled_pixels(annotations.masks, settings.min_class_pixels)  # or there is nothing to learn
     clause = f"an interpreter of {settings.members} members, from {len(annotations.names)} images"

@@ -44,7 +44,7 @@ def must_stand_on(folder: Path, settings: dict[str, Any], made: str, command: st
 
 def must_be_fitted_so(recipe: Recipe) -> None:
     """Raises RecipeError where the interpreter was fitted with another [interpreter] than the recipe's."""
-    settings = {"interpreter": recipe.interpreter.recorded}
+    settings = {"interpreter": recipe.interpreter.made_with()}
     must_stand_on(interpreter_folder(recipe), settings, "the interpreter", "fit")
 
 
@@ -85,7 +85,7 @@ def _of_dataset(recipe: Recipe) -> str:
 
 
 def _painter(recipe: Recipe) -> dict[str, Any] | None:
-    return recipe.painter.said() if paints_apart(recipe) else None
+    return recipe.painter.made_with() if paints_apart(recipe) else None
 
 
 def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -98,11 +98,11 @@ def _settings(stage: str, recipe: Recipe) -> Iterator[tuple[Path, dict[str, Any]
         case "train-ddpm":
             yield ddpm_folder(recipe), {"train_ddpm": recipe.train_ddpm.made_with()}
         case "sample":
-            painter = {"painter": recipe.painter.said()} if recipe.paths.painter is not None else {}
+            painter = {"painter": recipe.painter.made_with()} if recipe.paths.painter is not None else {}
             of_images = recipe.generate.model_dump(mode="json", include=keys_of_images(recipe))
             yield samples_folder(recipe), {**painter, "generate": of_images}
         case "fit":
-            yield interpreter_folder(recipe), {"interpreter": recipe.interpreter.recorded}
+            yield interpreter_folder(recipe), {"interpreter": recipe.interpreter.made_with()}
         case "train":
             for by_seed in networks.values():
                 for seed, folder in by_seed.items():

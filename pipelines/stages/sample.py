@@ -59,7 +59,7 @@ def _origin(recipe: Recipe, source: ImageSource) -> dict[str, Any]:
     """With the seed, all that decides what an image shows."""
     settings = {"generate": recipe.generate.model_dump(mode="json", include=keys_of_images(recipe))}
     if recipe.paths.painter is not None:
-        return {"painter": recipe.painter.said(), WEIGHTS: painter_files(recipe).digest(), **settings}
+        return {"painter": recipe.painter.made_with(), WEIGHTS: painter_files(recipe).digest(), **settings}
     assert isinstance(source, DenoiserImages)
     return {"denoiser": source.denoiser.digest, **settings}
 

@@ -86,7 +86,7 @@ def painter_identity(recipe: Recipe) -> dict[str, Any] | None:
         must_have_steps(recipe, files)
     if recipe.painter.kind != "denoiser" and recipe.generate.spacing != "even":
         raise RecipeError(f"generate.spacing: a painter of kind {recipe.painter.kind} has its own; leave it out")
-    return {**recipe.painter.said(), "digest": files.digest()}
+    return {**recipe.painter.made_with(), "digest": files.digest()}
 
 
 def shape_of_files(files: ModelFiles) -> Shape:
