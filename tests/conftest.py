@@ -24,6 +24,7 @@ from generate import Denoiser, Schedule
 if TYPE_CHECKING:
     from cluster import Cluster
 
+torch.set_num_threads(1)  # as units have; last bits depend on it
 
 # The files that take longest come first, so that no worker of pytest is left alone with one of them.
 LONG = ("submit", "cli", "faults", "cluster_training", "train_deeplab", "object_store", "cluster_pool", "full_size")

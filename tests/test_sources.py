@@ -114,7 +114,7 @@ def test_older_records_and_digests_stay_as_they_were():
 def opened_section(keys):
     from pipelines.sections.interpreter import InterpreterSection
 
-    return InterpreterSection.model_validate(keys).recorded
+    return InterpreterSection.model_validate(keys).made_with()
 
 
 @pytest.mark.parametrize(
