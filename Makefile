@@ -6,7 +6,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   the whole pipeline on the shipped domain, about 6 minutes on 2 cores"
+	@echo "make demo   the whole pipeline on the shipped domain, about 5 minutes on 2 cores"
 	@echo "make test   tests, lint and types"
 	@echo "make bench  the benchmarks at a size for a few CPU cores; make bench-gpu: at the published size on a GPU"
 	@echo "make soak   20 minutes of kills at random moments, with the dataset compared after each"
