@@ -56,13 +56,13 @@ def place_paths(tree: dict[str, Any], recipe: Path) -> None:
     folder = Path.cwd() if recipe.resolve().is_relative_to(_RECIPES.resolve()) else recipe.absolute().parent
     paths, train, ddpm, cluster = (_table(tree.get(name)) for name in ("paths", "train", "train_ddpm", "cluster"))
     for key, value in paths.items():
-        if isinstance(value, str) and "://" in value and key not in _MAY_BE_URLS:
-            raise RecipeError(f"paths.{key} is {value}, a URL; a folder on this machine is needed there")
         if isinstance(value, str):
+            if "://" in value and key not in _MAY_BE_URLS:
+                raise RecipeError(f"paths.{key} is {value}, a URL; a folder on this machine is needed there")
             opened = key == "painter" or (key == "denoiser" and "unlabelled" not in paths)
             stays = opened and _is_hub_id(value, folder)
             paths[key] = Path(value) if stays else _placed(value, folder)
-        if key == "weights" and isinstance(value, dict):
+        elif key == "weights" and isinstance(value, dict):
             _place_weights(value, folder)
     if isinstance(weights := train.get("encoder_weights"), str):
         file = Path(_placed(weights, folder))

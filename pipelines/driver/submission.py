@@ -70,8 +70,8 @@ def packed(stage: str, path: Path, overrides: tuple[str, ...], address: str) -> 
     if shared := recipe.cluster.shared:
         settings.append(f"cluster.shared=[{', '.join(map(quoted, shared))}]")
     if recipe.paths.weights:
-        settings.append(f"paths.weights={_table(recipe.paths.weights)}")
-    if mix := [_table(each.model_dump(exclude_none=True)) for each in recipe.train.mix]:
+        settings.append(f"paths.weights={_inline_table(recipe.paths.weights)}")
+    if mix := [_inline_table(each.model_dump(exclude_none=True)) for each in recipe.train.mix]:
         settings.append(f"train.mix=[{', '.join(mix)}]")
     with tempfile.TemporaryDirectory(prefix="datasetddpm-") as temporary:
         folder = Path(temporary)
@@ -109,8 +109,8 @@ def _inputs(stage: str, recipe: Recipe) -> dict[str, Location | str | None]:
     return inputs
 
 
-def _table(values: Mapping[str, Any]) -> str:
-    """As TOML has it in one line."""
+def _inline_table(values: Mapping[str, Any]) -> str:
+    """As TOML has it in one line; values are texts, paths and numbers."""
     entries = {key: quoted(str(value)) if isinstance(value, str | Path) else value for key, value in values.items()}
     return f"{{ {', '.join(f'{quoted(key)} = {value}' for key, value in entries.items())} }}"
 

@@ -53,8 +53,8 @@ def batch_for(peak: Callable[[int], float], room: float, most: int) -> int:
         raise RuntimeError(
             f"an image takes {taken / 2**30:.1f} GiB, {socket.gethostname()} has {room / 2**30:.1f} GiB for it"
         )
-    while batch < most and (more := peak(min(2 * batch, most))) <= room:
-        batch, taken = min(2 * batch, most), more
+    while batch < most and (more := peak(twice := min(2 * batch, most))) <= room:
+        batch, taken = twice, more
     return min(most, int(batch * room / taken))
 
 

@@ -16,9 +16,9 @@ def set_up(device: str) -> None:
     """How this process computes.
 
     On a GPU: float32 products as TF32, and all sums in one order, with a warning where an operation has none. On a
-    processor: what is freed stays
-    the process's own, for its next use. The kernel, given it back, zeroes each of its pages before that, which is a
-    third of a training step of DeepLab; a thread beside the main one would have an arena that always gives it back.
+    processor: what is freed stays the process's own, for its next use. The kernel, given it back, zeroes each of its
+    pages before that, which is a third of a training step of DeepLab; a thread beside the main one would have an arena
+    that always gives it back.
     """
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
